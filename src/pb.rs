@@ -1,0 +1,7 @@
+//! The types, clients and servers generated from `proto/flashsale/v1/flash_sale.proto`.
+#![expect(missing_docs, clippy::all, reason = "generated; the .proto file documents it")]
+
+tonic::include_proto!("flashsale.v1");
+
+/// The service definition as a descriptor set, for reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("flash_sale_descriptor");
