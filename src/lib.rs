@@ -15,3 +15,8 @@
 //! A test reads the `use` lines and fails when one crosses these borders.
 
 pub mod pb;
+pub mod config;
+pub mod db;
+pub mod domain;
+pub mod error;
+pub mod lane;

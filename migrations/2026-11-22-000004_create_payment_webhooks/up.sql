@@ -1,0 +1,16 @@
+-- Every payment event that was taken, with its answer: order_status and result are what a repeated delivery gets.
+-- The key is bytes: a collation would take KEY, key and key with a space for one, and drop payments as duplicates.
+CREATE TABLE IF NOT EXISTS payment_webhooks (
+    id BIGINT NOT NULL AUTO_INCREMENT,
+    idempotency_key VARBINARY(255) NOT NULL,
+    order_id BIGINT NOT NULL,
+    product_id BIGINT NOT NULL,
+    status ENUM ('success', 'failure') NOT NULL,
+    amount_cents BIGINT NULL,
+    order_status ENUM ('pending', 'paid', 'cancelled') NOT NULL,
+    result ENUM ('applied', 'unchanged', 'late_success', 'duplicate_success', 'amount_mismatch') NOT NULL,
+    created_at DATETIME(6) NOT NULL,
+    PRIMARY KEY (id),
+    UNIQUE KEY payment_webhooks_key (idempotency_key),
+    KEY payment_webhooks_order (order_id)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;

@@ -1,0 +1,2 @@
+//! stub
+pub struct DatabaseConfig { pub url: secrecy::SecretString, pub pool_size: usize }

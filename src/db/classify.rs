@@ -1,0 +1,154 @@
+//! What an error of the database means, by its text.
+//!
+//! diesel-async passes on the text of a server's error and drops its number, so the text is what there is to go by.
+//! Sessions ask for English texts (`lc_messages`). The suite provokes each kind on the real servers.
+
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+
+/// What to do about a failed statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureKind {
+    /// The server rolled the transaction back to break a deadlock or a certification conflict: run it again.
+    Deadlock,
+    /// A row stayed locked for innodb_lock_wait_timeout. Only the statement was rolled back: roll back, run again.
+    LockWait,
+    /// The server went away, is shutting down, became read-only, or killed the session: take another connection.
+    Away,
+    /// A unique key is there already: run again, and it is seen.
+    Duplicate,
+    /// A CHECK said no. The last guard: never repeated, an alarm.
+    Check,
+    /// A statement of a script matched other rows than it had to. Never repeated, an alarm.
+    RowCount,
+    /// No connection of the pool came free in time.
+    PoolBusy,
+    /// The statement or a value is wrong: a bug, never repeated.
+    Wrong,
+    /// None of these. Out of a script it leaves open whether the COMMIT took place: on another connection, run again.
+    Other,
+}
+
+/// A failed statement: what to do about it, and the text for the log.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// What to do.
+    pub kind: FailureKind,
+    /// The database's or the driver's text.
+    pub text: String,
+}
+
+impl From<DieselError> for Failure {
+    fn from(error: DieselError) -> Self {
+        let kind = match &error {
+            DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => FailureKind::Duplicate,
+            DieselError::DatabaseError(DatabaseErrorKind::CheckViolation, _) => FailureKind::Check,
+            DieselError::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _) => FailureKind::Away,
+            other => kind_of_text(&other.to_string()),
+        };
+        Self { kind, text: error.to_string() }
+    }
+}
+
+/// Parts of texts, each with its number, and what they mean. The first that matches counts.
+const TEXTS: &[(&str, FailureKind)] = &[
+    // 1213, and 3101 (group replication), 1020 (MariaDB's snapshot isolation).
+    ("Deadlock found when trying to get lock", FailureKind::Deadlock),
+    ("Plugin instructed the server to rollback", FailureKind::Deadlock),
+    ("Record has changed since last read", FailureKind::Deadlock),
+    // 1205.
+    ("Lock wait timeout exceeded", FailureKind::LockWait),
+    // 4025 (MariaDB); MySQL's 3819 comes as a kind of its own.
+    ("CONSTRAINT `", FailureKind::Check),
+    // 1242, which only `Script::write` provokes.
+    ("Subquery returns more than 1 row", FailureKind::RowCount),
+    // 1290, 1836, 1792.
+    ("server is running with the --", FailureKind::Away),
+    ("Running in read-only mode", FailureKind::Away),
+    ("in a READ ONLY transaction", FailureKind::Away),
+    // 1053, 3100, 1047 (Galera's node that isn't ready), 1040.
+    ("Server shutdown in progress", FailureKind::Away),
+    ("Error on observer while running replication hook", FailureKind::Away),
+    ("WSREP has not yet prepared node", FailureKind::Away),
+    ("Too many connections", FailureKind::Away),
+    // 1927 (MariaDB), 3169 (MySQL), 1317, 4031.
+    ("Connection was killed", FailureKind::Away),
+    ("Session was killed", FailureKind::Away),
+    ("Query execution was interrupted", FailureKind::Away),
+    ("disconnected by the server", FailureKind::Away),
+    // 1064, 1054, 1146, 1142 and 1044, 1406, 1264, 1366 and 1292, 1048.
+    ("error in your SQL syntax", FailureKind::Wrong),
+    ("Unknown column", FailureKind::Wrong),
+    ("doesn't exist", FailureKind::Wrong),
+    ("command denied", FailureKind::Wrong),
+    ("Access denied", FailureKind::Wrong),
+    ("Data too long", FailureKind::Wrong),
+    ("Out of range value", FailureKind::Wrong),
+    ("out of range in", FailureKind::Wrong),
+    ("Incorrect ", FailureKind::Wrong),
+    ("cannot be null", FailureKind::Wrong),
+    // The driver's own.
+    ("Input/output error", FailureKind::Away),
+    ("Connection to the server is closed", FailureKind::Away),
+    ("Packet out of order", FailureKind::Away),
+];
+
+fn kind_of_text(text: &str) -> FailureKind {
+    TEXTS.iter().find(|(part, _)| text.contains(part)).map_or(FailureKind::Other, |(_, kind)| *kind)
+}
+
+impl Failure {
+    /// Whether the connection can be used again after a ROLLBACK.
+    pub(super) fn spares_connection(&self) -> bool {
+        match self.kind {
+            FailureKind::Deadlock
+            | FailureKind::LockWait
+            | FailureKind::Duplicate
+            | FailureKind::Check
+            | FailureKind::RowCount
+            | FailureKind::Wrong => true,
+            FailureKind::Away | FailureKind::PoolBusy | FailureKind::Other => false,
+        }
+    }
+
+    /// The name in metrics and logs.
+    pub(super) fn name(&self) -> &'static str {
+        match self.kind {
+            FailureKind::Deadlock => "deadlock",
+            FailureKind::LockWait => "lock_wait",
+            FailureKind::Away => "away",
+            FailureKind::Duplicate => "duplicate",
+            FailureKind::Check => "check",
+            FailureKind::RowCount => "row_count",
+            FailureKind::PoolBusy => "pool_busy",
+            FailureKind::Wrong => "wrong",
+            FailureKind::Other => "other",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_text_means_what_its_number_means() {
+        use FailureKind::*;
+        for (text, kind) in [
+            ("Deadlock found when trying to get lock; try restarting transaction", Deadlock),
+            ("Lock wait timeout exceeded; try restarting transaction", LockWait),
+            ("Record has changed since last read in table 'products'", Deadlock),
+            ("Plugin instructed the server to rollback the current transaction.", Deadlock),
+            ("The MySQL server is running with the --super-read-only option so it cannot execute", Away),
+            ("The MariaDB server is running with the --read-only option so it cannot execute", Away),
+            ("Server shutdown in progress", Away),
+            ("Input/output error: can't parse: buf doesn't have enough data", Away),
+            ("Driver error: `Connection to the server is closed.'", Away),
+            ("CONSTRAINT `products_stock` failed for `test`.`products`", Check),
+            ("Subquery returns more than 1 row", RowCount),
+            ("Unknown column 'x' in 'field list'", Wrong),
+            ("Got error 168 from storage engine", Other),
+        ] {
+            assert_eq!(kind_of_text(text), kind, "{text}");
+        }
+    }
+}

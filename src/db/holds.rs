@@ -1,0 +1,259 @@
+//! Table `holds`.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use chrono::NaiveDateTime;
+use diesel::{
+    QueryableByName,
+    sql_types::{BigInt, Binary, Integer, Nullable, Text, Timestamp},
+};
+
+use super::{
+    Connection, Failure, FailureKind, Script,
+    statement::{Statement, bytes, bytes_or_null, list, moment, timestamp},
+};
+use crate::domain::{BuyerId, Hold, HoldId, HoldStatus, ProductId, Quantity, RequestId};
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = BigInt)]
+    product_id: i64,
+    #[diesel(sql_type = Integer)]
+    qty: i32,
+    #[diesel(sql_type = BigInt)]
+    unit_price_cents: i64,
+    #[diesel(sql_type = Text)]
+    status: String,
+    #[diesel(sql_type = Timestamp)]
+    expires_at: NaiveDateTime,
+    #[diesel(sql_type = Timestamp)]
+    created_at: NaiveDateTime,
+    #[diesel(sql_type = Nullable<Binary>)]
+    buyer_id: Option<Vec<u8>>,
+    #[diesel(sql_type = Binary)]
+    request_id: Vec<u8>,
+    #[diesel(sql_type = Timestamp)]
+    now: NaiveDateTime,
+}
+
+/// A hold as read, with the moment of reading and the request that made it.
+#[derive(Debug, Clone)]
+pub struct StoredHold {
+    /// The hold.
+    pub hold: Hold,
+    /// The request that made it.
+    pub request_id: RequestId,
+    /// When the row was read, and locked where it was.
+    pub now: SystemTime,
+}
+
+impl TryFrom<Row> for StoredHold {
+    type Error = Failure;
+
+    fn try_from(row: Row) -> Result<Self, Failure> {
+        let status = match row.status.as_str() {
+            "active" => HoldStatus::Active,
+            "used" => HoldStatus::Used,
+            "expired" => HoldStatus::Expired,
+            "cancelled" => HoldStatus::Cancelled,
+            other => {
+                let text = format!("hold {} has the unknown status {other:?}", row.id);
+                return Err(Failure { kind: FailureKind::Wrong, text });
+            }
+        };
+        let hold = Hold {
+            id: HoldId::stored(row.id),
+            product_id: ProductId::stored(row.product_id),
+            qty: Quantity::stored(row.qty),
+            unit_price_cents: row.unit_price_cents,
+            status,
+            expires_at: moment(row.expires_at),
+            created_at: moment(row.created_at),
+            buyer_id: row.buyer_id.map(BuyerId::stored),
+        };
+        Ok(Self { hold, request_id: RequestId::stored(row.request_id), now: moment(row.now) })
+    }
+}
+
+/// SYSDATE, as in [`super::products`], is the time after the wait for a row's lock.
+const SELECT: &str = "SELECT id, product_id, qty, unit_price_cents, status, expires_at, created_at, buyer_id, \
+    request_id, SYSDATE(6) AS now FROM holds";
+
+async fn load(conn: &mut Connection, statement: Statement) -> Result<Vec<StoredHold>, Failure> {
+    let rows: Vec<Row> = statement.rows(conn).await?;
+    rows.into_iter().map(StoredHold::try_from).collect()
+}
+
+fn by_id(holds: Vec<StoredHold>) -> BTreeMap<HoldId, StoredHold> {
+    holds.into_iter().map(|stored| (stored.hold.id, stored)).collect()
+}
+
+fn integers(ids: impl IntoIterator<Item = HoldId>) -> Vec<i64> {
+    ids.into_iter().map(HoldId::get).collect()
+}
+
+/// Locks holds in the order of their ids. The primary key is forced: of a small table the optimizer would rather lock
+/// every row.
+pub async fn lock(
+    conn: &mut Connection,
+    ids: impl IntoIterator<Item = HoldId>,
+) -> Result<BTreeMap<HoldId, StoredHold>, Failure> {
+    let text = format!("{SELECT} FORCE INDEX (PRIMARY) WHERE id IN ");
+    let statement = Statement::new(&text).integers(&integers(ids), " ORDER BY id FOR UPDATE");
+    Ok(by_id(load(conn, statement).await?))
+}
+
+/// Reads holds by their primary key, without a lock.
+pub async fn read(
+    conn: &mut Connection,
+    ids: impl IntoIterator<Item = HoldId>,
+) -> Result<BTreeMap<HoldId, StoredHold>, Failure> {
+    let text = format!("{SELECT} FORCE INDEX (PRIMARY) WHERE id IN ");
+    Ok(by_id(load(conn, Statement::new(&text).integers(&integers(ids), "")).await?))
+}
+
+/// Reads which of these requests made a hold of this product, by the unique key on both.
+pub async fn made_by(
+    conn: &mut Connection,
+    product_id: ProductId,
+    request_ids: &[&RequestId],
+) -> Result<Vec<StoredHold>, Failure> {
+    let request_ids: Vec<&[u8]> = request_ids.iter().map(|id| id.as_bytes()).collect();
+    let text = format!("{SELECT} FORCE INDEX (holds_request) WHERE product_id = ? AND request_id IN ");
+    load(conn, Statement::new(&text).integer(product_id.get()).byte_strings(&request_ids, "")).await
+}
+
+/// Sums the units that these buyers have of this product: in active holds that aren't past at `now`, and in orders that
+/// aren't cancelled, whose holds are `used`. By the index on product and buyer. Buyers without any are left out.
+pub async fn taken_by(
+    conn: &mut Connection,
+    product_id: ProductId,
+    buyers: &[&BuyerId],
+) -> Result<BTreeMap<BuyerId, i64>, Failure> {
+    #[derive(QueryableByName)]
+    struct Taken {
+        #[diesel(sql_type = Binary)]
+        buyer_id: Vec<u8>,
+        #[diesel(sql_type = BigInt)]
+        units: i64,
+    }
+    let buyers: Vec<&[u8]> = buyers.iter().map(|id| id.as_bytes()).collect();
+    let text = "SELECT buyer_id, CAST(SUM(qty) AS SIGNED) AS units FROM holds FORCE INDEX (holds_buyer) \
+        WHERE product_id = ? AND (status = 'used' OR status = 'active' AND expires_at >= UTC_TIMESTAMP(6)) \
+        AND buyer_id IN ";
+    let statement = Statement::new(text).integer(product_id.get()).byte_strings(&buyers, " GROUP BY buyer_id");
+    let rows: Vec<Taken> = statement.rows(conn).await?;
+    Ok(rows.into_iter().map(|row| (BuyerId::stored(row.buyer_id), row.units)).collect())
+}
+
+/// An active hold whose time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, QueryableByName)]
+pub struct ExpiredHold {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = BigInt)]
+    product_id: i64,
+    #[diesel(sql_type = Integer)]
+    qty: i32,
+}
+
+impl ExpiredHold {
+    /// The hold.
+    pub fn id(&self) -> HoldId {
+        HoldId::stored(self.id)
+    }
+
+    /// Its product.
+    pub fn product_id(&self) -> ProductId {
+        ProductId::stored(self.product_id)
+    }
+
+    /// Its units.
+    pub fn qty(&self) -> Quantity {
+        Quantity::stored(self.qty)
+    }
+}
+
+/// Locks up to `limit` expired holds that nobody else has locked, by the index on status and time.
+pub async fn lock_expired(conn: &mut Connection, limit: usize) -> Result<Vec<ExpiredHold>, Failure> {
+    let text = "SELECT id, product_id, qty FROM holds FORCE INDEX (holds_expiry) \
+        WHERE status = 'active' AND expires_at < UTC_TIMESTAMP(6) \
+        ORDER BY expires_at LIMIT ? FOR UPDATE SKIP LOCKED";
+    Ok(Statement::new(text).integer(limit.try_into().unwrap_or(i64::MAX)).rows(conn).await?)
+}
+
+/// As [`lock_expired`], of one product, by the index that begins with it.
+pub async fn lock_expired_of(
+    conn: &mut Connection,
+    product_id: ProductId,
+    limit: usize,
+) -> Result<Vec<ExpiredHold>, Failure> {
+    let text = "SELECT id, product_id, qty FROM holds FORCE INDEX (holds_product_expiry) \
+        WHERE product_id = ? AND status = 'active' AND expires_at < UTC_TIMESTAMP(6) \
+        ORDER BY expires_at LIMIT ? FOR UPDATE SKIP LOCKED";
+    let limit = limit.try_into().unwrap_or(i64::MAX);
+    Ok(Statement::new(text).integer(product_id.get()).integer(limit).rows(conn).await?)
+}
+
+/// Whether the product has an expired hold, by the same index, without a lock.
+pub async fn any_expired_of(conn: &mut Connection, product_id: ProductId) -> Result<bool, Failure> {
+    let text = "SELECT id, product_id, qty FROM holds FORCE INDEX (holds_product_expiry) \
+        WHERE product_id = ? AND status = 'active' AND expires_at < UTC_TIMESTAMP(6) LIMIT 1";
+    let rows: Vec<ExpiredHold> = Statement::new(text).integer(product_id.get()).rows(conn).await?;
+    Ok(!rows.is_empty())
+}
+
+/// A hold to be made.
+#[derive(Debug, Clone)]
+pub struct NewHold {
+    /// Units.
+    pub qty: Quantity,
+    /// The request that makes it.
+    pub request_id: RequestId,
+    /// Who holds.
+    pub buyer_id: Option<BuyerId>,
+}
+
+/// Makes active holds of one product.
+pub fn insert(
+    script: &mut Script,
+    product_id: ProductId,
+    unit_price_cents: i64,
+    created_at: SystemTime,
+    expires_at: SystemTime,
+    holds: &[NewHold],
+) {
+    let shared = format!("{product_id},{unit_price_cents},{},{}", timestamp(created_at), timestamp(expires_at));
+    let rows = holds.iter().map(|hold| {
+        let request_id = bytes(hold.request_id.as_bytes());
+        let buyer_id = bytes_or_null(hold.buyer_id.as_ref().map(BuyerId::as_bytes));
+        format!("({shared},{},{request_id},{buyer_id})", hold.qty.get())
+    });
+    script.insert("holds (product_id,unit_price_cents,created_at,expires_at,qty,request_id,buyer_id)", rows);
+}
+
+/// Changes the status of locked holds, all of which have the status `from`.
+pub fn set_status(script: &mut Script, ids: &[HoldId], from: HoldStatus, to: HoldStatus) {
+    if ids.is_empty() {
+        return;
+    }
+    let (from, to) = (as_str(from), as_str(to));
+    let id_list = list(ids.iter().map(|id| id.get()));
+    script.write(
+        ids.len(),
+        format_args!(
+            "UPDATE holds FORCE INDEX (PRIMARY) SET status = '{to}' WHERE id IN ({id_list}) AND status = '{from}'"
+        ),
+    );
+}
+
+fn as_str(status: HoldStatus) -> &'static str {
+    match status {
+        HoldStatus::Active => "active",
+        HoldStatus::Used => "used",
+        HoldStatus::Expired => "expired",
+        HoldStatus::Cancelled => "cancelled",
+    }
+}

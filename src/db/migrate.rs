@@ -1,0 +1,98 @@
+//! Migrations: run by `server migrate`, and checked by every server before it serves.
+//!
+//! Each migration is one statement that may run twice, since the database commits DDL as it goes and a migration cut
+//! off half-way runs again. Only one process migrates at a time; another waits for it, and then finds nothing to do.
+
+use std::collections::BTreeSet;
+
+use diesel::{
+    QueryableByName,
+    migration::{Migration, MigrationSource},
+    mysql::Mysql,
+    sql_types::{BigInt, Nullable, Text},
+};
+use diesel_async::AsyncMigrationHarness;
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use secrecy::ExposeSecret;
+
+use super::{Connection, Database, session, statement::Statement};
+use crate::{config::DatabaseConfig, error::Error};
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
+
+/// How long a migration waits for another process's, in seconds.
+const LOCK_WAIT_SECONDS_MAX: i64 = 300;
+
+fn embedded() -> Result<Vec<Box<dyn Migration<Mysql>>>, Error> {
+    MIGRATIONS.migrations().map_err(|error| Error::Internal(error.to_string()))
+}
+
+/// Brings the database's tables up to date. Returns the names of the migrations that ran, none if all had.
+///
+/// Needs a multi-threaded runtime.
+///
+/// # Errors
+/// `Unavailable` where the database can't be reached or another process migrates for too long, `Internal` where a
+/// migration fails.
+pub async fn migrate(config: &DatabaseConfig) -> Result<Vec<String>, Error> {
+    #[derive(QueryableByName)]
+    struct Got {
+        #[diesel(sql_type = Nullable<BigInt>)]
+        got: Option<i64>,
+    }
+    let unavailable = |error: String| Error::Unavailable(error);
+    let mut conn =
+        session::connect(config.url.expose_secret()).await.map_err(|error| unavailable(error.to_string()))?;
+    // The lock is the server's, not the database's, so its name has the database in it; 64 characters at the most.
+    let lock = "SELECT CAST(GET_LOCK(CONCAT('flashsale_migrate:', LEFT(MD5(DATABASE()), 32)), ?) AS SIGNED) AS got";
+    let rows: Vec<Got> = Statement::new(lock)
+        .integer(LOCK_WAIT_SECONDS_MAX)
+        .rows(&mut conn)
+        .await
+        .map_err(|error| unavailable(error.to_string()))?;
+    if rows.first().and_then(|row| row.got) != Some(1) {
+        return Err(unavailable("another process is migrating this database, for too long".to_owned()));
+    }
+    // The lock ends with the connection.
+    let mut harness = AsyncMigrationHarness::new(conn);
+    let ran = harness.run_pending_migrations(MIGRATIONS).map_err(|error| Error::Internal(error.to_string()))?;
+    Ok(ran.iter().map(ToString::to_string).collect())
+}
+
+/// The migrations that the database lacks, none if it is up to date. Migrations that it has beyond this program's are
+/// fine: a newer server made them, and each leaves the older one working.
+///
+/// # Errors
+/// As [`Database::read`].
+pub async fn missing(database: &Database) -> Result<Vec<String>, Error> {
+    #[derive(QueryableByName)]
+    struct Tables {
+        #[diesel(sql_type = BigInt)]
+        tables: i64,
+    }
+    #[derive(QueryableByName)]
+    struct Version {
+        #[diesel(sql_type = Text)]
+        version: String,
+    }
+    let done: BTreeSet<String> = database
+        .read("schema_version", async |conn: &mut Connection, _attempt| {
+            let exists = "SELECT COUNT(*) AS tables FROM information_schema.tables \
+                WHERE table_schema = DATABASE() AND table_name = '__diesel_schema_migrations'";
+            let tables: Vec<Tables> = Statement::new(exists).rows(&mut *conn).await?;
+            if tables.first().is_none_or(|row| row.tables == 0) {
+                return Ok(BTreeSet::new());
+            }
+            let select = "SELECT version FROM __diesel_schema_migrations";
+            let rows: Vec<Version> = Statement::new(select).rows(conn).await?;
+            Ok(rows.into_iter().map(|row| row.version).collect())
+        })
+        .await?;
+    let missing = embedded()?
+        .iter()
+        .map(|migration| (migration.name().version().to_string(), migration.name().to_string()))
+        .filter(|(version, _)| !done.contains(version))
+        .map(|(_, name)| name)
+        .collect();
+    Ok(missing)
+}

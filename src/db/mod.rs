@@ -1,0 +1,237 @@
+//! The one door to the database: pool, sessions, and [`Database::transaction`].
+//!
+//! Every transaction has a name, which is its span and its label in the metrics. It reads, decides, and returns a
+//! [`Plan`]: what to write, which goes out together with the COMMIT ([`statement`]). It may run several times, so it
+//! changes nothing but the database.
+//!
+//! | failure | what happens | at most |
+//! |---|---|---|
+//! | deadlock | the whole transaction again after 5 to 80 ms, jittered | 5 × |
+//! | lock wait (3 s) | ROLLBACK, again | 1 × |
+//! | server away, read-only, shutting down; session killed; no answer in 10 s | all idle connections dropped, again on a new one | 3 × |
+//! | duplicate key | ROLLBACK, again: the other's row is seen | 3 × |
+//! | any other error of the script that ends in COMMIT: its outcome is unknown | connection dropped, again | 3 × |
+//! | CHECK, row count | never again; an alarm in the log | |
+//! | a wrong statement | never again | |
+//!
+//! A run after the first looks up every request_id, the made-up ones too, and starts by locking the rows that decide.
+//! So a commit whose answer was lost is found, even if it completes only later.
+
+mod classify;
+pub mod holds;
+pub mod migrate;
+pub mod orders;
+pub mod payment_webhooks;
+pub mod products;
+mod retry;
+mod session;
+pub mod statement;
+pub mod sweeper_state;
+
+use std::time::Duration;
+
+use deadpool::managed::TimeoutType;
+use diesel_async::{
+    AsyncMysqlConnection, SimpleAsyncConnection,
+    pooled_connection::deadpool::{Object, Pool, PoolError},
+};
+use tracing::{Instrument, debug_span, error, warn};
+
+pub use classify::{Failure, FailureKind};
+pub use statement::{InsertedIds, Script};
+
+use crate::{config::DatabaseConfig, error::Error};
+use retry::Retries;
+
+/// A session of the database.
+pub type Connection = AsyncMysqlConnection;
+
+/// How long one run of a transaction may take, from its first statement to the answer of its COMMIT. Over three times
+/// innodb_lock_wait_timeout: only a server that hangs gets there.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
+
+/// What a transaction decided: its writes, and the value to return once they are committed.
+#[derive(Debug)]
+pub struct Plan<T> {
+    /// What to write.
+    pub script: Script,
+    /// What to return.
+    pub value: T,
+}
+
+/// The statements of a transaction, up to its plan. `attempt` counts from 0.
+///
+/// A trait only to name the future, which has to be `Send`: pass an `async |conn, attempt| { … }` without `move`.
+pub trait Body<'c, T>: FnMut(&'c mut Connection, u32) -> Self::Future + Send {
+    /// What the closure returns.
+    type Future: Future<Output = Result<T, Failure>> + Send + 'c;
+}
+
+impl<'c, T, F, R> Body<'c, T> for F
+where
+    F: FnMut(&'c mut Connection, u32) -> R + Send,
+    R: Future<Output = Result<T, Failure>> + Send + 'c,
+{
+    type Future = R;
+}
+
+/// The database: a pool of sessions.
+#[derive(Clone)]
+pub struct Database {
+    pool: Pool<Connection>,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("pool", &self.pool.status()).finish()
+    }
+}
+
+impl Database {
+    /// A pool that connects when it is used.
+    ///
+    /// # Errors
+    /// `Internal` where the pool can't be built, which only a wrong build does.
+    pub fn new(config: &DatabaseConfig) -> Result<Self, Error> {
+        let pool = session::pool(config).map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(Self { pool })
+    }
+
+    /// Runs a transaction: `body`, then its plan with the COMMIT.
+    ///
+    /// # Errors
+    /// `LockContention`, `Unavailable` and `Overloaded` after the retries above; `Internal` for anything else.
+    pub async fn transaction<T, B>(&self, name: &'static str, mut body: B) -> Result<(T, InsertedIds), Error>
+    where
+        T: Send,
+        B: for<'c> Body<'c, Plan<T>>,
+    {
+        let mut retries = Retries::new(name);
+        loop {
+            let failure = match self.attempt(retries.attempt(), &mut body).instrument(debug_span!("transaction", name)).await {
+                Ok(done) => return Ok(done),
+                Err(failure) => failure,
+            };
+            self.after(name, &failure);
+            retries.wait_after(failure).await?;
+        }
+    }
+
+    /// Runs statements that only read, without a transaction: each sees what was committed when it began.
+    ///
+    /// # Errors
+    /// As [`Database::transaction`].
+    pub async fn read<T, B>(&self, name: &'static str, mut body: B) -> Result<T, Error>
+    where
+        T: Send,
+        B: for<'c> Body<'c, T>,
+    {
+        let mut retries = Retries::new(name);
+        loop {
+            let attempt = retries.attempt();
+            let run = async {
+                let mut lease = self.lease().await?;
+                let value = within_limit(body(lease.connection()?, attempt)).await?;
+                lease.give_back();
+                Ok(value)
+            };
+            let failure: Failure = match run.instrument(debug_span!("read", name)).await {
+                Ok(value) => return Ok(value),
+                Err(failure) => failure,
+            };
+            self.after(name, &failure);
+            retries.wait_after(failure).await?;
+        }
+    }
+
+    async fn attempt<T, B>(&self, attempt: u32, body: &mut B) -> Result<(T, InsertedIds), Failure>
+    where
+        T: Send,
+        B: for<'c> Body<'c, Plan<T>>,
+    {
+        let mut lease = self.lease().await?;
+        let result = within_limit(begin_to_commit(lease.connection()?, attempt, body)).await;
+        match &result {
+            Ok(_) => lease.give_back(),
+            Err(failure) if failure.spares_connection() => {
+                let rollback = async { Ok(lease.connection()?.batch_execute("ROLLBACK").await?) };
+                if within_limit(rollback).await.is_ok() {
+                    lease.give_back();
+                }
+            }
+            // Dropping the lease closes the connection, and the server rolls back.
+            Err(_) => {}
+        }
+        result
+    }
+
+    /// Drops what else the failure has spoiled, and says so where a person should know.
+    fn after(&self, transaction: &'static str, failure: &Failure) {
+        match failure.kind {
+            FailureKind::Away => {
+                self.pool.retain(|_, _| false);
+                warn!(transaction, error = failure.text, "Database connection lost");
+            }
+            FailureKind::Check | FailureKind::RowCount => {
+                error!(transaction, error = failure.text, "A last guard of the database refused a transaction");
+            }
+            FailureKind::Other | FailureKind::Wrong => warn!(transaction, error = failure.text, "Database statement failed"),
+            FailureKind::Deadlock | FailureKind::LockWait | FailureKind::Duplicate | FailureKind::PoolBusy => {}
+        }
+    }
+
+    async fn lease(&self) -> Result<Lease, Failure> {
+        match self.pool.get().await {
+            Ok(object) => Ok(Lease(Some(object))),
+            Err(error) => {
+                let kind = match &error {
+                    PoolError::Timeout(TimeoutType::Wait) => FailureKind::PoolBusy,
+                    _ => FailureKind::Away,
+                };
+                Err(Failure { kind, text: format!("no connection: {error}") })
+            }
+        }
+    }
+}
+
+async fn begin_to_commit<T, B>(conn: &mut Connection, attempt: u32, body: &mut B) -> Result<(T, InsertedIds), Failure>
+where
+    T: Send,
+    B: for<'c> Body<'c, Plan<T>>,
+{
+    conn.batch_execute("BEGIN").await?;
+    let Plan { script, value } = body(&mut *conn, attempt).await?;
+    let inserts = script.inserts();
+    conn.batch_execute(&script.into_commit()).await?;
+    let inserted = if inserts { session::inserted_ids(conn).await? } else { InsertedIds::default() };
+    Ok((value, inserted))
+}
+
+async fn within_limit<T>(run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::time::timeout(ATTEMPT_LIMIT, run).await.unwrap_or_else(|_| {
+        Err(Failure { kind: FailureKind::Away, text: format!("no answer in {} s", ATTEMPT_LIMIT.as_secs()) })
+    })
+}
+
+/// A connection out of the pool. It goes back only by [`Lease::give_back`]; dropped, even half-way through a
+/// transaction, it is closed.
+struct Lease(Option<Object<Connection>>);
+
+impl Lease {
+    fn connection(&mut self) -> Result<&mut Connection, Failure> {
+        let object = self.0.as_mut().map(|object| &mut **object);
+        object.ok_or_else(|| Failure { kind: FailureKind::Other, text: "the connection was given back".to_owned() })
+    }
+
+    fn give_back(&mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(object) = self.0.take() {
+            drop(Object::take(object));
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Table `payment_webhooks`: every event that was taken, and its answer.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use diesel::{
+    QueryableByName,
+    sql_types::{BigInt, Binary, Text},
+};
+
+use super::{
+    Connection, Failure, FailureKind, Script, orders,
+    statement::{Statement, bytes, integer_or_null, timestamp},
+};
+use crate::domain::{
+    IdempotencyKey, OrderId, PaymentEvent, PaymentOutcome, PaymentStatus, ProductId, Settlement,
+};
+
+/// An event that was taken before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// The order it was for.
+    pub order_id: OrderId,
+    /// What it reported.
+    pub status: PaymentStatus,
+    /// Its answer.
+    pub settlement: Settlement,
+}
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = Binary)]
+    idempotency_key: Vec<u8>,
+    #[diesel(sql_type = BigInt)]
+    order_id: i64,
+    #[diesel(sql_type = Text)]
+    status: String,
+    #[diesel(sql_type = Text)]
+    order_status: String,
+    #[diesel(sql_type = Text)]
+    result: String,
+}
+
+impl Row {
+    fn event(&self) -> Option<StoredEvent> {
+        let status = match self.status.as_str() {
+            "success" => PaymentStatus::Success,
+            "failure" => PaymentStatus::Failure,
+            _ => return None,
+        };
+        let outcome = match self.result.as_str() {
+            "applied" => PaymentOutcome::Applied,
+            "unchanged" => PaymentOutcome::Unchanged,
+            "late_success" => PaymentOutcome::LateSuccess,
+            "duplicate_success" => PaymentOutcome::DuplicateSuccess,
+            "amount_mismatch" => PaymentOutcome::AmountMismatch,
+            _ => return None,
+        };
+        let settlement = Settlement { order_status: orders::status_of(&self.order_status)?, outcome };
+        Some(StoredEvent { order_id: OrderId::stored(self.order_id), status, settlement })
+    }
+}
+
+/// Reads which of these keys were taken, by the unique key.
+pub async fn taken(
+    conn: &mut Connection,
+    keys: &[&IdempotencyKey],
+) -> Result<BTreeMap<IdempotencyKey, StoredEvent>, Failure> {
+    let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
+    let text = "SELECT idempotency_key, order_id, status, order_status, result FROM payment_webhooks \
+        FORCE INDEX (payment_webhooks_key) WHERE idempotency_key IN ";
+    let rows: Vec<Row> = Statement::new(text).byte_strings(&keys, "").rows(conn).await?;
+    let stored = rows.into_iter().map(|row| match row.event() {
+        Some(event) => Ok((IdempotencyKey::stored(row.idempotency_key), event)),
+        None => Err(Failure {
+            kind: FailureKind::Wrong,
+            text: format!("a webhook of order {} has an unknown status or result", row.order_id),
+        }),
+    });
+    stored.collect()
+}
+
+/// An event to be stored.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// Its key.
+    pub key: IdempotencyKey,
+    /// The order it is for.
+    pub order_id: OrderId,
+    /// The order's product.
+    pub product_id: ProductId,
+    /// What it reports.
+    pub event: PaymentEvent,
+    /// Its answer.
+    pub settlement: Settlement,
+    /// When it was handled.
+    pub created_at: SystemTime,
+}
+
+/// Stores events and their answers.
+pub fn insert(script: &mut Script, events: &[NewEvent]) {
+    if events.is_empty() {
+        return;
+    }
+    let rows = events.iter().map(|new| {
+        let status = match new.event.status {
+            PaymentStatus::Success => "success",
+            PaymentStatus::Failure => "failure",
+        };
+        format!(
+            "({},{},{},'{status}',{},'{}','{}',{})",
+            bytes(new.key.as_bytes()),
+            new.order_id,
+            new.product_id,
+            integer_or_null(new.event.amount_cents),
+            orders::as_str(new.settlement.order_status),
+            new.settlement.outcome.as_str(),
+            timestamp(new.created_at),
+        )
+    });
+    let into = "payment_webhooks (idempotency_key,order_id,product_id,status,amount_cents,order_status,result,created_at)";
+    script.insert(into, rows);
+}

@@ -1,0 +1,169 @@
+//! Table `products`.
+
+use std::time::SystemTime;
+
+use chrono::NaiveDateTime;
+use diesel::{
+    QueryableByName,
+    sql_types::{BigInt, Binary, Bool, Integer, Nullable, Text, Timestamp},
+};
+use sha2::{Digest, Sha256};
+
+use super::{
+    Connection, Failure, Script,
+    statement::{Statement, bytes, integer_or_null, moment, timestamp_or_null},
+};
+use crate::domain::{Product, ProductId, ProductName, RequestId};
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = BigInt)]
+    price_cents: i64,
+    #[diesel(sql_type = BigInt)]
+    total_stock: i64,
+    #[diesel(sql_type = BigInt)]
+    available_stock: i64,
+    #[diesel(sql_type = Nullable<Integer>)]
+    max_per_buyer: Option<i32>,
+    #[diesel(sql_type = Nullable<Timestamp>)]
+    starts_at: Option<NaiveDateTime>,
+    #[diesel(sql_type = Nullable<Timestamp>)]
+    ends_at: Option<NaiveDateTime>,
+    #[diesel(sql_type = Bool)]
+    paused: bool,
+    #[diesel(sql_type = Timestamp)]
+    now: NaiveDateTime,
+}
+
+impl Row {
+    fn into_product(self) -> (Product, SystemTime) {
+        let product = Product {
+            id: ProductId::stored(self.id),
+            price_cents: self.price_cents,
+            total_stock: self.total_stock,
+            available_stock: self.available_stock,
+            max_per_buyer: self.max_per_buyer,
+            starts_at: self.starts_at.map(moment),
+            ends_at: self.ends_at.map(moment),
+            paused: self.paused,
+        };
+        (product, moment(self.now))
+    }
+}
+
+/// SYSDATE is the time when the row was read, that is after the wait for its lock; UTC_TIMESTAMP would be the time
+/// when the statement began. Sessions are in UTC.
+const SELECT: &str = "SELECT id, price_cents, total_stock, available_stock, max_per_buyer, starts_at, ends_at, paused, \
+    SYSDATE(6) AS now FROM products WHERE id = ?";
+
+/// Locks a product, by its primary key, and reads it and the time.
+pub async fn lock(conn: &mut Connection, id: ProductId) -> Result<Option<(Product, SystemTime)>, Failure> {
+    let rows: Vec<Row> = Statement::new(&format!("{SELECT} FOR UPDATE")).integer(id.get()).rows(conn).await?;
+    Ok(rows.into_iter().next().map(Row::into_product))
+}
+
+/// Reads a product and the time, by its primary key, without a lock.
+pub async fn read(conn: &mut Connection, id: ProductId) -> Result<Option<(Product, SystemTime)>, Failure> {
+    let rows: Vec<Row> = Statement::new(SELECT).integer(id.get()).rows(conn).await?;
+    Ok(rows.into_iter().next().map(Row::into_product))
+}
+
+/// Reads a product's name, by its primary key.
+pub async fn name(conn: &mut Connection, id: ProductId) -> Result<Option<String>, Failure> {
+    #[derive(QueryableByName)]
+    struct Name {
+        #[diesel(sql_type = Text)]
+        name: String,
+    }
+    let rows: Vec<Name> = Statement::new("SELECT name FROM products WHERE id = ?").integer(id.get()).rows(conn).await?;
+    Ok(rows.into_iter().next().map(|row| row.name))
+}
+
+/// A product as an operator puts it on sale.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewProduct {
+    /// Its name.
+    pub name: ProductName,
+    /// Price of one unit in cents, at least 0.
+    pub price_cents: i64,
+    /// Units, at least 0.
+    pub total_stock: i64,
+    /// Units that one buyer may have, at least 1.
+    pub max_per_buyer: Option<i32>,
+    /// When the sale starts, in whole microseconds.
+    pub starts_at: Option<SystemTime>,
+    /// When the sale ends, in whole microseconds.
+    pub ends_at: Option<SystemTime>,
+}
+
+impl NewProduct {
+    /// Tells requests with one request_id apart. It is stored, since the product's own columns change later.
+    fn digest(&self) -> Vec<u8> {
+        let Self { name, price_cents, total_stock, max_per_buyer, starts_at, ends_at } = self;
+        let numbers = format!("{price_cents} {total_stock} {max_per_buyer:?} {starts_at:?} {ends_at:?} ");
+        Sha256::new().chain_update(numbers).chain_update(name.as_str()).finalize().to_vec()
+    }
+}
+
+/// Reads what was put on sale with this request_id, by its unique key: the product, and whether by the same request.
+pub async fn created_by(
+    conn: &mut Connection,
+    request_id: &RequestId,
+    request: &NewProduct,
+) -> Result<Option<(ProductId, bool)>, Failure> {
+    #[derive(QueryableByName)]
+    struct Created {
+        #[diesel(sql_type = BigInt)]
+        id: i64,
+        #[diesel(sql_type = Binary)]
+        request_digest: Vec<u8>,
+    }
+    let rows: Vec<Created> = Statement::new("SELECT id, request_digest FROM products WHERE request_id = ?")
+        .bytes(request_id.as_bytes())
+        .rows(conn)
+        .await?;
+    let created = rows.into_iter().next();
+    Ok(created.map(|row| (ProductId::stored(row.id), row.request_digest == request.digest())))
+}
+
+/// Puts a product on sale.
+pub fn insert(script: &mut Script, request_id: &RequestId, product: &NewProduct) {
+    let row = format!(
+        "(_utf8mb4 {}, {}, {stock}, {stock}, {}, {}, {}, {}, {}, UTC_TIMESTAMP(6))",
+        bytes(product.name.as_str().as_bytes()),
+        product.price_cents,
+        integer_or_null(product.max_per_buyer.map(i64::from)),
+        timestamp_or_null(product.starts_at),
+        timestamp_or_null(product.ends_at),
+        bytes(request_id.as_bytes()),
+        bytes(&product.digest()),
+        stock = product.total_stock,
+    );
+    let into = "products (name, price_cents, total_stock, available_stock, max_per_buyer, starts_at, ends_at, \
+        request_id, request_digest, created_at)";
+    script.insert(into, std::iter::once(row));
+}
+
+/// Takes units from what is available, where there are that many.
+pub fn take(script: &mut Script, id: ProductId, units: i64) {
+    script.write(
+        1,
+        format_args!(
+            "UPDATE products SET available_stock = available_stock - {units} \
+            WHERE id = {id} AND available_stock >= {units}"
+        ),
+    );
+}
+
+/// Gives units back to what is available, where that doesn't exceed the total.
+pub fn give_back(script: &mut Script, id: ProductId, units: i64) {
+    script.write(
+        1,
+        format_args!(
+            "UPDATE products SET available_stock = available_stock + {units} \
+            WHERE id = {id} AND available_stock + {units} <= total_stock"
+        ),
+    );
+}

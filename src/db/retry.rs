@@ -1,0 +1,113 @@
+//! How often a transaction is run again, and after how long: the table in [`super`].
+
+use std::time::Duration;
+
+use rand::RngExt;
+
+use super::{Failure, FailureKind};
+use crate::error::Error;
+
+const DEADLOCKS_MAX: u32 = 5;
+const LOCK_WAITS_MAX: u32 = 1;
+const AWAYS_MAX: u32 = 3;
+const DUPLICATES_MAX: u32 = 3;
+const OTHERS_MAX: u32 = 3;
+const PAUSE_FIRST: Duration = Duration::from_millis(5);
+const PAUSE_LAST: Duration = Duration::from_millis(80);
+
+/// The retries of one transaction.
+#[derive(Debug)]
+pub(super) struct Retries {
+    transaction: &'static str,
+    deadlocks: u32,
+    lock_waits: u32,
+    aways: u32,
+    duplicates: u32,
+    others: u32,
+}
+
+impl Retries {
+    pub(super) fn new(transaction: &'static str) -> Self {
+        Self { transaction, deadlocks: 0, lock_waits: 0, aways: 0, duplicates: 0, others: 0 }
+    }
+
+    /// Runs so far.
+    pub(super) fn attempt(&self) -> u32 {
+        self.deadlocks + self.lock_waits + self.aways + self.duplicates + self.others
+    }
+
+    /// Counts the failure. Returns after a pause where the transaction is to be run again, and else with the error.
+    pub(super) async fn wait_after(&mut self, failure: Failure) -> Result<(), Error> {
+        let transaction = self.transaction;
+        if matches!(failure.kind, FailureKind::Deadlock | FailureKind::LockWait) {
+            metrics::counter!("flashsale_lock_conflicts_total", "kind" => failure.name(), "transaction" => transaction)
+                .increment(1);
+        }
+        let pause = self.next_pause(&failure)?;
+        metrics::counter!("flashsale_transaction_retries_total", "transaction" => transaction, "reason" => failure.name())
+            .increment(1);
+        tokio::time::sleep(rand::rng().random_range(pause / 2..=pause)).await;
+        Ok(())
+    }
+
+    /// The longest pause before the next run, or the error where there is none.
+    fn next_pause(&mut self, failure: &Failure) -> Result<Duration, Error> {
+        let text = || failure.text.clone();
+        let (count, max, error) = match failure.kind {
+            FailureKind::Deadlock => (&mut self.deadlocks, DEADLOCKS_MAX, Error::LockContention),
+            FailureKind::LockWait => (&mut self.lock_waits, LOCK_WAITS_MAX, Error::LockContention),
+            FailureKind::Away => (&mut self.aways, AWAYS_MAX, Error::Unavailable(text())),
+            FailureKind::Duplicate => (&mut self.duplicates, DUPLICATES_MAX, Error::Internal(text())),
+            FailureKind::Other => (&mut self.others, OTHERS_MAX, Error::Unavailable(text())),
+            FailureKind::Check | FailureKind::RowCount | FailureKind::Wrong => return Err(Error::Internal(text())),
+            FailureKind::PoolBusy => {
+                return Err(Error::Overloaded("no database connection came free in time"));
+            }
+        };
+        if *count >= max {
+            return Err(error);
+        }
+        *count += 1;
+        Ok(PAUSE_LAST.min(PAUSE_FIRST * 2_u32.pow(*count - 1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(kind: FailureKind) -> Failure {
+        Failure { kind, text: "text".to_owned() }
+    }
+
+    #[test]
+    fn each_kind_has_its_own_bound_and_error() {
+        let internal = || Error::Internal("text".to_owned());
+        for (kind, runs_again, error) in [
+            (FailureKind::Deadlock, 5, Error::LockContention),
+            (FailureKind::LockWait, 1, Error::LockContention),
+            (FailureKind::Away, 3, Error::Unavailable("text".to_owned())),
+            (FailureKind::Duplicate, 3, internal()),
+            (FailureKind::Other, 3, Error::Unavailable("text".to_owned())),
+            (FailureKind::Wrong, 0, internal()),
+            (FailureKind::Check, 0, internal()),
+            (FailureKind::RowCount, 0, internal()),
+            (FailureKind::PoolBusy, 0, Error::Overloaded("no database connection came free in time")),
+        ] {
+            let mut retries = Retries::new("test");
+            for run in 0..runs_again {
+                assert_eq!(retries.attempt(), run);
+                assert!(retries.next_pause(&failure(kind)).is_ok(), "{kind:?} {run}");
+            }
+            assert_eq!(retries.next_pause(&failure(kind)), Err(error), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn pauses_double_from_5_to_80_ms() {
+        let mut retries = Retries::new("test");
+        let pauses: Vec<u128> =
+            (0..5).map(|_| retries.next_pause(&failure(FailureKind::Deadlock)).unwrap().as_millis()).collect();
+        assert_eq!(pauses, [5, 10, 20, 40, 80]);
+    }
+}

@@ -1,0 +1,306 @@
+//! Ids, keys and quantities as types that hold valid values only.
+//!
+//! `parse` is the one way in. Its error names the field of the request, so that it can be answered as it is.
+
+use std::fmt;
+
+/// Most characters of a request_id or buyer_id.
+pub const TOKEN_LENGTH_MAX: usize = 64;
+/// Most bytes of an idempotency_key.
+pub const IDEMPOTENCY_KEY_LENGTH_MAX: usize = 255;
+/// Most characters of a product's name.
+pub const NAME_LENGTH_MAX: usize = 255;
+
+/// A field of a request whose value can't be taken, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    /// The field, as it is called in the request.
+    pub field: &'static str,
+    /// What is wrong and what to send: a sentence without its subject, such as "must be at least 1, got 0".
+    pub description: String,
+}
+
+impl Invalid {
+    /// Says what is wrong with `field`.
+    pub fn new(field: &'static str, description: impl Into<String>) -> Self {
+        let description = description.into();
+        Self { field, description }
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.field, self.description)
+    }
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $field:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(i64);
+
+        impl $name {
+            /// Takes an id from a request: at least 1.
+            pub fn parse(value: i64) -> Result<Self, Invalid> {
+                if value < 1 {
+                    return Err(Invalid::new($field, format!("must be at least 1, got {value}")));
+                }
+                Ok(Self(value))
+            }
+
+            /// Takes an id that the database gave.
+            pub fn stored(value: i64) -> Self {
+                Self(value)
+            }
+
+            /// The number.
+            pub fn get(self) -> i64 {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+id!(
+    /// Id of a product, at least 1.
+    ProductId, "product_id"
+);
+id!(
+    /// Id of a hold, at least 1.
+    HoldId, "hold_id"
+);
+id!(
+    /// Id of an order, at least 1.
+    OrderId, "order_id"
+);
+
+/// A number of units, at least 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Quantity(i32);
+
+impl Quantity {
+    /// Takes the field `qty` of a request: at least 1.
+    pub fn parse(value: i32) -> Result<Self, Invalid> {
+        if value < 1 {
+            return Err(Invalid::new("qty", format!("must be at least 1, got {value}")));
+        }
+        Ok(Self(value))
+    }
+
+    /// Takes a quantity that the database gave.
+    pub fn stored(value: i32) -> Self {
+        Self(value)
+    }
+
+    /// The number.
+    pub fn get(self) -> i32 {
+        self.0
+    }
+
+    /// The number, for sums.
+    pub fn units(self) -> i64 {
+        i64::from(self.0)
+    }
+}
+
+fn parse_token(field: &'static str, value: &str) -> Result<Box<[u8]>, Invalid> {
+    let visible = |byte: &u8| byte.is_ascii_graphic();
+    if value.is_empty() || value.len() > TOKEN_LENGTH_MAX || !value.as_bytes().iter().all(visible) {
+        return Err(Invalid::new(
+            field,
+            format!("must be 1 to {TOKEN_LENGTH_MAX} visible ASCII characters (no spaces)"),
+        ));
+    }
+    Ok(value.as_bytes().into())
+}
+
+/// Makes a create call repeatable. A caller's has 1 to 64 visible ASCII characters; where a caller sends none the
+/// server makes one up, so that it can repeat the call itself after a commit whose outcome it never learned.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RequestId(Box<[u8]>);
+
+impl RequestId {
+    /// Takes the field `request_id` of a request.
+    pub fn parse(value: &str) -> Result<Self, Invalid> {
+        parse_token("request_id", value).map(Self)
+    }
+
+    /// One that no caller can send, since it starts with a zero byte: `process` differs between processes,
+    /// `sequence` within one. In this order, so that neighbours in time are neighbours in the index.
+    pub fn made_up(process: u64, sequence: u64) -> Self {
+        let mut bytes = [0; 17];
+        bytes[1..9].copy_from_slice(&process.to_be_bytes());
+        bytes[9..].copy_from_slice(&sequence.to_be_bytes());
+        Self(Box::new(bytes))
+    }
+
+    /// Takes one that the database gave.
+    pub fn stored(value: Vec<u8>) -> Self {
+        Self(value.into())
+    }
+
+    /// Whether a caller sent it.
+    pub fn is_callers(&self) -> bool {
+        self.0.first() != Some(&0)
+    }
+
+    /// The bytes, as stored.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Who buys: 1 to 64 visible ASCII characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BuyerId(Box<[u8]>);
+
+impl BuyerId {
+    /// Takes the field `buyer_id` of a request.
+    pub fn parse(value: &str) -> Result<Self, Invalid> {
+        parse_token("buyer_id", value).map(Self)
+    }
+
+    /// Takes one that the database gave.
+    pub fn stored(value: Vec<u8>) -> Self {
+        Self(value.into())
+    }
+
+    /// The bytes, as stored.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for BuyerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        String::from_utf8_lossy(&self.0).fmt(f)
+    }
+}
+
+/// The payment provider's key of one event: 1 to 255 bytes, compared byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IdempotencyKey(Box<[u8]>);
+
+impl IdempotencyKey {
+    /// Takes the field `idempotency_key` of a request.
+    pub fn parse(value: &str) -> Result<Self, Invalid> {
+        if value.is_empty() || value.len() > IDEMPOTENCY_KEY_LENGTH_MAX {
+            return Err(Invalid::new(
+                "idempotency_key",
+                format!("must be 1 to {IDEMPOTENCY_KEY_LENGTH_MAX} bytes, got {}", value.len()),
+            ));
+        }
+        Ok(Self(value.as_bytes().into()))
+    }
+
+    /// Takes one that the database gave.
+    pub fn stored(value: Vec<u8>) -> Self {
+        Self(value.into())
+    }
+
+    /// The bytes, as stored.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for IdempotencyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        String::from_utf8_lossy(&self.0).fmt(f)
+    }
+}
+
+/// A product's name: 1 to 255 characters, not only white space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProductName(String);
+
+impl ProductName {
+    /// Takes the field `name` of a request.
+    pub fn parse(value: &str) -> Result<Self, Invalid> {
+        let length = value.chars().count();
+        if length == 0 || length > NAME_LENGTH_MAX {
+            return Err(Invalid::new("name", format!("must be 1 to {NAME_LENGTH_MAX} characters, got {length}")));
+        }
+        if value.trim().is_empty() {
+            return Err(Invalid::new("name", "must not be only white space"));
+        }
+        Ok(Self(value.to_owned()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_starts_at_one() {
+        assert_eq!(ProductId::parse(1).unwrap().get(), 1);
+        assert_eq!(HoldId::parse(i64::MAX).unwrap().get(), i64::MAX);
+        for value in [0, -1, i64::MIN] {
+            assert_eq!(OrderId::parse(value).unwrap_err().field, "order_id");
+        }
+    }
+
+    #[test]
+    fn a_quantity_starts_at_one() {
+        assert_eq!(Quantity::parse(1).unwrap().units(), 1);
+        for value in [0, -5, i32::MIN] {
+            assert_eq!(Quantity::parse(value).unwrap_err().field, "qty");
+        }
+    }
+
+    #[test]
+    fn a_request_id_has_1_to_64_visible_ascii_characters() {
+        let longest = "x".repeat(64);
+        for good in ["a", "!~", "a-b_c:1", longest.as_str()] {
+            assert!(RequestId::parse(good).unwrap().is_callers(), "{good:?}");
+        }
+        let too_long = "x".repeat(65);
+        for bad in ["", " ", "a b", "a\n", "é", "\u{0}a", too_long.as_str()] {
+            assert_eq!(RequestId::parse(bad).unwrap_err().field, "request_id", "{bad:?}");
+            assert_eq!(BuyerId::parse(bad).unwrap_err().field, "buyer_id", "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_made_up_request_id_is_nobodys_and_its_own() {
+        let made_up = RequestId::made_up(7, 8);
+        assert!(!made_up.is_callers());
+        assert_ne!(made_up, RequestId::made_up(7, 9));
+        assert_ne!(made_up, RequestId::made_up(8, 8));
+        assert!(made_up.as_bytes().len() <= TOKEN_LENGTH_MAX);
+    }
+
+    #[test]
+    fn an_idempotency_key_has_1_to_255_bytes() {
+        let longest = "k".repeat(255);
+        for good in ["k", "k ", " ", "ключ", longest.as_str()] {
+            assert_eq!(IdempotencyKey::parse(good).unwrap().as_bytes(), good.as_bytes());
+        }
+        let too_many_bytes = "é".repeat(128);
+        for bad in ["", too_many_bytes.as_str()] {
+            assert_eq!(IdempotencyKey::parse(bad).unwrap_err().field, "idempotency_key");
+        }
+    }
+
+    #[test]
+    fn a_name_is_counted_in_characters() {
+        let longest = "é".repeat(255);
+        assert_eq!(ProductName::parse(&longest).unwrap().as_str(), longest);
+        for bad in ["".to_owned(), "  ".to_owned(), "x".repeat(256)] {
+            assert_eq!(ProductName::parse(&bad).unwrap_err().field, "name");
+        }
+    }
+}

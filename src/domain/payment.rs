@@ -1,0 +1,116 @@
+//! What a payment event does to an order: the whole matrix.
+
+use super::order::{Order, OrderStatus};
+
+/// What the payment provider reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PaymentStatus {
+    /// The money has arrived.
+    Success,
+    /// The payment failed.
+    Failure,
+}
+
+/// One event of the payment provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PaymentEvent {
+    /// What happened.
+    pub status: PaymentStatus,
+    /// What was paid in cents, where the provider says.
+    pub amount_cents: Option<i64>,
+}
+
+/// What an event did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PaymentOutcome {
+    /// The order was paid or cancelled by it.
+    Applied,
+    /// It said what was known, or came too late to matter.
+    Unchanged,
+    /// Money for a cancelled order.
+    LateSuccess,
+    /// Money for an order that is paid.
+    DuplicateSuccess,
+    /// Money for a pending order, but another amount than it costs.
+    AmountMismatch,
+}
+
+impl PaymentOutcome {
+    /// Whether the event's money has to be paid back.
+    pub fn refund_required(self) -> bool {
+        match self {
+            Self::LateSuccess | Self::DuplicateSuccess | Self::AmountMismatch => true,
+            Self::Applied | Self::Unchanged => false,
+        }
+    }
+
+    /// The name in logs, metrics and the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Unchanged => "unchanged",
+            Self::LateSuccess => "late_success",
+            Self::DuplicateSuccess => "duplicate_success",
+            Self::AmountMismatch => "amount_mismatch",
+        }
+    }
+}
+
+/// An order after an event, and what the event did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settlement {
+    /// The order's status from now on.
+    pub order_status: OrderStatus,
+    /// What the event did.
+    pub outcome: PaymentOutcome,
+}
+
+/// Decides what `event`, with a key not seen before, does to `order`.
+pub fn settle(order: &Order, event: PaymentEvent) -> Settlement {
+    let unchanged = |outcome| Settlement { order_status: order.status, outcome };
+    let applied = |changed: Option<OrderStatus>| match changed {
+        Some(order_status) => Settlement { order_status, outcome: PaymentOutcome::Applied },
+        None => unchanged(PaymentOutcome::Unchanged),
+    };
+    let pays_otherwise = event.amount_cents.is_some_and(|paid| paid != order.amount_cents);
+    match (order.status, event.status) {
+        (OrderStatus::Pending, PaymentStatus::Success) if pays_otherwise => unchanged(PaymentOutcome::AmountMismatch),
+        (OrderStatus::Pending, PaymentStatus::Success) => applied(order.pay()),
+        (OrderStatus::Pending, PaymentStatus::Failure) => applied(order.cancel()),
+        (OrderStatus::Paid, PaymentStatus::Success) => unchanged(PaymentOutcome::DuplicateSuccess),
+        (OrderStatus::Cancelled, PaymentStatus::Success) => unchanged(PaymentOutcome::LateSuccess),
+        (OrderStatus::Paid | OrderStatus::Cancelled, PaymentStatus::Failure) => unchanged(PaymentOutcome::Unchanged),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::order::tests::order, *};
+
+    #[test]
+    fn every_cell_of_the_matrix() {
+        use OrderStatus::*;
+        use PaymentOutcome::*;
+        use PaymentStatus::*;
+        let right = Some(2000);
+        let wrong = Some(1999);
+        for (before, status, amount_cents, after, outcome, refund) in [
+            (Pending, Success, None, Paid, Applied, false),
+            (Pending, Success, right, Paid, Applied, false),
+            (Pending, Success, wrong, Pending, AmountMismatch, true),
+            (Pending, Failure, None, Cancelled, Applied, false),
+            (Pending, Failure, wrong, Cancelled, Applied, false),
+            (Paid, Failure, None, Paid, Unchanged, false),
+            (Paid, Success, right, Paid, DuplicateSuccess, true),
+            (Paid, Success, wrong, Paid, DuplicateSuccess, true),
+            (Cancelled, Failure, None, Cancelled, Unchanged, false),
+            (Cancelled, Success, right, Cancelled, LateSuccess, true),
+            (Cancelled, Success, wrong, Cancelled, LateSuccess, true),
+        ] {
+            let settlement = settle(&order(before), PaymentEvent { status, amount_cents });
+            let expected = Settlement { order_status: after, outcome };
+            assert_eq!(settlement, expected, "{before:?} {status:?} {amount_cents:?}");
+            assert_eq!(settlement.outcome.refund_required(), refund);
+        }
+    }
+}

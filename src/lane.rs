@@ -1,0 +1,239 @@
+//! Lanes: requests that wait at the same moment share a transaction.
+//!
+//! A hot product is one row, and the database keeps it locked until the commit is on disk. So a lane takes what has
+//! queued up for its key, runs it as one batch, answers each caller, and takes what has queued up since. It never
+//! waits for a batch to fill: idle, a batch is one command. A key has one batch in flight at the most; different keys
+//! run side by side.
+//!
+//! A lane lives from the first command for its key until its queue is empty, so an id that nobody asks for, or that
+//! doesn't exist, leaves nothing behind. Everything about it is bounded: commands a batch, commands waiting, lanes.
+//!
+//! Every transaction runs in a lane and none in a request handler, because a handler is dropped when its caller hangs
+//! up or its deadline passes, and a transaction dropped half-way leaves its rows locked. What is dropped here is the
+//! command: one whose caller has gone before its batch began is passed over.
+
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+use tracing::Span;
+
+use crate::error::Error;
+
+/// One result per command, in their order.
+pub type Results<A> = Vec<Result<A, Error>>;
+
+/// What a lane does with the commands that it took together.
+pub trait Batch: Send + Sync + 'static {
+    /// What one caller wants.
+    type Command: Send + Sync + 'static;
+    /// What that caller gets.
+    type Answer: Clone + Send + Sync + 'static;
+
+    /// Runs commands of one key, at least one, together. A refusal is one command's own result and fails no other. An
+    /// error of the whole means that none of them was done: if it isn't temporary, each is run again alone, so that
+    /// a poisonous command fails by itself.
+    fn run(&self, commands: &[Self::Command]) -> impl Future<Output = Result<Results<Self::Answer>, Error>> + Send;
+
+    /// Records what became of a command: its log line and its count. Runs after the caller was answered, in the
+    /// caller's span, whether or not the caller still waits.
+    fn record(&self, command: &Self::Command, result: &Result<Self::Answer, Error>);
+}
+
+/// How much lanes take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Commands a batch, at least 1.
+    pub batch_max: usize,
+    /// Commands waiting in one lane, at least 1; more are refused as overloaded.
+    pub queue_max: usize,
+    /// Lanes at the same moment, at least 1; commands for further keys are refused as overloaded.
+    pub lanes_max: usize,
+}
+
+/// The lanes of one use case, by key.
+pub struct Lanes<B: Batch> {
+    shared: Arc<Shared<B>>,
+}
+
+impl<B: Batch> Clone for Lanes<B> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<B: Batch> fmt::Debug for Lanes<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lanes").field("limits", &self.shared.limits).finish_non_exhaustive()
+    }
+}
+
+struct Shared<B: Batch> {
+    batch: B,
+    limits: Limits,
+    state: Mutex<State<B>>,
+    tasks: TaskTracker,
+}
+
+struct State<B: Batch> {
+    /// A queue is here exactly as long as its lane's task runs.
+    queues: HashMap<i64, VecDeque<Waiting<B>>>,
+    closed: bool,
+}
+
+struct Waiting<B: Batch> {
+    command: B::Command,
+    caller: Caller<B::Answer>,
+}
+
+struct Caller<A> {
+    span: Span,
+    reply: oneshot::Sender<Result<A, Error>>,
+}
+
+impl<B: Batch> Lanes<B> {
+    /// Lanes that run `batch`.
+    pub fn new(batch: B, limits: Limits) -> Self {
+        let state = Mutex::new(State { queues: HashMap::new(), closed: false });
+        Self { shared: Arc::new(Shared { batch, limits, state, tasks: TaskTracker::new() }) }
+    }
+
+    /// Queues a command in its key's lane and waits for its result. Dropping the future takes the command back if its
+    /// batch has not begun.
+    ///
+    /// # Errors
+    /// `Overloaded` where the queue or the number of lanes is full, `Unavailable` after [`Lanes::close`], and the
+    /// command's own.
+    pub async fn submit(&self, key: i64, command: B::Command) -> Result<B::Answer, Error> {
+        let (reply, answer) = oneshot::channel();
+        let caller = Caller { span: Span::current(), reply };
+        self.shared.enqueue(key, Waiting { command, caller })?;
+        answer.await.unwrap_or_else(|_| Err(Error::Internal("the lane ended without an answer".to_owned())))
+    }
+
+    /// Takes no more commands, and returns when those taken are answered and recorded.
+    pub async fn close(&self) {
+        self.shared.state().closed = true;
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}
+
+impl<B: Batch> Shared<B> {
+    /// The state is consistent between any two statements, so a panic elsewhere doesn't spoil it.
+    fn state(&self) -> MutexGuard<'_, State<B>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enqueue(self: &Arc<Self>, key: i64, waiting: Waiting<B>) -> Result<(), Error> {
+        let mut state = self.state();
+        if state.closed {
+            return Err(Error::Unavailable("the server is shutting down".to_owned()));
+        }
+        let lanes = state.queues.len();
+        match state.queues.entry(key) {
+            Entry::Occupied(queue) if queue.get().len() >= self.limits.queue_max => {
+                Err(Error::Overloaded("too many calls are waiting for this one thing"))
+            }
+            Entry::Occupied(mut queue) => {
+                queue.get_mut().push_back(waiting);
+                Ok(())
+            }
+            Entry::Vacant(_) if lanes >= self.limits.lanes_max => {
+                Err(Error::Overloaded("too many things are asked for at once"))
+            }
+            Entry::Vacant(place) => {
+                place.insert(VecDeque::from([waiting]));
+                self.tasks.spawn(Lane { shared: Arc::clone(self), key }.work());
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A lane at work. Dropping it, be it by a panic in a batch, takes its queue away, and the callers in it are told.
+struct Lane<B: Batch> {
+    shared: Arc<Shared<B>>,
+    key: i64,
+}
+
+impl<B: Batch> Drop for Lane<B> {
+    fn drop(&mut self) {
+        let left = self.shared.state().queues.remove(&self.key);
+        drop(left);
+    }
+}
+
+impl<B: Batch> Lane<B> {
+    async fn work(self) {
+        while let Some((commands, callers)) = self.next_batch() {
+            let results = self.run(&commands).await;
+            self.answer(commands, callers, results);
+        }
+    }
+
+    /// The commands that wait and whose callers do too, in their order. `None`: there are none, and the lane has ended
+    /// in the same moment, so that the next command starts another.
+    fn next_batch(&self) -> Option<(Vec<B::Command>, Vec<Caller<B::Answer>>)> {
+        let mut state = self.shared.state();
+        let Entry::Occupied(mut queue) = state.queues.entry(self.key) else { return None };
+        let size = queue.get().len().min(self.shared.limits.batch_max);
+        let (mut commands, mut callers) = (Vec::with_capacity(size), Vec::with_capacity(size));
+        while commands.len() < self.shared.limits.batch_max {
+            let Some(Waiting { command, caller }) = queue.get_mut().pop_front() else { break };
+            if !caller.reply.is_closed() {
+                commands.push(command);
+                callers.push(caller);
+            }
+        }
+        if commands.is_empty() {
+            queue.remove();
+            return None;
+        }
+        Some((commands, callers))
+    }
+
+    async fn run(&self, commands: &[B::Command]) -> Results<B::Answer> {
+        match self.shared.batch.run(commands).await {
+            Ok(results) => results,
+            Err(error) if commands.len() == 1 || error.is_temporary() => {
+                commands.iter().map(|_| Err(error.clone())).collect()
+            }
+            Err(_) => {
+                let mut results = Vec::with_capacity(commands.len());
+                for command in commands {
+                    match self.shared.batch.run(std::slice::from_ref(command)).await {
+                        Ok(alone) => results.extend(alone),
+                        Err(error) => results.push(Err(error)),
+                    }
+                }
+                results
+            }
+        }
+    }
+
+    /// Answers first and records in a task of its own: log lines cost the next batch nothing.
+    fn answer(&self, commands: Vec<B::Command>, callers: Vec<Caller<B::Answer>>, results: Results<B::Answer>) {
+        debug_assert_eq!(commands.len(), results.len(), "one result per command");
+        let mut answered = Vec::with_capacity(commands.len());
+        for ((command, caller), result) in commands.into_iter().zip(callers).zip(results) {
+            answered.push((command, caller.span, result.clone()));
+            // A caller that has gone meanwhile is not an error: the command was done and is recorded.
+            let _gone = caller.reply.send(result);
+        }
+        let shared = Arc::clone(&self.shared);
+        self.shared.tasks.spawn(async move {
+            for (command, span, result) in &answered {
+                span.in_scope(|| shared.batch.record(command, result));
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

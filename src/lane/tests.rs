@@ -1,0 +1,182 @@
+//! Lanes with a batch that only counts: what is queued, refused, passed over and answered.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::sync::Semaphore;
+
+use super::*;
+
+/// Doubles numbers. A batch waits for a permit, so that tests decide when it runs.
+#[derive(Clone, Default)]
+struct Doubling {
+    gate: Option<Arc<Semaphore>>,
+    batches: Arc<Mutex<Vec<Vec<i32>>>>,
+    recorded: Arc<AtomicUsize>,
+}
+
+const POISON: i32 = -1;
+const PANIC: i32 = -2;
+
+impl Batch for Doubling {
+    type Command = i32;
+    type Answer = i32;
+
+    async fn run(&self, commands: &[i32]) -> Result<Results<i32>, Error> {
+        self.batches.lock().unwrap().push(commands.to_vec());
+        if let Some(gate) = &self.gate {
+            gate.acquire().await.unwrap().forget();
+        }
+        assert!(!commands.contains(&PANIC), "asked to panic");
+        if commands.contains(&POISON) {
+            return Err(Error::Internal("poison".to_owned()));
+        }
+        Ok(commands.iter().map(|number| Ok(number * 2)).collect())
+    }
+
+    fn record(&self, _command: &i32, _result: &Result<i32, Error>) {
+        self.recorded.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+const LIMITS: Limits = Limits { batch_max: 3, queue_max: 4, lanes_max: 2 };
+
+/// Lanes whose batches wait, the gate that lets them go, and what they saw.
+fn gated() -> (Lanes<Doubling>, Arc<Semaphore>, Doubling) {
+    let gate = Arc::new(Semaphore::new(0));
+    let doubling = Doubling { gate: Some(Arc::clone(&gate)), ..Doubling::default() };
+    (Lanes::new(doubling.clone(), LIMITS), gate, doubling)
+}
+
+/// Starts a call and lets it reach its queue.
+async fn started<F>(call: F) -> tokio::task::JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let handle = tokio::spawn(call);
+    tokio::task::yield_now().await;
+    handle
+}
+
+async fn submitted(
+    lanes: &Lanes<Doubling>,
+    key: i64,
+    number: i32,
+) -> tokio::task::JoinHandle<Result<i32, Error>> {
+    let lanes = lanes.clone();
+    started(async move { lanes.submit(key, number).await }).await
+}
+
+#[tokio::test]
+async fn an_idle_lane_runs_one_command_at_once() {
+    let doubling = Doubling::default();
+    let lanes = Lanes::new(doubling.clone(), LIMITS);
+    assert_eq!(lanes.submit(1, 21).await, Ok(42));
+    assert_eq!(*doubling.batches.lock().unwrap(), [[21]]);
+}
+
+#[tokio::test]
+async fn what_waits_together_runs_together_in_order_and_within_the_limit() {
+    let (lanes, gate, doubling) = gated();
+    let mut calls = vec![submitted(&lanes, 1, 0).await];
+    for number in 1..=4 {
+        calls.push(submitted(&lanes, 1, number).await);
+    }
+    gate.add_permits(3);
+    for (number, call) in calls.into_iter().enumerate() {
+        assert_eq!(call.await.unwrap(), Ok(number as i32 * 2));
+    }
+    assert_eq!(*doubling.batches.lock().unwrap(), [vec![0], vec![1, 2, 3], vec![4]]);
+}
+
+#[tokio::test]
+async fn a_full_queue_and_a_further_lane_are_refused_at_once() {
+    let (lanes, gate, _) = gated();
+    let mut calls = Vec::new();
+    for number in 0..5 {
+        calls.push(submitted(&lanes, 1, number).await);
+    }
+    assert!(matches!(lanes.submit(1, 9).await, Err(Error::Overloaded(_))));
+    calls.push(submitted(&lanes, 2, 5).await);
+    assert!(matches!(lanes.submit(3, 9).await, Err(Error::Overloaded(_))));
+    gate.add_permits(10);
+    for call in calls {
+        assert!(call.await.unwrap().is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_lane_without_work_leaves_nothing_behind() {
+    let lanes = Lanes::new(Doubling::default(), LIMITS);
+    for key in 0..100 {
+        lanes.submit(key, 1).await.unwrap();
+    }
+    tokio::task::yield_now().await;
+    assert!(lanes.shared.state().queues.is_empty());
+}
+
+#[tokio::test]
+async fn a_command_whose_caller_has_gone_is_passed_over() {
+    let (lanes, gate, doubling) = gated();
+    let first = submitted(&lanes, 1, 1).await;
+    let gone = submitted(&lanes, 1, 2).await;
+    let last = submitted(&lanes, 1, 3).await;
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    gate.add_permits(2);
+    assert_eq!((first.await.unwrap(), last.await.unwrap()), (Ok(2), Ok(6)));
+    assert_eq!(*doubling.batches.lock().unwrap(), [[1], [3]]);
+}
+
+#[tokio::test]
+async fn a_command_that_was_begun_is_recorded_though_its_caller_has_gone() {
+    let (lanes, gate, doubling) = gated();
+    let gone = submitted(&lanes, 1, 1).await;
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    gate.add_permits(1);
+    lanes.close().await;
+    assert_eq!(doubling.recorded.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_poisonous_command_fails_alone() {
+    let (lanes, gate, _) = gated();
+    gate.add_permits(100);
+    let calls = [1, POISON, 3].map(|number| {
+        let lanes = lanes.clone();
+        tokio::spawn(async move { lanes.submit(1, number).await })
+    });
+    let [first, poison, last] = calls;
+    assert_eq!(first.await.unwrap(), Ok(2));
+    assert_eq!(poison.await.unwrap(), Err(Error::Internal("poison".to_owned())));
+    assert_eq!(last.await.unwrap(), Ok(6));
+}
+
+#[tokio::test]
+async fn a_panic_ends_its_lane_only_and_the_next_command_starts_another() {
+    let lanes = Lanes::new(Doubling::default(), LIMITS);
+    assert!(matches!(lanes.submit(1, PANIC).await, Err(Error::Internal(_))));
+    assert_eq!(lanes.submit(1, 2).await, Ok(4));
+}
+
+#[tokio::test]
+async fn closing_answers_what_was_taken_and_refuses_the_rest() {
+    let (lanes, gate, doubling) = gated();
+    let taken = submitted(&lanes, 1, 1).await;
+    let waiting = submitted(&lanes, 1, 2).await;
+    let closing = {
+        let lanes = lanes.clone();
+        started(async move { lanes.close().await }).await
+    };
+    assert!(matches!(lanes.submit(1, 3).await, Err(Error::Unavailable(_))));
+    gate.add_permits(2);
+    closing.await.unwrap();
+    assert_eq!((taken.await.unwrap(), waiting.await.unwrap()), (Ok(2), Ok(4)));
+    assert_eq!(doubling.recorded.load(Ordering::SeqCst), 2);
+}
