@@ -20,3 +20,4 @@ pub mod db;
 pub mod domain;
 pub mod error;
 pub mod lane;
+pub mod checkout;

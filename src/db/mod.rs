@@ -64,13 +64,13 @@ pub struct Plan<T> {
 /// A trait only to name the future, which has to be `Send`: pass an `async |conn, attempt| { … }` without `move`.
 pub trait Body<'c, T>: FnMut(&'c mut Connection, u32) -> Self::Future + Send {
     /// What the closure returns.
-    type Future: Future<Output = Result<T, Failure>> + Send + 'c;
+    type Future: Future<Output = Result<T, Failure>> + Send;
 }
 
 impl<'c, T, F, R> Body<'c, T> for F
 where
     F: FnMut(&'c mut Connection, u32) -> R + Send,
-    R: Future<Output = Result<T, Failure>> + Send + 'c,
+    R: Future<Output = Result<T, Failure>> + Send,
 {
     type Future = R;
 }

@@ -1,6 +1,6 @@
 //! Table `payment_webhooks`: every event that was taken, and its answer.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::collections::BTreeMap;
 
 use diesel::{
     QueryableByName,
@@ -9,7 +9,7 @@ use diesel::{
 
 use super::{
     Connection, Failure, FailureKind, Script, orders,
-    statement::{Statement, bytes, integer_or_null, timestamp},
+    statement::{Statement, bytes, integer_or_null},
 };
 use crate::domain::{
     IdempotencyKey, OrderId, PaymentEvent, PaymentOutcome, PaymentStatus, ProductId, Settlement,
@@ -92,29 +92,29 @@ pub struct NewEvent {
     pub event: PaymentEvent,
     /// Its answer.
     pub settlement: Settlement,
-    /// When it was handled.
-    pub created_at: SystemTime,
 }
 
-/// Stores events and their answers.
+/// Stores events and their answers, in the order of their keys: so two batches with keys in common wait for each other
+/// and don't deadlock.
 pub fn insert(script: &mut Script, events: &[NewEvent]) {
     if events.is_empty() {
         return;
     }
-    let rows = events.iter().map(|new| {
+    let mut sorted: Vec<&NewEvent> = events.iter().collect();
+    sorted.sort_by(|one, other| one.key.cmp(&other.key));
+    let rows = sorted.iter().map(|new| {
         let status = match new.event.status {
             PaymentStatus::Success => "success",
             PaymentStatus::Failure => "failure",
         };
         format!(
-            "({},{},{},'{status}',{},'{}','{}',{})",
+            "({},{},{},'{status}',{},'{}','{}',UTC_TIMESTAMP(6))",
             bytes(new.key.as_bytes()),
             new.order_id,
             new.product_id,
             integer_or_null(new.event.amount_cents),
             orders::as_str(new.settlement.order_status),
             new.settlement.outcome.as_str(),
-            timestamp(new.created_at),
         )
     });
     let into = "payment_webhooks (idempotency_key,order_id,product_id,status,amount_cents,order_status,result,created_at)";

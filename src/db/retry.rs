@@ -46,7 +46,8 @@ impl Retries {
         let pause = self.next_pause(&failure)?;
         metrics::counter!("flashsale_transaction_retries_total", "transaction" => transaction, "reason" => failure.name())
             .increment(1);
-        tokio::time::sleep(rand::rng().random_range(pause / 2..=pause)).await;
+        let jittered = rand::rng().random_range(pause / 2..=pause);
+        tokio::time::sleep(jittered).await;
         Ok(())
     }
 

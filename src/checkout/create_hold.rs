@@ -1,0 +1,351 @@
+//! CreateHold: sets units of a product aside.
+//!
+//! product FOR UPDATE · earlier requests · what the buyers have · short of stock: this product's expired holds, SKIP
+//! LOCKED · holds, stock and COMMIT as one script.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, SystemTime},
+};
+
+use moka::sync::Cache;
+use tracing::info;
+
+use crate::{
+    db::{
+        Connection, Database, Failure, Plan, Script,
+        holds::{self, ExpiredHold, NewHold, StoredHold},
+        products,
+    },
+    domain::{BuyerId, Hold, HoldId, HoldStatus, Invalid, Product, ProductId, Quantity, Refusal, RequestId},
+    error::{Error, Missing},
+    lane::{Batch, Results},
+};
+
+/// Expired holds that one transaction takes back: at least this many, so that the next is not short again, and no more
+/// than [`TAKE_BACK_MAX`], so that the product isn't locked for long.
+const TAKE_BACK_MIN: i64 = 100;
+const TAKE_BACK_MAX: i64 = 10_000;
+/// How long a product is taken for sold out without another look at its row, and how many are remembered. Only a hint
+/// which way to go first; each refusal is decided by a read of its own.
+const SOLD_OUT_HINT_TTL: Duration = Duration::from_secs(10);
+const SOLD_OUT_HINTS_MAX: u64 = 10_000;
+
+/// A caller's wish to hold units.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateHold {
+    /// The product.
+    pub product_id: ProductId,
+    /// Units.
+    pub qty: Quantity,
+    /// The caller's, or made up.
+    pub request_id: RequestId,
+    /// Who holds.
+    pub buyer_id: Option<BuyerId>,
+}
+
+impl CreateHold {
+    /// The answer to a repeat of the request that made `stored`.
+    fn replay(&self, qty: Quantity, buyer_id: &Option<BuyerId>) -> Result<(), Refusal> {
+        if self.qty == qty && self.buyer_id == *buyer_id { Ok(()) } else { Err(Refusal::RequestIdReused) }
+    }
+}
+
+/// A hold, and whether this call made it.
+#[derive(Debug, Clone)]
+pub struct CreatedHold {
+    /// The hold, as it was made.
+    pub hold: Hold,
+    /// Whether an earlier call made it.
+    pub replayed: bool,
+}
+
+/// The batch of CreateHold: commands for one product.
+pub struct CreateHolds {
+    database: Database,
+    hold_ttl: Duration,
+    sold_out: Cache<ProductId, ()>,
+}
+
+impl CreateHolds {
+    pub(super) fn new(database: Database, hold_ttl: Duration) -> Self {
+        let sold_out = Cache::builder().max_capacity(SOLD_OUT_HINTS_MAX).time_to_live(SOLD_OUT_HINT_TTL).build();
+        Self { database, hold_ttl, sold_out }
+    }
+}
+
+/// What happens to one command.
+#[derive(Debug, Clone, PartialEq)]
+enum Decision {
+    /// The hold to be made at this place of the list.
+    Make(usize),
+    /// The hold to be made at this place, for an earlier command with the same request_id.
+    Share(usize),
+    /// The hold that an earlier transaction made.
+    Replay(Hold),
+    /// Nothing.
+    Refuse(Error),
+}
+
+/// What a batch knows when it decides.
+struct Facts {
+    product: Product,
+    now: SystemTime,
+    earlier: HashMap<RequestId, StoredHold>,
+    taken: BTreeMap<BuyerId, i64>,
+}
+
+/// A batch as decided: one decision per command, the holds to be made, and the units short.
+#[derive(Debug, Default)]
+struct Decided {
+    decisions: Vec<Decision>,
+    new: Vec<NewHold>,
+    units_taken: i64,
+    units_short: i64,
+}
+
+/// A committed batch, but for the ids.
+struct Written {
+    decisions: Vec<Decision>,
+    new: Vec<NewHold>,
+    product: Product,
+    created_at: SystemTime,
+    expires_at: SystemTime,
+    taken_back: Vec<ExpiredHold>,
+}
+
+impl Batch for CreateHolds {
+    type Command = CreateHold;
+    type Answer = CreatedHold;
+
+    async fn run(&self, commands: &[CreateHold]) -> Result<Results<CreatedHold>, Error> {
+        let Some(product_id) = commands.first().map(|command| command.product_id) else { return Ok(Vec::new()) };
+        if self.sold_out.contains_key(&product_id) {
+            if let Some(refusals) = self.refuse_without_lock(product_id, commands).await? {
+                return Ok(refusals);
+            }
+            self.sold_out.invalidate(&product_id);
+        }
+        let transaction = self
+            .database
+            .transaction("create_hold", async |conn: &mut Connection, attempt| {
+                self.hold(conn, attempt, product_id, commands).await
+            })
+            .await?;
+        let (Some(written), ids) = transaction else {
+            return Ok(commands.iter().map(|_| Err(Missing::Product(product_id).into())).collect());
+        };
+        written.taken_back.iter().for_each(super::log_expired);
+        if written.decisions.iter().all(is_for_lack_of_stock) {
+            self.sold_out.insert(product_id, ());
+        }
+        Ok(written.results(|index| HoldId::stored(ids.get(index))))
+    }
+
+    fn record(&self, _command: &CreateHold, result: &Result<CreatedHold, Error>) {
+        let outcome = match result {
+            Ok(CreatedHold { replayed: true, .. }) => "replayed",
+            Ok(CreatedHold { hold, .. }) => {
+                info!(
+                    hold_id = hold.id.get(),
+                    product_id = hold.product_id.get(),
+                    qty = hold.qty.get(),
+                    "Hold created"
+                );
+                "created"
+            }
+            Err(Error::Refused(Refusal::OutOfStock { .. })) => "out_of_stock",
+            Err(Error::Refused(_)) => "refused",
+            Err(Error::Invalid(_) | Error::NotFound(_)) => "invalid",
+            Err(_) => "failed",
+        };
+        metrics::counter!("flashsale_holds_total", "outcome" => outcome).increment(1);
+    }
+}
+
+impl CreateHolds {
+    /// Refuses a whole batch by a read without a lock, where that is enough to know: no command can be a repeat, and
+    /// each alone asks for more than there is, with nothing to take back.
+    async fn refuse_without_lock(
+        &self,
+        product_id: ProductId,
+        commands: &[CreateHold],
+    ) -> Result<Option<Results<CreatedHold>>, Error> {
+        if commands.iter().any(|command| command.request_id.is_callers()) {
+            return Ok(None);
+        }
+        let read = self
+            .database
+            .read("create_hold_sold_out", async |conn: &mut Connection, _attempt| {
+                let product = products::read(&mut *conn, product_id).await?;
+                Ok((product, holds::any_expired_of(conn, product_id).await?))
+            })
+            .await?;
+        let (Some((product, now)), false) = read else { return Ok(None) };
+        if product.max_per_buyer.is_some() || product.on_sale(now).is_err() {
+            return Ok(None);
+        }
+        let refusals: Vec<Refusal> =
+            commands.iter().filter_map(|command| product.clone().take(command.qty).err()).collect();
+        let all_refused = refusals.len() == commands.len();
+        Ok(all_refused.then(|| refusals.into_iter().map(|refusal| Err(refusal.into())).collect()))
+    }
+
+    async fn hold(
+        &self,
+        conn: &mut Connection,
+        attempt: u32,
+        product_id: ProductId,
+        commands: &[CreateHold],
+    ) -> Result<Plan<Option<Written>>, Failure> {
+        let Some((product, now)) = products::lock(conn, product_id).await? else {
+            return Ok(Plan { script: Script::default(), value: None });
+        };
+        let earlier = earlier_requests(conn, attempt, product_id, commands).await?;
+        let taken = taken_by_buyers(conn, &product, commands).await?;
+        let mut facts = Facts { product, now, earlier, taken };
+
+        let mut decided = decide(&facts, commands);
+        let mut taken_back = Vec::new();
+        if decided.units_short > 0 {
+            let limit = decided.units_short.clamp(TAKE_BACK_MIN, TAKE_BACK_MAX);
+            taken_back = holds::lock_expired_of(conn, product_id, usize::try_from(limit).unwrap_or(0)).await?;
+        }
+        let units_back: i64 = taken_back.iter().map(|hold| hold.qty().units()).sum();
+        if units_back > 0 {
+            facts.product.give_back(units_back);
+            decided = decide(&facts, commands);
+        }
+
+        let expires_at = now + self.hold_ttl;
+        let mut script = Script::default();
+        let Decided { decisions, new, units_taken, units_short: _ } = decided;
+        if !new.is_empty() {
+            holds::insert(&mut script, product_id, facts.product.price_cents, now, expires_at, &new);
+        }
+        let expired: Vec<HoldId> = taken_back.iter().map(ExpiredHold::id).collect();
+        holds::set_status(&mut script, &expired, HoldStatus::Active, HoldStatus::Expired);
+        match units_taken - units_back {
+            0 => {}
+            more @ 1.. => products::take(&mut script, product_id, more),
+            less => products::give_back(&mut script, product_id, -less),
+        }
+        let product = facts.product;
+        Ok(Plan { script, value: Some(Written { decisions, new, product, created_at: now, expires_at, taken_back }) })
+    }
+}
+
+/// The holds that earlier transactions made for these requests. The first run asks for callers' ids alone: an id that
+/// was just made up is nobody's. Later runs ask for all, since the run before may have committed after all.
+async fn earlier_requests(
+    conn: &mut Connection,
+    attempt: u32,
+    product_id: ProductId,
+    commands: &[CreateHold],
+) -> Result<HashMap<RequestId, StoredHold>, Failure> {
+    let request_ids: Vec<&RequestId> =
+        commands.iter().map(|command| &command.request_id).filter(|id| attempt > 0 || id.is_callers()).collect();
+    if request_ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let holds = holds::made_by(conn, product_id, &request_ids).await?;
+    Ok(holds.into_iter().map(|stored| (stored.request_id.clone(), stored)).collect())
+}
+
+async fn taken_by_buyers(
+    conn: &mut Connection,
+    product: &Product,
+    commands: &[CreateHold],
+) -> Result<BTreeMap<BuyerId, i64>, Failure> {
+    let buyers: Vec<&BuyerId> = commands.iter().filter_map(|command| command.buyer_id.as_ref()).collect();
+    if product.max_per_buyer.is_none() || buyers.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    holds::taken_by(conn, product.id, &buyers).await
+}
+
+/// Decides the commands one after the other, each on what those before it left.
+fn decide(facts: &Facts, commands: &[CreateHold]) -> Decided {
+    let mut product = facts.product.clone();
+    let mut taken = facts.taken.clone();
+    let mut made: HashMap<&RequestId, usize> = HashMap::new();
+    let mut decided = Decided::default();
+    for command in commands {
+        let decision = if let Some(stored) = facts.earlier.get(&command.request_id) {
+            let Hold { qty, buyer_id, .. } = &stored.hold;
+            let as_made = Hold { status: HoldStatus::Active, ..stored.hold.clone() };
+            command.replay(*qty, buyer_id).map(|()| Decision::Replay(as_made)).map_err(Error::from)
+        } else if let Some(&index) = made.get(&command.request_id) {
+            let NewHold { qty, buyer_id, .. } = &decided.new[index];
+            command.replay(*qty, buyer_id).map(|()| Decision::Share(index)).map_err(Error::from)
+        } else {
+            grant(&mut product, &mut taken, facts.now, command).map(|()| {
+                made.insert(&command.request_id, decided.new.len());
+                decided.units_taken += command.qty.units();
+                decided.new.push(NewHold {
+                    qty: command.qty,
+                    request_id: command.request_id.clone(),
+                    buyer_id: command.buyer_id.clone(),
+                });
+                Decision::Make(decided.new.len() - 1)
+            })
+        };
+        if let Err(Error::Refused(Refusal::OutOfStock { requested, .. })) = decision {
+            decided.units_short += requested;
+        }
+        decided.decisions.push(decision.unwrap_or_else(Decision::Refuse));
+    }
+    decided
+}
+
+/// Grants a new hold or says why not: the sale, then the buyer, then the stock.
+fn grant(
+    product: &mut Product,
+    taken: &mut BTreeMap<BuyerId, i64>,
+    now: SystemTime,
+    command: &CreateHold,
+) -> Result<(), Error> {
+    product.on_sale(now)?;
+    if product.amount_cents(command.qty).is_none() {
+        return Err(Invalid::new("qty", "is too large: qty times the price must fit an int64").into());
+    }
+    let already_taken = match &command.buyer_id {
+        Some(buyer) => taken.get(buyer).copied().unwrap_or(0),
+        None if product.max_per_buyer.is_some() => {
+            return Err(Invalid::new("buyer_id", "is required: this product has a limit for each buyer").into());
+        }
+        None => 0,
+    };
+    product.within_limit(command.qty, already_taken)?;
+    product.take(command.qty)?;
+    if let Some(buyer) = &command.buyer_id {
+        taken.insert(buyer.clone(), already_taken + command.qty.units());
+    }
+    Ok(())
+}
+
+fn is_for_lack_of_stock(decision: &Decision) -> bool {
+    matches!(decision, Decision::Refuse(Error::Refused(Refusal::OutOfStock { .. })))
+}
+
+impl Written {
+    fn results(self, id: impl Fn(usize) -> HoldId) -> Results<CreatedHold> {
+        let hold = |index: usize| Hold {
+            id: id(index),
+            product_id: self.product.id,
+            qty: self.new[index].qty,
+            unit_price_cents: self.product.price_cents,
+            status: HoldStatus::Active,
+            expires_at: self.expires_at,
+            created_at: self.created_at,
+            buyer_id: self.new[index].buyer_id.clone(),
+        };
+        let result = |decision| match decision {
+            Decision::Make(index) => Ok(CreatedHold { hold: hold(index), replayed: false }),
+            Decision::Share(index) => Ok(CreatedHold { hold: hold(index), replayed: true }),
+            Decision::Replay(hold) => Ok(CreatedHold { hold, replayed: true }),
+            Decision::Refuse(error) => Err(error),
+        };
+        self.decisions.iter().cloned().map(result).collect()
+    }
+}

@@ -1,0 +1,88 @@
+//! CreateProduct: puts a product on sale, once per request_id.
+
+use tracing::info;
+
+use super::ProductView;
+use crate::{
+    db::{
+        Connection, Database, Failure, Plan, Script,
+        products::{self, NewProduct},
+    },
+    domain::{Product, ProductId, Refusal, RequestId},
+    error::Error,
+    lane::{Batch, Results},
+};
+
+/// An operator's wish to sell something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateProduct {
+    /// What to sell.
+    pub product: NewProduct,
+    /// The caller's, or made up.
+    pub request_id: RequestId,
+}
+
+/// The batch of CreateProduct: one command.
+pub struct CreateProducts {
+    database: Database,
+}
+
+impl CreateProducts {
+    pub(super) fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    async fn create(&self, command: &CreateProduct) -> Result<ProductView, Error> {
+        let CreateProduct { product, request_id } = command;
+        let (earlier, ids) = self
+            .database
+            .transaction("create_product", async |conn: &mut Connection, _attempt| {
+                let earlier = products::created_by(conn, request_id, product).await?;
+                let mut script = Script::default();
+                if earlier.is_none() {
+                    products::insert(&mut script, request_id, product);
+                }
+                Ok::<_, Failure>(Plan { script, value: earlier })
+            })
+            .await?;
+        match earlier {
+            None => Ok(created(ProductId::stored(ids.get(0)), product)),
+            Some((id, true)) => Ok(created(id, product)),
+            Some((_, false)) => Err(Refusal::RequestIdReused.into()),
+        }
+    }
+}
+
+impl Batch for CreateProducts {
+    type Command = CreateProduct;
+    type Answer = ProductView;
+
+    async fn run(&self, commands: &[CreateProduct]) -> Result<Results<ProductView>, Error> {
+        let mut results = Vec::with_capacity(commands.len());
+        for command in commands {
+            results.push(self.create(command).await);
+        }
+        Ok(results)
+    }
+
+    fn record(&self, _command: &CreateProduct, result: &Result<ProductView, Error>) {
+        if let Ok(ProductView { product, .. }) = result {
+            info!(product_id = product.id.get(), total_stock = product.total_stock, "Product created");
+        }
+    }
+}
+
+/// The product as the request makes it: what a repeat gets, whatever was changed since.
+fn created(id: ProductId, new: &NewProduct) -> ProductView {
+    let product = Product {
+        id,
+        price_cents: new.price_cents,
+        total_stock: new.total_stock,
+        available_stock: new.total_stock,
+        max_per_buyer: new.max_per_buyer,
+        starts_at: new.starts_at,
+        ends_at: new.ends_at,
+        paused: false,
+    };
+    ProductView { name: new.name.as_str().into(), product }
+}

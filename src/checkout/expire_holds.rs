@@ -1,0 +1,58 @@
+//! One batch of a sweep: expired holds give their units back.
+//!
+//! holds FOR UPDATE SKIP LOCKED · holds, products by id (one summed update each), totals and COMMIT as one script.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    db::{
+        Connection, Database, Failure, Plan, Script,
+        holds::{self, ExpiredHold},
+        products, sweeper_state,
+    },
+    domain::{HoldId, HoldStatus, ProductId},
+    error::Error,
+};
+
+/// What a batch of a sweep did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Holds expired, or orders cancelled.
+    pub rows: usize,
+    /// Units given back.
+    pub stock_released: i64,
+}
+
+/// Expires up to `limit` holds whose time is over and that nobody else has locked.
+///
+/// # Errors
+/// Those of [`Database::transaction`].
+pub async fn expire_holds(database: &Database, limit: usize) -> Result<Swept, Error> {
+    let (expired, _) = database
+        .transaction("expire_holds", async |conn: &mut Connection, _attempt| {
+            let expired = holds::lock_expired(conn, limit).await?;
+            Ok::<_, Failure>(Plan { script: script(&expired), value: expired })
+        })
+        .await?;
+    expired.iter().for_each(super::log_expired);
+    let stock_released = expired.iter().map(|hold| hold.qty().units()).sum();
+    Ok(Swept { rows: expired.len(), stock_released })
+}
+
+fn script(expired: &[ExpiredHold]) -> Script {
+    let mut script = Script::default();
+    if expired.is_empty() {
+        return script;
+    }
+    let ids: Vec<HoldId> = expired.iter().map(ExpiredHold::id).collect();
+    holds::set_status(&mut script, &ids, HoldStatus::Active, HoldStatus::Expired);
+    let mut units: BTreeMap<ProductId, i64> = BTreeMap::new();
+    for hold in expired {
+        *units.entry(hold.product_id()).or_default() += hold.qty().units();
+    }
+    for (product_id, units) in &units {
+        products::give_back(&mut script, *product_id, *units);
+    }
+    sweeper_state::add(&mut script, expired.len(), 0, units.values().sum());
+    script
+}

@@ -1,0 +1,167 @@
+//! HandlePaymentWebhook: settles an order by an event of the payment provider.
+//!
+//! orders FOR UPDATE by id, which makes deliveries of one key queue up · the keys taken before · events, orders, holds,
+//! products by id and COMMIT as one script. A key that another order's delivery takes at the same moment is a duplicate
+//! key of the script: the batch runs again and sees it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tracing::{info, warn};
+
+use crate::{
+    db::{
+        Connection, Database, Failure, Plan, Script, holds, orders,
+        payment_webhooks::{self, NewEvent, StoredEvent},
+        products,
+    },
+    domain::{
+        HoldId, HoldStatus, IdempotencyKey, Order, OrderId, OrderStatus, PaymentEvent, PaymentOutcome, ProductId,
+        Refusal, Settlement, payment,
+    },
+    error::{Error, Missing},
+    lane::{Batch, Results},
+};
+
+/// One delivery of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandlePaymentWebhook {
+    /// The event's key.
+    pub key: IdempotencyKey,
+    /// The order paid for.
+    pub order_id: OrderId,
+    /// What is reported.
+    pub event: PaymentEvent,
+}
+
+/// The answer to a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WebhookAnswer {
+    /// What the event did when it was first handled.
+    pub settlement: Settlement,
+    /// Whether this delivery was the first with its key.
+    pub first_time: bool,
+    /// Whether it reports something else than the first did.
+    pub differs: bool,
+}
+
+/// The batch of HandlePaymentWebhook.
+pub struct HandlePaymentWebhooks {
+    database: Database,
+}
+
+impl HandlePaymentWebhooks {
+    pub(super) fn new(database: Database) -> Self {
+        Self { database }
+    }
+}
+
+impl Batch for HandlePaymentWebhooks {
+    type Command = HandlePaymentWebhook;
+    type Answer = WebhookAnswer;
+
+    async fn run(&self, commands: &[HandlePaymentWebhook]) -> Result<Results<WebhookAnswer>, Error> {
+        let (results, _) = self
+            .database
+            .transaction("handle_payment_webhook", async |conn: &mut Connection, _attempt| {
+                let ids: BTreeSet<OrderId> = commands.iter().map(|command| command.order_id).collect();
+                let orders = orders::lock(conn, ids).await?;
+                let keys: Vec<&IdempotencyKey> = commands.iter().map(|command| &command.key).collect();
+                let taken = payment_webhooks::taken(conn, &keys).await?;
+                let mut books = Books { orders, taken, new: Vec::new() };
+                let results = commands.iter().map(|command| books.handle(command)).collect();
+                Ok::<_, Failure>(Plan { script: books.script(), value: results })
+            })
+            .await?;
+        Ok(results)
+    }
+
+    fn record(&self, command: &HandlePaymentWebhook, result: &Result<WebhookAnswer, Error>) {
+        let outcome = match result {
+            Ok(answer) => log_handled(command, answer),
+            Err(error) if error.is_temporary() || matches!(error, Error::Internal(_)) => "failed",
+            Err(_) => "refused",
+        };
+        metrics::counter!("flashsale_webhooks_total", "outcome" => outcome).increment(1);
+    }
+}
+
+fn log_handled(command: &HandlePaymentWebhook, answer: &WebhookAnswer) -> &'static str {
+    let WebhookAnswer { settlement, first_time, differs } = *answer;
+    let (idempotency_key, order_id) = (command.key.to_string(), command.order_id.get());
+    let result = if first_time { settlement.outcome.as_str() } else { "replayed" };
+    info!(idempotency_key, order_id, result, first_time, "Payment webhook handled");
+    if differs {
+        warn!(idempotency_key, order_id, "Payment webhook repeated with another status: the first one counts");
+    }
+    if first_time && settlement.outcome.refund_required() {
+        warn!(idempotency_key, order_id, kind = result, "Payment needs a refund");
+    }
+    result
+}
+
+/// The orders and keys of a batch, as its events change them one after the other.
+struct Books {
+    orders: BTreeMap<OrderId, Order>,
+    taken: BTreeMap<IdempotencyKey, StoredEvent>,
+    new: Vec<NewEvent>,
+}
+
+impl Books {
+    fn handle(&mut self, command: &HandlePaymentWebhook) -> Result<WebhookAnswer, Error> {
+        let HandlePaymentWebhook { key, order_id, event } = command;
+        if let Some(stored) = self.taken.get(key) {
+            if stored.order_id != *order_id {
+                return Err(Refusal::IdempotencyKeyReused.into());
+            }
+            let differs = stored.status != event.status;
+            return Ok(WebhookAnswer { settlement: stored.settlement, first_time: false, differs });
+        }
+        let Some(order) = self.orders.get_mut(order_id) else { return Err(Missing::Order(*order_id).into()) };
+        let settlement = payment::settle(order, *event);
+        order.status = settlement.order_status;
+        let stored = StoredEvent { order_id: *order_id, status: event.status, settlement };
+        self.taken.insert(key.clone(), stored);
+        self.new.push(NewEvent {
+            key: key.clone(),
+            order_id: *order_id,
+            product_id: order.product_id,
+            event: *event,
+            settlement,
+        });
+        Ok(WebhookAnswer { settlement, first_time: true, differs: false })
+    }
+
+    /// An order changes once at the most in a batch, since it leaves `pending` once.
+    fn script(self) -> Script {
+        let (mut paid, mut cancelled) = (Vec::new(), Vec::new());
+        let applied = self.new.iter().filter(|new| new.settlement.outcome == PaymentOutcome::Applied);
+        for event in applied {
+            match event.settlement.order_status {
+                OrderStatus::Paid => paid.push(event.order_id),
+                OrderStatus::Cancelled => cancelled.push(event.order_id),
+                OrderStatus::Pending => {}
+            }
+        }
+        let mut script = Script::default();
+        payment_webhooks::insert(&mut script, &self.new);
+        orders::settle(&mut script, &paid, OrderStatus::Paid);
+        cancel(&mut script, cancelled.iter().filter_map(|id| self.orders.get(id)));
+        script
+    }
+}
+
+/// Cancels locked, pending orders: their holds are cancelled, and their units go back.
+pub(super) fn cancel<'o>(script: &mut Script, orders: impl Iterator<Item = &'o Order>) {
+    let (mut order_ids, mut hold_ids): (Vec<OrderId>, Vec<HoldId>) = (Vec::new(), Vec::new());
+    let mut units: BTreeMap<ProductId, i64> = BTreeMap::new();
+    for order in orders {
+        order_ids.push(order.id);
+        hold_ids.push(order.hold_id);
+        *units.entry(order.product_id).or_default() += order.qty.units();
+    }
+    orders::settle(script, &order_ids, OrderStatus::Cancelled);
+    holds::set_status(script, &hold_ids, HoldStatus::Used, HoldStatus::Cancelled);
+    for (product_id, units) in units {
+        products::give_back(script, product_id, units);
+    }
+}

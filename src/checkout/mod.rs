@@ -1,0 +1,185 @@
+//! The use cases. Each file is one: its command, its batch (lock, decide by [`crate::domain`], write), its log line.
+//!
+//! Locks are taken in one order everywhere: order, hold, product, each by ascending id. A transaction that begins with
+//! a product afterwards only inserts, or locks what nobody else has locked.
+
+pub mod cancel_overdue_orders;
+pub mod create_hold;
+pub mod create_order;
+pub mod create_product;
+pub mod expire_holds;
+pub mod get_hold;
+pub mod get_order;
+pub mod get_product;
+pub mod handle_payment_webhook;
+pub mod release_hold;
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+pub use create_hold::CreateHold;
+pub use create_order::CreateOrder;
+pub use create_product::CreateProduct;
+pub use get_product::ProductView;
+pub use handle_payment_webhook::{HandlePaymentWebhook, WebhookAnswer};
+
+use crate::{
+    db::Database,
+    domain::{Hold, HoldId, Order, OrderId, ProductId, RequestId},
+    error::Error,
+    lane::{Lanes, Limits},
+};
+
+/// Lanes of a use case whose key isn't a product: commands are spread over them by id, so that those of one hold or
+/// order share a lane.
+const SPREAD: i64 = 4;
+/// Products that are asked for at the same moment, at the most.
+const PRODUCT_LANES_MAX: usize = 10_000;
+/// Commands of a batch that takes or reads one product.
+const PRODUCT_BATCH_MAX: usize = 1024;
+/// Commands of a batch that touches a row each.
+const ROWS_BATCH_MAX: usize = 256;
+
+/// What the checkout depends on beside the database.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// How long a hold holds.
+    pub hold_ttl: Duration,
+    /// How long an order may stay unpaid; `None`: for ever.
+    pub payment_due: Option<Duration>,
+    /// Commands waiting in one lane, at least 1.
+    pub lane_queue: usize,
+}
+
+/// All use cases that callers ask for, each behind its lanes.
+#[derive(Debug, Clone)]
+pub struct Checkout {
+    get_product: Lanes<get_product::GetProducts>,
+    create_hold: Lanes<create_hold::CreateHolds>,
+    get_hold: Lanes<get_hold::GetHolds>,
+    release_hold: Lanes<release_hold::ReleaseHolds>,
+    create_order: Lanes<create_order::CreateOrders>,
+    get_order: Lanes<get_order::GetOrders>,
+    handle_payment_webhook: Lanes<handle_payment_webhook::HandlePaymentWebhooks>,
+    create_product: Lanes<create_product::CreateProducts>,
+}
+
+impl Checkout {
+    /// The checkout on a database.
+    pub fn new(database: &Database, settings: Settings) -> Self {
+        let limits = |batch_max, lanes_max| Limits { batch_max, queue_max: settings.lane_queue, lanes_max };
+        let product = limits(PRODUCT_BATCH_MAX, PRODUCT_LANES_MAX);
+        let rows = limits(ROWS_BATCH_MAX, PRODUCT_LANES_MAX);
+        let database = || database.clone();
+        Self {
+            get_product: Lanes::new(get_product::GetProducts::new(database()), product),
+            create_hold: Lanes::new(create_hold::CreateHolds::new(database(), settings.hold_ttl), product),
+            get_hold: Lanes::new(get_hold::GetHolds::new(database()), rows),
+            release_hold: Lanes::new(release_hold::ReleaseHolds::new(database()), rows),
+            create_order: Lanes::new(create_order::CreateOrders::new(database(), settings.payment_due), rows),
+            get_order: Lanes::new(get_order::GetOrders::new(database()), rows),
+            handle_payment_webhook: Lanes::new(
+                handle_payment_webhook::HandlePaymentWebhooks::new(database()),
+                rows,
+            ),
+            create_product: Lanes::new(create_product::CreateProducts::new(database()), limits(1, 1)),
+        }
+    }
+
+    /// Reads a product; its stock after the call arrived.
+    ///
+    /// # Errors
+    /// `NotFound`, or temporary.
+    pub async fn get_product(&self, id: ProductId) -> Result<ProductView, Error> {
+        self.get_product.submit(id.get(), id).await
+    }
+
+    /// Sets units aside.
+    ///
+    /// # Errors
+    /// `NotFound`, `Invalid` (a buyer is required, an amount over an int64), `Refused`, or temporary.
+    pub async fn create_hold(&self, command: CreateHold) -> Result<Hold, Error> {
+        Ok(self.create_hold.submit(command.product_id.get(), command).await?.hold)
+    }
+
+    /// Reads a hold.
+    ///
+    /// # Errors
+    /// `NotFound`, or temporary.
+    pub async fn get_hold(&self, id: HoldId) -> Result<Hold, Error> {
+        self.get_hold.submit(id.get() % SPREAD, id).await
+    }
+
+    /// Gives a hold's units back.
+    ///
+    /// # Errors
+    /// `NotFound`, `Refused` (used), or temporary.
+    pub async fn release_hold(&self, id: HoldId) -> Result<Hold, Error> {
+        Ok(self.release_hold.submit(id.get() % SPREAD, id).await?.hold)
+    }
+
+    /// Turns a hold into an order.
+    ///
+    /// # Errors
+    /// `NotFound`, `Refused` (expired, cancelled, used), or temporary.
+    pub async fn create_order(&self, command: CreateOrder) -> Result<Order, Error> {
+        Ok(self.create_order.submit(command.hold_id.get() % SPREAD, command).await?.order)
+    }
+
+    /// Reads an order.
+    ///
+    /// # Errors
+    /// `NotFound`, or temporary.
+    pub async fn get_order(&self, id: OrderId) -> Result<Order, Error> {
+        self.get_order.submit(id.get() % SPREAD, id).await
+    }
+
+    /// Settles an order by a payment event.
+    ///
+    /// # Errors
+    /// `NotFound` (nothing is stored), `Refused` (the key is another order's), or temporary.
+    pub async fn handle_payment_webhook(&self, command: HandlePaymentWebhook) -> Result<WebhookAnswer, Error> {
+        self.handle_payment_webhook.submit(command.order_id.get() % SPREAD, command).await
+    }
+
+    /// Puts a product on sale.
+    ///
+    /// # Errors
+    /// `Refused` (the request_id is another request's), or temporary.
+    pub async fn create_product(&self, command: CreateProduct) -> Result<ProductView, Error> {
+        self.create_product.submit(0, command).await
+    }
+
+    /// Takes no more calls, and returns when those taken are answered.
+    pub async fn close(&self) {
+        tokio::join!(
+            self.get_product.close(),
+            self.create_hold.close(),
+            self.get_hold.close(),
+            self.release_hold.close(),
+            self.create_order.close(),
+            self.get_order.close(),
+            self.handle_payment_webhook.close(),
+            self.create_product.close(),
+        );
+    }
+}
+
+/// The caller's request_id, or one that the server makes up: its own repeats need one too.
+pub fn request_id_or_made_up(request_id: Option<RequestId>) -> RequestId {
+    static PROCESS: std::sync::LazyLock<u64> = std::sync::LazyLock::new(rand::random);
+    static SEQUENCE: AtomicU64 = AtomicU64::new(0);
+    request_id.unwrap_or_else(|| RequestId::made_up(*PROCESS, SEQUENCE.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// Logs a hold whose units went back because its time was over, by whoever noticed.
+fn log_expired(hold: &crate::db::holds::ExpiredHold) {
+    tracing::info!(
+        hold_id = hold.id().get(),
+        product_id = hold.product_id().get(),
+        qty = hold.qty().get(),
+        "Hold expired and stock released"
+    );
+}
