@@ -1,0 +1,184 @@
+# shellcheck shell=bash
+# What deploy/test, deploy/up, deploy/mysql and .ci/run share: messages, installing, ports, processes, the Python
+# environment. Sourced, never run. The database server has a file of its own: deploy/database.sh.
+
+REPOSITORY=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+TARGET_DIR=${CARGO_TARGET_DIR:-$REPOSITORY/target}
+case $TARGET_DIR in
+    /*) ;;
+    *) TARGET_DIR=$PWD/$TARGET_DIR ;; # cargo, too, takes it from the folder it is started in
+esac
+
+# Everything said to a person goes to stderr, so that stdout stays free for what a script answers.
+say() { printf '==> %s\n' "$*" >&2; }
+warn() { printf '!!! %s\n' "$*" >&2; }
+die() {
+    warn "$*"
+    exit 1
+}
+
+# show_tail LOG [LINES]
+show_tail() {
+    printf -- '--- the last lines of %s\n' "$1" >&2
+    tail -n "${2:-25}" "$1" >&2 2>/dev/null || true
+    printf -- '---\n' >&2
+}
+
+# --- Installing ---------------------------------------------------------------------------------------------------
+
+# as_root COMMAND…: as it is for root, else through sudo. With nobody at a terminal sudo must not ask for a password.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif [ -t 2 ] && [ -r /dev/tty ]; then
+        sudo "$@" # asks on the terminal itself, whatever stdin is
+    else
+        sudo -n "$@"
+    fi
+}
+
+APT_LISTS_FRESH=no
+
+# apt_install PURPOSE PACKAGE…: what it installs is needed for PURPOSE, which the message names when it can't be had.
+# --no-remove: never trade something the machine has for what we would like.
+apt_install() {
+    local purpose=$1
+    shift
+    if ! command -v apt-get >/dev/null; then
+        warn "Needed for $purpose, and this is no Debian or Ubuntu: please install what they call $*"
+        return 1
+    fi
+    if [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null; then
+        warn "Needed for $purpose, and there is neither root nor sudo here. As root: apt-get install --no-install-recommends $*"
+        return 1
+    fi
+    # A package manager that waits for a lock or a mirror gives up after these limits.
+    local options=(-o DPkg::Lock::Timeout=300 -o Acquire::http::Timeout=60 -o Acquire::https::Timeout=60 -o Acquire::Retries=2)
+    if [ "$APT_LISTS_FRESH" = no ]; then
+        say "Updating the package lists (apt-get update)"
+        as_root apt-get "${options[@]}" -q update >&2 </dev/null || warn "apt-get update failed; going on with the lists at hand"
+        APT_LISTS_FRESH=yes
+    fi
+    say "Installing for $purpose: $*"
+    if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get "${options[@]}" -q -y --no-install-recommends --no-remove \
+        install "$@" >&2 </dev/null; then
+        warn "Could not install what $purpose needs. By hand, as root: apt-get install --no-install-recommends $*"
+        return 1
+    fi
+}
+
+# cargo, and the C compiler that Rust links with.
+ensure_rust() {
+    if ! command -v cargo >/dev/null && [ -x "${HOME:-}/.cargo/bin/cargo" ]; then
+        PATH=$HOME/.cargo/bin:$PATH
+    fi
+    command -v cargo >/dev/null || die "There is no cargo here. Please install Rust (rustup, stable toolchain) first."
+    if ! command -v cc >/dev/null; then
+        apt_install "linking Rust programs" gcc libc6-dev || exit 1
+    fi
+}
+
+# ensure_python: a virtual environment in target/ with exactly what deploy/requirements.txt pins; sets FLASHSALE_TEST_PYTHON
+# and PYTHON_BIN, the folder of its programs. Done only anew when the pins change.
+ensure_python() {
+    local environment=$TARGET_DIR/venv pins=$REPOSITORY/deploy/requirements.txt
+    PYTHON_BIN=$environment/bin
+    export FLASHSALE_TEST_PYTHON=$PYTHON_BIN/python
+    # Copied in last, so it also says that the environment is complete; and python must still start, since the
+    # system's own Python may have been replaced meanwhile.
+    if cmp -s "$pins" "$environment/pins" && "$FLASHSALE_TEST_PYTHON" -c '' 2>/dev/null; then
+        return
+    fi
+    say "Making the Python environment $environment"
+    # ensurepip is what Debian leaves out of python3 and puts into python3-venv.
+    if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
+        apt_install "the tests' independent webhook sender" python3 python3-venv || exit 1
+    fi
+    rm -rf "$environment"
+    mkdir -p "$TARGET_DIR"
+    python3 -m venv "$environment" >&2
+    "$FLASHSALE_TEST_PYTHON" -m pip install --quiet --disable-pip-version-check --no-input --timeout 60 \
+        --requirement "$pins" >&2 </dev/null \
+        || die "pip could not install deploy/requirements.txt. By hand: $FLASHSALE_TEST_PYTHON -m pip install -r $pins"
+    cp "$pins" "$environment/pins"
+}
+
+# --- Ports --------------------------------------------------------------------------------------------------------
+
+# port_is_free PORT: nothing answers on 127.0.0.1.
+port_is_free() {
+    ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+PORTS_GIVEN=" "
+
+# free_port [WANTED]: answers in PORT: WANTED if it is free, else a random one below the range that the kernel hands
+# out for outgoing connections. Never the same twice, as nothing listens yet on a port given a moment ago.
+free_port() {
+    local try
+    PORT=${1:-$((20000 + RANDOM % 12000))}
+    for try in {1..100}; do
+        if [[ $PORTS_GIVEN != *" $PORT "* ]] && port_is_free "$PORT"; then
+            PORTS_GIVEN+="$PORT "
+            return
+        fi
+        PORT=$((20000 + RANDOM % 12000))
+    done
+    die "Found no free port on 127.0.0.1 in $try tries"
+}
+
+# http_status PORT PATH: the status of a GET on 127.0.0.1, or 000. Without curl, which a fresh machine may not have.
+http_status() {
+    local line
+    # shellcheck disable=SC2016 # expanded by the inner shell
+    line=$(timeout 5 bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$1" || exit
+        printf "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n" "$2" >&3
+        read -r line <&3 && printf "%s" "$line"' http_status "$1" "$2" 2>/dev/null) || line=
+    case $line in
+        "HTTP/1."?" "[0-9][0-9][0-9]*) printf '%s' "${line:9:3}" ;;
+        *) printf '000' ;;
+    esac
+}
+
+# --- Processes ----------------------------------------------------------------------------------------------------
+
+# start_process LOG COMMAND…: in the background, output to LOG; its pid is in PID.
+# setsid: a Ctrl-C at the terminal reaches the script alone, which then stops everything in the right order.
+# setpriv: should the script be killed outright, the kernel sends the process a SIGTERM, and nothing is left behind.
+start_process() {
+    local log=$1
+    shift
+    local launch=(setsid)
+    if setpriv --help 2>/dev/null | grep -q -- --pdeathsig; then
+        launch=(setsid setpriv --pdeathsig TERM --)
+    fi
+    # 9 is the lock of deploy/up: were it passed on, a child would hold it longer than the script.
+    "${launch[@]}" "$@" >>"$log" 2>&1 </dev/null 9>&- &
+    # shellcheck disable=SC2034 # the answer, read by the caller
+    PID=$!
+}
+
+# is_running PID. A zombie doesn't count: it has ended, only nobody has asked how.
+is_running() {
+    local state
+    kill -0 "$1" 2>/dev/null || return 1
+    state=$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) || return 1
+    [ "${state:0:1}" != Z ]
+}
+
+# stop_process NAME PID SECONDS: SIGTERM, then at most SECONDS of patience, then SIGKILL and a word about it.
+stop_process() {
+    local name=$1 pid=$2 limit=$3 tenths=0
+    is_running "$pid" || return 0
+    say "Stopping $name (pid $pid)"
+    kill -TERM "$pid" 2>/dev/null || return 0
+    while is_running "$pid"; do
+        if [ "$tenths" -ge $((limit * 10)) ]; then
+            warn "$name (pid $pid) had not stopped $limit s after SIGTERM: killed"
+            kill -KILL "$pid" 2>/dev/null || true
+            return 1
+        fi
+        sleep 0.1
+        tenths=$((tenths + 1))
+    done
+}
