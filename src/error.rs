@@ -57,6 +57,22 @@ impl From<Refusal> for Error {
 }
 
 impl Error {
+    /// The reason that callers switch on, and that logs name.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "INVALID_ARGUMENT",
+            Self::NotFound(Missing::Product(_)) => "PRODUCT_NOT_FOUND",
+            Self::NotFound(Missing::Hold(_)) => "HOLD_NOT_FOUND",
+            Self::NotFound(Missing::Order(_)) => "ORDER_NOT_FOUND",
+            Self::Refused(refusal) => refusal.reason(),
+            Self::LockContention => "LOCK_CONTENTION",
+            Self::Unavailable(_) => "DATABASE_UNAVAILABLE",
+            Self::Overloaded(_) => "OVERLOADED",
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::Internal(_) => "INTERNAL",
+        }
+    }
+
     /// Whether the same call may succeed later as it is.
     pub fn is_temporary(&self) -> bool {
         match self {

@@ -40,8 +40,8 @@ pub trait Batch: Send + Sync + 'static {
     /// a poisonous command fails by itself.
     fn run(&self, commands: &[Self::Command]) -> impl Future<Output = Result<Results<Self::Answer>, Error>> + Send;
 
-    /// Records what became of a command: its log line and its count. Runs after the caller was answered, in the
-    /// caller's span, whether or not the caller still waits.
+    /// Records what became of a command: its log line and its count. Runs once for every command, after its caller was
+    /// answered, in the caller's span. A command that was refused a place or passed over is recorded with that error.
     fn record(&self, command: &Self::Command, result: &Result<Self::Answer, Error>);
 }
 
@@ -91,6 +91,19 @@ struct Waiting<B: Batch> {
     caller: Caller<B::Answer>,
 }
 
+/// Commands and their callers, in the same order.
+struct Taken<B: Batch> {
+    commands: Vec<B::Command>,
+    callers: Vec<Caller<B::Answer>>,
+}
+
+/// A command that is done with, and where it came from.
+struct Answered<B: Batch> {
+    command: B::Command,
+    span: Span,
+    result: Result<B::Answer, Error>,
+}
+
 struct Caller<A> {
     span: Span,
     reply: oneshot::Sender<Result<A, Error>>,
@@ -112,7 +125,10 @@ impl<B: Batch> Lanes<B> {
     pub async fn submit(&self, key: i64, command: B::Command) -> Result<B::Answer, Error> {
         let (reply, answer) = oneshot::channel();
         let caller = Caller { span: Span::current(), reply };
-        self.shared.enqueue(key, Waiting { command, caller })?;
+        if let Err((error, command)) = self.shared.enqueue(key, Waiting { command, caller }) {
+            self.shared.batch.record(&command, &Err(error.clone()));
+            return Err(error);
+        }
         answer.await.unwrap_or_else(|_| Err(Error::Internal("the lane ended without an answer".to_owned())))
     }
 
@@ -130,22 +146,23 @@ impl<B: Batch> Shared<B> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enqueue(self: &Arc<Self>, key: i64, waiting: Waiting<B>) -> Result<(), Error> {
+    /// Queues a command, or returns it with the reason why not.
+    fn enqueue(self: &Arc<Self>, key: i64, waiting: Waiting<B>) -> Result<(), (Error, B::Command)> {
         let mut state = self.state();
         if state.closed {
-            return Err(Error::Unavailable("the server is shutting down".to_owned()));
+            return Err((Error::Unavailable("the server is shutting down".to_owned()), waiting.command));
         }
         let lanes = state.queues.len();
         match state.queues.entry(key) {
             Entry::Occupied(queue) if queue.get().len() >= self.limits.queue_max => {
-                Err(Error::Overloaded("too many calls are waiting for this one thing"))
+                Err((Error::Overloaded("too many calls are waiting for this one thing"), waiting.command))
             }
             Entry::Occupied(mut queue) => {
                 queue.get_mut().push_back(waiting);
                 Ok(())
             }
             Entry::Vacant(_) if lanes >= self.limits.lanes_max => {
-                Err(Error::Overloaded("too many things are asked for at once"))
+                Err((Error::Overloaded("too many things are asked for at once"), waiting.command))
             }
             Entry::Vacant(place) => {
                 place.insert(VecDeque::from([waiting]));
@@ -153,6 +170,19 @@ impl<B: Batch> Shared<B> {
                 Ok(())
             }
         }
+    }
+
+    /// Records in a task of its own: log lines cost the next batch nothing.
+    fn record(self: &Arc<Self>, answered: Vec<Answered<B>>) {
+        if answered.is_empty() {
+            return;
+        }
+        let shared = Arc::clone(self);
+        self.tasks.spawn(async move {
+            for Answered { command, span, result } in &answered {
+                span.in_scope(|| shared.batch.record(command, result));
+            }
+        });
     }
 }
 
@@ -171,31 +201,39 @@ impl<B: Batch> Drop for Lane<B> {
 
 impl<B: Batch> Lane<B> {
     async fn work(self) {
-        while let Some((commands, callers)) = self.next_batch() {
+        while let Some(Taken { commands, callers }) = self.next_batch() {
+            if commands.is_empty() {
+                continue;
+            }
             let results = self.run(&commands).await;
             self.answer(commands, callers, results);
         }
     }
 
-    /// The commands that wait and whose callers do too, in their order. `None`: there are none, and the lane has ended
-    /// in the same moment, so that the next command starts another.
-    fn next_batch(&self) -> Option<(Vec<B::Command>, Vec<Caller<B::Answer>>)> {
-        let mut state = self.shared.state();
-        let Entry::Occupied(mut queue) = state.queues.entry(self.key) else { return None };
-        let size = queue.get().len().min(self.shared.limits.batch_max);
-        let (mut commands, mut callers) = (Vec::with_capacity(size), Vec::with_capacity(size));
-        while commands.len() < self.shared.limits.batch_max {
-            let Some(Waiting { command, caller }) = queue.get_mut().pop_front() else { break };
-            if !caller.reply.is_closed() {
-                commands.push(command);
-                callers.push(caller);
+    /// Takes the commands that wait and whose callers do too, in their order. `None`: nothing waits, and the lane has
+    /// ended in the same moment, so that the next command starts another.
+    fn next_batch(&self) -> Option<Taken<B>> {
+        let mut taken = Taken { commands: Vec::new(), callers: Vec::new() };
+        let mut passed_over = Vec::new();
+        {
+            let mut state = self.shared.state();
+            let Entry::Occupied(mut queue) = state.queues.entry(self.key) else { return None };
+            if queue.get().is_empty() {
+                queue.remove();
+                return None;
+            }
+            while taken.commands.len() < self.shared.limits.batch_max {
+                let Some(Waiting { command, caller }) = queue.get_mut().pop_front() else { break };
+                if caller.reply.is_closed() {
+                    passed_over.push(Answered { command, span: caller.span, result: Err(Error::DeadlineExceeded) });
+                } else {
+                    taken.commands.push(command);
+                    taken.callers.push(caller);
+                }
             }
         }
-        if commands.is_empty() {
-            queue.remove();
-            return None;
-        }
-        Some((commands, callers))
+        self.shared.record(passed_over);
+        Some(taken)
     }
 
     async fn run(&self, commands: &[B::Command]) -> Results<B::Answer> {
@@ -217,21 +255,15 @@ impl<B: Batch> Lane<B> {
         }
     }
 
-    /// Answers first and records in a task of its own: log lines cost the next batch nothing.
     fn answer(&self, commands: Vec<B::Command>, callers: Vec<Caller<B::Answer>>, results: Results<B::Answer>) {
         debug_assert_eq!(commands.len(), results.len(), "one result per command");
         let mut answered = Vec::with_capacity(commands.len());
-        for ((command, caller), result) in commands.into_iter().zip(callers).zip(results) {
-            answered.push((command, caller.span, result.clone()));
+        for ((command, Caller { span, reply }), result) in commands.into_iter().zip(callers).zip(results) {
+            answered.push(Answered { command, span, result: result.clone() });
             // A caller that has gone meanwhile is not an error: the command was done and is recorded.
-            let _gone = caller.reply.send(result);
+            let _gone = reply.send(result);
         }
-        let shared = Arc::clone(&self.shared);
-        self.shared.tasks.spawn(async move {
-            for (command, span, result) in &answered {
-                span.in_scope(|| shared.batch.record(command, result));
-            }
-        });
+        self.shared.record(answered);
     }
 }
 

@@ -21,3 +21,8 @@ pub mod domain;
 pub mod error;
 pub mod lane;
 pub mod checkout;
+pub mod grpc;
+pub mod sweeper;
+pub mod telemetry;
+pub mod shutdown;
+pub mod gateway;

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     db::{
@@ -78,8 +78,7 @@ impl Batch for HandlePaymentWebhooks {
     fn record(&self, command: &HandlePaymentWebhook, result: &Result<WebhookAnswer, Error>) {
         let outcome = match result {
             Ok(answer) => log_handled(command, answer),
-            Err(error) if error.is_temporary() || matches!(error, Error::Internal(_)) => "failed",
-            Err(_) => "refused",
+            Err(error) => log_error(&command.key.to_string(), command.order_id.get(), error),
         };
         metrics::counter!("flashsale_webhooks_total", "outcome" => outcome).increment(1);
     }
@@ -97,6 +96,30 @@ fn log_handled(command: &HandlePaymentWebhook, answer: &WebhookAnswer) -> &'stat
         warn!(idempotency_key, order_id, kind = result, "Payment needs a refund");
     }
     result
+}
+
+/// Logs a delivery that was not handled: the provider's fault or ours. Returns the name of the outcome.
+fn log_error(idempotency_key: &str, order_id: i64, error: &Error) -> &'static str {
+    match error {
+        Error::Invalid(_) | Error::NotFound(_) | Error::Refused(_) => {
+            warn!(reason = error.reason(), idempotency_key, order_id, "Payment webhook refused");
+            "refused"
+        }
+        Error::LockContention
+        | Error::Unavailable(_)
+        | Error::Overloaded(_)
+        | Error::DeadlineExceeded
+        | Error::Internal(_) => {
+            error!(error = %error, idempotency_key, order_id, "Payment webhook failed");
+            "failed"
+        }
+    }
+}
+
+/// Records a delivery with a bad field, which never gets to a lane.
+pub fn record_invalid(idempotency_key: &str, order_id: i64, error: &Error) {
+    let outcome = log_error(idempotency_key, order_id, error);
+    metrics::counter!("flashsale_webhooks_total", "outcome" => outcome).increment(1);
 }
 
 /// The orders and keys of a batch, as its events change them one after the other.

@@ -9,13 +9,13 @@ use diesel::{
     QueryableByName,
     migration::{Migration, MigrationSource},
     mysql::Mysql,
-    sql_types::{BigInt, Nullable, Text},
+    sql_types::{BigInt, Text},
 };
 use diesel_async::AsyncMigrationHarness;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use secrecy::ExposeSecret;
 
-use super::{Connection, Database, session, statement::Statement};
+use super::{Connection, Database, named_lock::NamedLock, session, statement::Statement};
 use crate::{config::DatabaseConfig, error::Error};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
@@ -35,27 +35,14 @@ fn embedded() -> Result<Vec<Box<dyn Migration<Mysql>>>, Error> {
 /// `Unavailable` where the database can't be reached or another process migrates for too long, `Internal` where a
 /// migration fails.
 pub async fn migrate(config: &DatabaseConfig) -> Result<Vec<String>, Error> {
-    #[derive(QueryableByName)]
-    struct Got {
-        #[diesel(sql_type = Nullable<BigInt>)]
-        got: Option<i64>,
-    }
     let unavailable = |error: String| Error::Unavailable(error);
-    let mut conn =
-        session::connect(config.url.expose_secret()).await.map_err(|error| unavailable(error.to_string()))?;
-    // The lock is the server's, not the database's, so its name has the database in it; 64 characters at the most.
-    let lock = "SELECT CAST(GET_LOCK(CONCAT('flashsale_migrate:', LEFT(MD5(DATABASE()), 32)), ?) AS SIGNED) AS got";
-    let rows: Vec<Got> = Statement::new(lock)
-        .integer(LOCK_WAIT_SECONDS_MAX)
-        .rows(&mut conn)
-        .await
-        .map_err(|error| unavailable(error.to_string()))?;
-    if rows.first().and_then(|row| row.got) != Some(1) {
+    let Some(lock) = NamedLock::take(config, "migrate", LOCK_WAIT_SECONDS_MAX).await? else {
         return Err(unavailable("another process is migrating this database, for too long".to_owned()));
-    }
-    // The lock ends with the connection.
+    };
+    let conn = session::connect(config.url.expose_secret()).await.map_err(|error| unavailable(error.to_string()))?;
     let mut harness = AsyncMigrationHarness::new(conn);
     let ran = harness.run_pending_migrations(MIGRATIONS).map_err(|error| Error::Internal(error.to_string()))?;
+    drop(lock);
     Ok(ran.iter().map(ToString::to_string).collect())
 }
 

@@ -20,6 +20,7 @@
 mod classify;
 pub mod holds;
 pub mod migrate;
+pub mod named_lock;
 pub mod orders;
 pub mod payment_webhooks;
 pub mod products;

@@ -54,3 +54,21 @@ pub enum Refusal {
     /// The idempotency_key was sent before for another order.
     IdempotencyKeyReused,
 }
+
+impl Refusal {
+    /// The reason that callers switch on.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::OutOfStock { .. } => "OUT_OF_STOCK",
+            Self::SaleNotStarted { .. } => "SALE_NOT_STARTED",
+            Self::SaleEnded => "SALE_ENDED",
+            Self::SalePaused => "SALE_PAUSED",
+            Self::BuyerLimit { .. } => "BUYER_LIMIT",
+            Self::HoldExpired { .. } => "HOLD_EXPIRED",
+            Self::HoldCancelled { .. } => "HOLD_CANCELLED",
+            Self::HoldUsed { .. } => "HOLD_USED",
+            Self::RequestIdReused => "REQUEST_ID_REUSED",
+            Self::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
+        }
+    }
+}

@@ -131,6 +131,8 @@ async fn a_command_whose_caller_has_gone_is_passed_over() {
     gate.add_permits(2);
     assert_eq!((first.await.unwrap(), last.await.unwrap()), (Ok(2), Ok(6)));
     assert_eq!(*doubling.batches.lock().unwrap(), [[1], [3]]);
+    lanes.close().await;
+    assert_eq!(doubling.recorded.load(Ordering::SeqCst), 3, "recorded all the same");
 }
 
 #[tokio::test]
@@ -178,5 +180,5 @@ async fn closing_answers_what_was_taken_and_refuses_the_rest() {
     gate.add_permits(2);
     closing.await.unwrap();
     assert_eq!((taken.await.unwrap(), waiting.await.unwrap()), (Ok(2), Ok(4)));
-    assert_eq!(doubling.recorded.load(Ordering::SeqCst), 2);
+    assert_eq!(doubling.recorded.load(Ordering::SeqCst), 3, "two answered and one refused");
 }

@@ -1,0 +1,49 @@
+//! Locks by name: one process at a time migrates, or sweeps.
+
+use diesel::{
+    QueryableByName,
+    sql_types::{BigInt, Nullable},
+};
+use secrecy::ExposeSecret;
+
+use super::{Connection, session, statement::Statement};
+use crate::{config::DatabaseConfig, error::Error};
+
+/// A lock of the database server on a connection of its own, with which it ends: a process that dies lets go.
+pub struct NamedLock {
+    _connection: Connection,
+}
+
+impl std::fmt::Debug for NamedLock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NamedLock")
+    }
+}
+
+impl NamedLock {
+    /// Takes the lock, waiting up to `wait_seconds` for another process to let go. `None`: it didn't.
+    ///
+    /// # Errors
+    /// `Unavailable` where the database can't be reached.
+    pub async fn take(config: &DatabaseConfig, name: &str, wait_seconds: i64) -> Result<Option<Self>, Error> {
+        #[derive(QueryableByName)]
+        struct Row {
+            #[diesel(sql_type = Nullable<BigInt>)]
+            got: Option<i64>,
+        }
+        let mut connection = session::connect(config.url.expose_secret())
+            .await
+            .map_err(|error| Error::Unavailable(error.to_string()))?;
+        // Locks are the server's, not the database's: so the name has the database in it, within the 64 characters
+        // that a name may have.
+        let select = "SELECT CAST(GET_LOCK(CONCAT('flashsale_', ?, ':', MD5(DATABASE())), ?) AS SIGNED) AS got";
+        let rows: Vec<Row> = Statement::new(select)
+            .bytes(name.as_bytes())
+            .integer(wait_seconds)
+            .rows(&mut connection)
+            .await
+            .map_err(|error| Error::Unavailable(error.to_string()))?;
+        let got = rows.first().and_then(|row| row.got) == Some(1);
+        Ok(got.then_some(Self { _connection: connection }))
+    }
+}

@@ -1,0 +1,150 @@
+//! Messages ↔ the domain's types.
+
+use std::time::SystemTime;
+
+use prost_types::Timestamp;
+use tonic::Status;
+use tracing::error;
+
+use super::status;
+use crate::{
+    checkout::ProductView,
+    domain::{Hold, HoldStatus, Invalid, Order, OrderStatus},
+    error::Error,
+    pb,
+};
+
+/// 9999-12-31T23:59:59Z, the last second that RFC 3339 and DATETIME(6) can write.
+const SECONDS_MAX: i64 = 253_402_300_799;
+
+/// Collects the fields of a request that can't be taken, so that an answer names all of them.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    invalid: Vec<Invalid>,
+}
+
+impl Fields {
+    /// A field's value, or `None` where it can't be taken.
+    pub(super) fn take<T>(&mut self, parsed: Result<T, Invalid>) -> Option<T> {
+        parsed.map_err(|invalid| self.invalid.push(invalid)).ok()
+    }
+
+    /// An optional field: absent, taken, or `None` where it can't be taken.
+    pub(super) fn take_optional<T>(&mut self, parsed: Option<Result<T, Invalid>>) -> Option<Option<T>> {
+        match parsed {
+            None => Some(None),
+            Some(parsed) => self.take(parsed).map(Some),
+        }
+    }
+
+    /// The error that names the fields.
+    pub(super) fn error(self) -> Error {
+        Error::Invalid(self.invalid)
+    }
+}
+
+/// The status of a call that failed. A bug's cause is logged here, and only here.
+pub(super) fn failed(error: Error) -> Status {
+    if let Error::Internal(cause) = &error {
+        error!(cause, "Internal error");
+    }
+    status::of(&error)
+}
+
+/// An amount of money or units: at least 0.
+pub(super) fn not_negative(field: &'static str, value: i64) -> Result<i64, Invalid> {
+    if value < 0 {
+        return Err(Invalid::new(field, format!("must be at least 0, got {value}")));
+    }
+    Ok(value)
+}
+
+/// A moment from 1970 to 9999, cut to the microseconds that the database keeps.
+pub(super) fn moment(field: &'static str, value: Timestamp) -> Result<SystemTime, Invalid> {
+    let Timestamp { seconds, nanos } = value;
+    if !(0..=SECONDS_MAX).contains(&seconds) || !(0..1_000_000_000).contains(&nanos) {
+        return Err(Invalid::new(field, "must be a time from the year 1970 to 9999"));
+    }
+    let whole_micros = Timestamp { seconds, nanos: nanos / 1000 * 1000 };
+    SystemTime::try_from(whole_micros).map_err(|error| Invalid::new(field, error.to_string()))
+}
+
+pub(super) fn product(ProductView { name, product }: ProductView) -> pb::Product {
+    pb::Product {
+        product_id: product.id.get(),
+        name: name.to_string(),
+        price_cents: product.price_cents,
+        total_stock: product.total_stock,
+        available_stock: product.available_stock,
+        max_per_buyer: product.max_per_buyer,
+        starts_at: product.starts_at.map(Timestamp::from),
+        ends_at: product.ends_at.map(Timestamp::from),
+        paused: product.paused,
+    }
+}
+
+pub(super) fn hold(hold: Hold) -> pb::Hold {
+    let status = match hold.status {
+        HoldStatus::Active => pb::HoldStatus::Active,
+        HoldStatus::Used => pb::HoldStatus::Used,
+        HoldStatus::Expired => pb::HoldStatus::Expired,
+        HoldStatus::Cancelled => pb::HoldStatus::Cancelled,
+    };
+    pb::Hold {
+        hold_id: hold.id.get(),
+        product_id: hold.product_id.get(),
+        qty: hold.qty.get(),
+        unit_price_cents: hold.unit_price_cents,
+        status: status.into(),
+        expires_at: Some(Timestamp::from(hold.expires_at)),
+        created_at: Some(Timestamp::from(hold.created_at)),
+        buyer_id: hold.buyer_id.map(|buyer_id| buyer_id.to_string()),
+    }
+}
+
+pub(super) fn order_status(status: OrderStatus) -> pb::OrderStatus {
+    match status {
+        OrderStatus::Pending => pb::OrderStatus::Pending,
+        OrderStatus::Paid => pb::OrderStatus::Paid,
+        OrderStatus::Cancelled => pb::OrderStatus::Cancelled,
+    }
+}
+
+pub(super) fn order(order: Order) -> pb::Order {
+    pb::Order {
+        order_id: order.id.get(),
+        hold_id: order.hold_id.get(),
+        product_id: order.product_id.get(),
+        qty: order.qty.get(),
+        amount_cents: order.amount_cents,
+        status: order_status(order.status).into(),
+        payment_due_at: order.payment_due_at.map(Timestamp::from),
+        created_at: Some(Timestamp::from(order.created_at)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_cut_to_microseconds_and_bounded() {
+        let taken = moment("starts_at", Timestamp { seconds: 1, nanos: 1_999 }).unwrap();
+        assert_eq!(Timestamp::from(taken), Timestamp { seconds: 1, nanos: 1_000 });
+        for (seconds, nanos) in [(-1, 0), (SECONDS_MAX + 1, 0), (i64::MAX, 0), (i64::MIN, 0), (0, -1), (0, 1_000_000_000)] {
+            assert_eq!(moment("ends_at", Timestamp { seconds, nanos }).unwrap_err().field, "ends_at");
+        }
+    }
+
+    #[test]
+    fn all_bad_fields_are_named_at_once() {
+        let mut fields = Fields::default();
+        assert_eq!(fields.take(not_negative("price_cents", -1)), None);
+        assert_eq!(fields.take(not_negative("total_stock", 0)), Some(0));
+        assert_eq!(fields.take_optional::<i64>(None), Some(None));
+        assert_eq!(fields.take_optional(Some(not_negative("amount_cents", -2))), None);
+        let Error::Invalid(invalid) = fields.error() else { panic!("not Invalid") };
+        let names: Vec<&str> = invalid.iter().map(|invalid| invalid.field).collect();
+        assert_eq!(names, ["price_cents", "amount_cents"]);
+    }
+}

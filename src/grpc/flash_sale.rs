@@ -1,0 +1,93 @@
+//! FlashSaleService: what a checkout calls.
+
+use tonic::{Request, Response, Status};
+
+use super::convert::{self, Fields, failed};
+use crate::{
+    checkout::{Checkout, CreateHold, CreateOrder, request_id_or_made_up},
+    domain::{BuyerId, HoldId, OrderId, ProductId, Quantity, RequestId},
+    error::Error,
+    pb::{
+        CreateHoldRequest, CreateHoldResponse, CreateOrderRequest, CreateOrderResponse, GetHoldRequest,
+        GetHoldResponse, GetOrderRequest, GetOrderResponse, GetProductRequest, GetProductResponse, ReleaseHoldRequest,
+        ReleaseHoldResponse, flash_sale_service_server::FlashSaleService,
+    },
+};
+
+/// The service on a checkout.
+#[derive(Debug)]
+pub(super) struct Service {
+    checkout: Checkout,
+}
+
+impl Service {
+    pub(super) fn new(checkout: Checkout) -> Self {
+        Self { checkout }
+    }
+}
+
+fn create_hold(request: &CreateHoldRequest) -> Result<CreateHold, Error> {
+    let mut fields = Fields::default();
+    let product_id = fields.take(ProductId::parse(request.product_id));
+    let qty = fields.take(Quantity::parse(request.qty));
+    let request_id = fields.take_optional(request.request_id.as_deref().map(RequestId::parse));
+    let buyer_id = fields.take_optional(request.buyer_id.as_deref().map(BuyerId::parse));
+    let (Some(product_id), Some(qty), Some(request_id), Some(buyer_id)) = (product_id, qty, request_id, buyer_id)
+    else {
+        return Err(fields.error());
+    };
+    Ok(CreateHold { product_id, qty, request_id: request_id_or_made_up(request_id), buyer_id })
+}
+
+fn create_order(request: &CreateOrderRequest) -> Result<CreateOrder, Error> {
+    let mut fields = Fields::default();
+    let hold_id = fields.take(HoldId::parse(request.hold_id));
+    let request_id = fields.take_optional(request.request_id.as_deref().map(RequestId::parse));
+    let (Some(hold_id), Some(request_id)) = (hold_id, request_id) else { return Err(fields.error()) };
+    Ok(CreateOrder { hold_id, request_id: request_id_or_made_up(request_id) })
+}
+
+#[tonic::async_trait]
+impl FlashSaleService for Service {
+    async fn get_product(&self, request: Request<GetProductRequest>) -> Result<Response<GetProductResponse>, Status> {
+        let id = ProductId::parse(request.get_ref().product_id).map_err(|invalid| failed(invalid.into()))?;
+        let product = self.checkout.get_product(id).await.map_err(failed)?;
+        Ok(Response::new(GetProductResponse { product: Some(convert::product(product)) }))
+    }
+
+    async fn create_hold(&self, request: Request<CreateHoldRequest>) -> Result<Response<CreateHoldResponse>, Status> {
+        let command = create_hold(request.get_ref()).map_err(failed)?;
+        let hold = self.checkout.create_hold(command).await.map_err(failed)?;
+        Ok(Response::new(CreateHoldResponse { hold: Some(convert::hold(hold)) }))
+    }
+
+    async fn get_hold(&self, request: Request<GetHoldRequest>) -> Result<Response<GetHoldResponse>, Status> {
+        let id = HoldId::parse(request.get_ref().hold_id).map_err(|invalid| failed(invalid.into()))?;
+        let hold = self.checkout.get_hold(id).await.map_err(failed)?;
+        Ok(Response::new(GetHoldResponse { hold: Some(convert::hold(hold)) }))
+    }
+
+    async fn release_hold(
+        &self,
+        request: Request<ReleaseHoldRequest>,
+    ) -> Result<Response<ReleaseHoldResponse>, Status> {
+        let id = HoldId::parse(request.get_ref().hold_id).map_err(|invalid| failed(invalid.into()))?;
+        let hold = self.checkout.release_hold(id).await.map_err(failed)?;
+        Ok(Response::new(ReleaseHoldResponse { hold: Some(convert::hold(hold)) }))
+    }
+
+    async fn create_order(
+        &self,
+        request: Request<CreateOrderRequest>,
+    ) -> Result<Response<CreateOrderResponse>, Status> {
+        let command = create_order(request.get_ref()).map_err(failed)?;
+        let order = self.checkout.create_order(command).await.map_err(failed)?;
+        Ok(Response::new(CreateOrderResponse { order: Some(convert::order(order)) }))
+    }
+
+    async fn get_order(&self, request: Request<GetOrderRequest>) -> Result<Response<GetOrderResponse>, Status> {
+        let id = OrderId::parse(request.get_ref().order_id).map_err(|invalid| failed(invalid.into()))?;
+        let order = self.checkout.get_order(id).await.map_err(failed)?;
+        Ok(Response::new(GetOrderResponse { order: Some(convert::order(order)) }))
+    }
+}

@@ -1,0 +1,137 @@
+//! What grpc.health.v1 says: "" and the three services are SERVING while the database answers and has all migrations;
+//! `liveness` is SERVING as long as the process is.
+
+use std::{
+    future::Future,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use metrics::{counter, gauge};
+use tonic_health::{
+    ServingStatus,
+    pb::health_server::{Health as HealthService, HealthServer},
+    server::HealthReporter,
+};
+use tracing::{info, warn};
+
+use crate::{
+    db::{
+        Connection, Database, migrate,
+        sweeper_state::{self, SweeperTotals},
+    },
+    error::Error,
+    telemetry::metrics as telemetry,
+};
+
+/// Depend on the database. "" is the server as a whole.
+const DATABASE_SERVICES: [&str; 4] =
+    ["", "flashsale.v1.FlashSaleService", "flashsale.v1.PaymentService", "flashsale.v1.AdminService"];
+/// Never depends on the database: an orchestrator that restarts by it would restart the server for nothing.
+const LIVENESS: &str = "liveness";
+/// How often the database is asked.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Sets what the health service says.
+#[derive(Clone)]
+pub struct Health {
+    reporter: HealthReporter,
+}
+
+impl std::fmt::Debug for Health {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Health")
+    }
+}
+
+impl Health {
+    /// The health service, NOT_SERVING until the database has answered.
+    pub async fn new() -> (Self, HealthServer<impl HealthService>) {
+        let (reporter, service) = tonic_health::server::health_reporter();
+        let health = Self { reporter };
+        health.set(ServingStatus::NotServing).await;
+        health.reporter.set_service_status(LIVENESS, ServingStatus::Serving).await;
+        (health, service)
+    }
+
+    async fn set(&self, status: ServingStatus) {
+        for service in DATABASE_SERVICES {
+            self.reporter.set_service_status(service, status).await;
+        }
+    }
+
+    /// NOT_SERVING from now on.
+    pub async fn stop(&self) {
+        self.set(ServingStatus::NotServing).await;
+    }
+
+    /// Asks the database every second and says what it finds; logs each change, and why. Exports what the sweeps did,
+    /// since a sweep itself is gone before anybody asks.
+    pub async fn watch_database(self, database: Database, stopped: impl Future<Output = ()>) {
+        let watch = async {
+            let mut known: Option<Result<(), String>> = None;
+            let mut ticks = tokio::time::interval(INTERVAL);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                let found = look(&database, matches!(known, Some(Ok(())))).await;
+                if known.as_ref() == Some(&found) {
+                    continue;
+                }
+                match &found {
+                    Ok(()) => {
+                        info!("Serving: the database answers and is up to date");
+                        self.set(ServingStatus::Serving).await;
+                    }
+                    Err(reason) => {
+                        warn!(reason, "Not serving");
+                        self.set(ServingStatus::NotServing).await;
+                    }
+                }
+                known = Some(found);
+            }
+        };
+        tokio::select! {
+            () = watch => {}
+            () = stopped => {}
+        }
+    }
+}
+
+/// Whether the database can be served from, or why not. `current` says that the migrations were all there before: then
+/// reading the totals is enough.
+async fn look(database: &Database, current: bool) -> Result<(), String> {
+    if !current {
+        let missing = migrate::missing(database).await.map_err(why)?;
+        if !missing.is_empty() {
+            return Err(format!("the database lacks migrations, run `server migrate`: {}", missing.join(", ")));
+        }
+    }
+    let totals = database
+        .read("sweeper_state", async |conn: &mut Connection, _attempt| sweeper_state::read(conn).await)
+        .await
+        .map_err(why)?;
+    if let Some(totals) = totals {
+        export(&totals);
+    }
+    Ok(())
+}
+
+fn export(totals: &SweeperTotals) {
+    let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
+    counter!(telemetry::SWEEPER_RUNS).absolute(unsigned(totals.runs));
+    counter!(telemetry::SWEEPER_HOLDS_EXPIRED).absolute(unsigned(totals.holds_expired));
+    counter!(telemetry::SWEEPER_ORDERS_CANCELLED).absolute(unsigned(totals.orders_cancelled));
+    counter!(telemetry::SWEEPER_STOCK_RELEASED).absolute(unsigned(totals.stock_released));
+    if let Some(since_1970) = totals.last_run_at.and_then(|at| at.duration_since(UNIX_EPOCH).ok()) {
+        gauge!(telemetry::SWEEPER_LAST_RUN).set(since_1970.as_secs_f64());
+    }
+}
+
+/// The kind only: the text of a connection error changes from one second to the next.
+fn why(error: Error) -> String {
+    match error {
+        Error::Unavailable(_) => "the database can't be reached".to_owned(),
+        Error::Overloaded(_) => "no database connection came free in time".to_owned(),
+        other => format!("the database answers with an error: {other}"),
+    }
+}

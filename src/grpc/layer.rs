@@ -1,0 +1,162 @@
+//! What every call has: a span, and a deadline that answers DEADLINE_EXCEEDED.
+//!
+//! tonic's own handling of grpc-timeout answers CANCELLED, so this layer, inside it, is a little earlier. When the
+//! deadline passes the handler is dropped; its command, if still waiting in a lane, is passed over there.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderMap, Request, Response};
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+use tracing::Instrument;
+
+use super::status;
+use crate::{error::Error, telemetry};
+
+/// The longest that a call may take, also where the caller sets no deadline.
+const DEADLINE_MAX: Duration = Duration::from_secs(60);
+
+/// Wraps the services in [`Call`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CallLayer;
+
+/// A service with spans and deadlines.
+#[derive(Debug, Clone)]
+pub(super) struct Call<S> {
+    inner: S,
+}
+
+impl<S> Layer<S> for CallLayer {
+    type Service = Call<S>;
+
+    fn layer(&self, inner: S) -> Call<S> {
+        Call { inner }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Call<S>
+where
+    S: Service<Request<B>, Response = Response<R>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Send + 'static,
+    R: Default + Send,
+{
+    type Response = Response<R>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<R>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let limit = deadline(request.headers());
+        let span = telemetry::request_span(span_name(request.uri().path()), request.headers());
+        let call = self.inner.call(request);
+        let answer = async move {
+            match limit {
+                None => call.await,
+                Some(limit) => match tokio::time::timeout(limit, call).await {
+                    Ok(answer) => answer,
+                    Err(_) => Ok(status::of(&Error::DeadlineExceeded).into_http()),
+                },
+            }
+            .map(with_details)
+        };
+        Box::pin(answer.instrument(span))
+    }
+}
+
+/// The use case's name, which is also its transaction's.
+fn span_name(path: &str) -> &'static str {
+    match path {
+        "/flashsale.v1.FlashSaleService/GetProduct" => "get_product",
+        "/flashsale.v1.FlashSaleService/CreateHold" => "create_hold",
+        "/flashsale.v1.FlashSaleService/GetHold" => "get_hold",
+        "/flashsale.v1.FlashSaleService/ReleaseHold" => "release_hold",
+        "/flashsale.v1.FlashSaleService/CreateOrder" => "create_order",
+        "/flashsale.v1.FlashSaleService/GetOrder" => "get_order",
+        "/flashsale.v1.PaymentService/HandlePaymentWebhook" => "handle_payment_webhook",
+        "/flashsale.v1.AdminService/CreateProduct" => "create_product",
+        _ => "other",
+    }
+}
+
+/// How long the call may take. `None` for calls that aren't the product's: a health watch or a reflection stream lasts.
+fn deadline(headers: &HeaderMap) -> Option<Duration> {
+    let asked = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
+    // Earlier than tonic's own timer for the same header, by a tenth and by 5 ms at the most.
+    asked.map(|asked| (asked - (asked / 10).min(Duration::from_millis(5))).min(DEADLINE_MAX))
+}
+
+/// grpc-timeout: up to 8 digits and a unit.
+fn parse_timeout(value: &str) -> Option<Duration> {
+    let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(number * 3600)),
+        "M" => Some(Duration::from_secs(number * 60)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+/// Gives errors that tonic made itself, before a handler saw the call, the details that every error has: a message
+/// that is too large or can't be decoded is the caller's fault.
+fn with_details<R: Default>(response: Response<R>) -> Response<R> {
+    if !response.headers().contains_key("grpc-status") || response.headers().contains_key("grpc-status-details-bin") {
+        return response;
+    }
+    let Some(tonics) = Status::from_header_map(response.headers()) else { return response };
+    match tonics.code() {
+        Code::OutOfRange | Code::Internal => status::bad_message(tonics.message()).into_http(),
+        _ => response,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_up_to_eight_digits_and_a_unit() {
+        for (value, expected) in [
+            ("1H", Some(Duration::from_secs(3600))),
+            ("2M", Some(Duration::from_secs(120))),
+            ("3S", Some(Duration::from_secs(3))),
+            ("250m", Some(Duration::from_millis(250))),
+            ("99999999u", Some(Duration::from_micros(99_999_999))),
+            ("7n", Some(Duration::from_nanos(7))),
+            ("", None),
+            ("S", None),
+            ("5", None),
+            ("999999999S", None),
+            ("-1S", None),
+            ("1é", None),
+        ] {
+            assert_eq!(parse_timeout(value), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn our_deadline_is_before_tonics() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(deadline(&headers), None);
+        for (asked, ours) in [("1S", 995), ("10m", 9), ("99999999H", 60_000)] {
+            headers.insert("grpc-timeout", asked.parse().unwrap());
+            assert_eq!(deadline(&headers), Some(Duration::from_millis(ours)), "{asked}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The gRPC server: decode, call the checkout, encode.
+//!
+//! It also serves grpc.health.v1 (see [`health`]) and reflection, v1 and v1alpha.
+
+mod admin;
+mod convert;
+mod flash_sale;
+pub mod health;
+mod layer;
+mod payment;
+mod status;
+
+use std::{future::Future, time::Duration};
+
+use tokio::{net::TcpListener, sync::watch};
+use tonic::transport::{Server, server::TcpIncoming};
+use tracing::{error, info, warn};
+
+use crate::{
+    checkout::{Checkout, Settings},
+    config::ServerConfig,
+    db::Database,
+    error::Error,
+    pb::{
+        FILE_DESCRIPTOR_SET, admin_service_server::AdminServiceServer,
+        flash_sale_service_server::FlashSaleServiceServer, payment_service_server::PaymentServiceServer,
+    },
+    telemetry,
+};
+
+/// Largest message taken, by the contract.
+const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+/// Calls of one connection at the same moment; further ones wait in the client. hyper's default of 200 would make one
+/// gateway's connection the bottleneck.
+const STREAMS_PER_CONNECTION_MAX: u32 = 8192;
+/// A connection that doesn't answer a ping is closed, so that a vanished client's calls end.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long connections may drain after the shutdown began. One silent connection would otherwise hold the process.
+const CONNECTIONS_DRAIN_MAX: Duration = Duration::from_secs(10);
+/// How long the lanes may drain after that. Together under the 25 s that an orchestrator is promised.
+const LANES_DRAIN_MAX: Duration = Duration::from_secs(12);
+
+/// Serves by `config` until `shutdown`, then drains, in 25 s at the most.
+///
+/// # Errors
+/// `Unavailable` where a listener can't be bound, `Internal` where the server breaks down.
+pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    let bind = async |address| {
+        let bound = TcpListener::bind(address).await;
+        bound.map_err(|error| Error::Unavailable(format!("can't listen on {address}: {error}")))
+    };
+    let listener = bind(config.listen).await?;
+    let metrics_listener = bind(config.metrics_listen).await?;
+    let database = Database::new(&config.database)?;
+    let settings =
+        Settings { hold_ttl: config.hold_ttl, payment_due: config.payment_due, lane_queue: config.lane_queue };
+
+    let (stop, stopped) = watch::channel(false);
+    let metrics = tokio::spawn(telemetry::serve_metrics(metrics_listener, until(stopped.clone())));
+    let served = serve(listener, database, settings, shutdown).await;
+    // The metrics are read until the very end.
+    stop.send_replace(true);
+    if let Err(error) = metrics.await {
+        error!(%error, "The metrics endpoint broke down");
+    }
+    served
+}
+
+/// Resolves when the watch turns true, or its sender is gone.
+async fn until(mut stopped: watch::Receiver<bool>) {
+    let _sender_gone = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Serves on a listener until `shutdown`: then health says NOT_SERVING, connections and lanes drain.
+///
+/// # Errors
+/// `Internal` where the server breaks down.
+pub async fn serve(
+    listener: TcpListener,
+    database: Database,
+    settings: Settings,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let internal = |error: String| Error::Internal(error);
+    let address = listener.local_addr().map_err(|error| internal(error.to_string()))?;
+    let checkout = Checkout::new(&database, settings);
+    let (health, health_service) = health::Health::new().await;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let reflection_v1 = reflection().build_v1().map_err(|error| internal(error.to_string()))?;
+    let reflection_v1alpha = reflection().build_v1alpha().map_err(|error| internal(error.to_string()))?;
+
+    let (stop, stopped) = watch::channel(false);
+    let router = Server::builder()
+        .max_concurrent_streams(Some(STREAMS_PER_CONNECTION_MAX))
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .layer(layer::CallLayer)
+        .add_service(
+            FlashSaleServiceServer::new(flash_sale::Service::new(checkout.clone()))
+                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+        )
+        .add_service(
+            PaymentServiceServer::new(payment::Service::new(checkout.clone()))
+                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+        )
+        .add_service(
+            AdminServiceServer::new(admin::Service::new(checkout.clone()))
+                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+        )
+        .add_service(health_service)
+        .add_service(reflection_v1)
+        .add_service(reflection_v1alpha);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let mut server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, until(stopped.clone())));
+    info!(%address, "Listening");
+    let watching = tokio::spawn(health.clone().watch_database(database, until(stopped)));
+
+    tokio::select! {
+        () = shutdown => info!("Shutting down"),
+        ended = &mut server => return Err(internal(format!("the server ended by itself: {ended:?}"))),
+    }
+    stop.send_replace(true);
+    let _watcher_ended = watching.await;
+    health.stop().await;
+    match tokio::time::timeout(CONNECTIONS_DRAIN_MAX, &mut server).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(ended) => error!(?ended, "The server did not end well"),
+        Err(_) => {
+            warn!("Connections are still open and are closed now");
+            server.abort();
+        }
+    }
+    if tokio::time::timeout(LANES_DRAIN_MAX, checkout.close()).await.is_err() {
+        error!("Some calls were still at work and are given up");
+    }
+    info!("Stopped");
+    Ok(())
+}

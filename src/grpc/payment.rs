@@ -1,0 +1,67 @@
+//! PaymentService: what the gateway calls.
+
+use tonic::{Request, Response, Status};
+
+use super::convert::{self, Fields, failed, not_negative};
+use crate::{
+    checkout::{Checkout, HandlePaymentWebhook, handle_payment_webhook::record_invalid},
+    domain::{IdempotencyKey, Invalid, OrderId, PaymentEvent, PaymentStatus},
+    error::Error,
+    pb::{
+        self, HandlePaymentWebhookRequest, HandlePaymentWebhookResponse, payment_service_server::PaymentService,
+    },
+};
+
+/// The service on a checkout.
+#[derive(Debug)]
+pub(super) struct Service {
+    checkout: Checkout,
+}
+
+impl Service {
+    pub(super) fn new(checkout: Checkout) -> Self {
+        Self { checkout }
+    }
+}
+
+fn payment_status(value: i32) -> Result<PaymentStatus, Invalid> {
+    match pb::PaymentStatus::try_from(value) {
+        Ok(pb::PaymentStatus::Success) => Ok(PaymentStatus::Success),
+        Ok(pb::PaymentStatus::Failure) => Ok(PaymentStatus::Failure),
+        Ok(pb::PaymentStatus::Unspecified) | Err(_) => Err(Invalid::new("status", "must be SUCCESS or FAILURE")),
+    }
+}
+
+fn command(request: &HandlePaymentWebhookRequest) -> Result<HandlePaymentWebhook, Error> {
+    let mut fields = Fields::default();
+    let key = fields.take(IdempotencyKey::parse(&request.idempotency_key));
+    let order_id = fields.take(OrderId::parse(request.order_id));
+    let status = fields.take(payment_status(request.status));
+    let amount_cents = fields.take_optional(request.amount_cents.map(|cents| not_negative("amount_cents", cents)));
+    let (Some(key), Some(order_id), Some(status), Some(amount_cents)) = (key, order_id, status, amount_cents) else {
+        return Err(fields.error());
+    };
+    Ok(HandlePaymentWebhook { key, order_id, event: PaymentEvent { status, amount_cents } })
+}
+
+#[tonic::async_trait]
+impl PaymentService for Service {
+    async fn handle_payment_webhook(
+        &self,
+        request: Request<HandlePaymentWebhookRequest>,
+    ) -> Result<Response<HandlePaymentWebhookResponse>, Status> {
+        let request = request.into_inner();
+        let command = command(&request).map_err(|error| {
+            record_invalid(&request.idempotency_key, request.order_id, &error);
+            failed(error)
+        })?;
+        let answer = self.checkout.handle_payment_webhook(command).await.map_err(failed)?;
+        Ok(Response::new(HandlePaymentWebhookResponse {
+            order_id: request.order_id,
+            order_status: convert::order_status(answer.settlement.order_status).into(),
+            idempotency_key: request.idempotency_key,
+            first_time: answer.first_time,
+            refund_required: answer.settlement.outcome.refund_required(),
+        }))
+    }
+}

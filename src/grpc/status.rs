@@ -1,0 +1,217 @@
+//! [`Error`] → gRPC status, with one ErrorInfo and what else belongs to its code.
+
+use std::{collections::HashMap, time::Duration};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::{
+    domain::{Invalid, Refusal},
+    error::{Error, Missing},
+};
+
+/// Whose reasons these are.
+const DOMAIN: &str = "flashsale";
+/// When to retry after a lock conflict, an overload, and an outage: about how long each lasts.
+const RETRY_AFTER_CONTENTION: Duration = Duration::from_millis(100);
+const RETRY_AFTER_OVERLOAD: Duration = Duration::from_millis(500);
+const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(1);
+
+/// The status of an error.
+pub(super) fn of(error: &Error) -> Status {
+    let mut details = ErrorDetails::new();
+    let (code, message, metadata) = match error {
+        Error::Invalid(fields) => {
+            for Invalid { field, description } in fields {
+                details.add_bad_request_violation(*field, description);
+            }
+            (Code::InvalidArgument, error.to_string(), Vec::new())
+        }
+        Error::NotFound(missing) => {
+            let (resource_type, key, id) = named(*missing);
+            details.set_resource_info(resource_type, id.clone(), "", error.to_string());
+            (Code::NotFound, error.to_string(), vec![(key, id)])
+        }
+        Error::Refused(refusal) => {
+            let (code, message, metadata) = refused(refusal);
+            if code == Code::FailedPrecondition {
+                details.add_precondition_failure_violation(refusal.reason(), subject(refusal), message.clone());
+            }
+            (code, message, metadata)
+        }
+        Error::LockContention => {
+            details.set_retry_info(Some(RETRY_AFTER_CONTENTION));
+            (Code::Unavailable, "Too many changes to the same rows, try again".to_owned(), Vec::new())
+        }
+        Error::Unavailable(_) => {
+            details.set_retry_info(Some(RETRY_AFTER_OUTAGE));
+            let message = "The database can't be reached, try again with the same request_id";
+            (Code::Unavailable, message.to_owned(), Vec::new())
+        }
+        Error::Overloaded(why) => {
+            details.set_retry_info(Some(RETRY_AFTER_OVERLOAD));
+            (Code::ResourceExhausted, format!("Overloaded, try again later: {why}"), Vec::new())
+        }
+        Error::DeadlineExceeded => {
+            details.set_retry_info(Some(RETRY_AFTER_CONTENTION));
+            let message = "The deadline passed before the answer, try again with the same request_id";
+            (Code::DeadlineExceeded, message.to_owned(), Vec::new())
+        }
+        Error::Internal(_) => (Code::Internal, "Internal error".to_owned(), Vec::new()),
+    };
+    let metadata: HashMap<String, String> = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    details.set_error_info(error.reason(), DOMAIN, metadata);
+    Status::with_error_details(code, message, details)
+}
+
+/// The status of a message that can't be read.
+pub(super) fn bad_message(why: &str) -> Status {
+    of(&Invalid::new("message", format!("can't be read: {why}")).into())
+}
+
+type Metadata = Vec<(&'static str, String)>;
+
+fn named(missing: Missing) -> (&'static str, &'static str, String) {
+    match missing {
+        Missing::Product(id) => ("flashsale.v1.Product", "productId", id.to_string()),
+        Missing::Hold(id) => ("flashsale.v1.Hold", "holdId", id.to_string()),
+        Missing::Order(id) => ("flashsale.v1.Order", "orderId", id.to_string()),
+    }
+}
+
+fn refused(refusal: &Refusal) -> (Code, String, Metadata) {
+    let failed = |message: &str, metadata: Metadata| (Code::FailedPrecondition, message.to_owned(), metadata);
+    match refusal {
+        Refusal::OutOfStock { product_id, requested, available_stock } => failed(
+            "Not enough stock",
+            vec![
+                ("productId", product_id.to_string()),
+                ("requested", requested.to_string()),
+                ("availableStock", available_stock.to_string()),
+            ],
+        ),
+        Refusal::SaleNotStarted { starts_at } => {
+            let starts_at = DateTime::<Utc>::from(*starts_at).to_rfc3339_opts(SecondsFormat::AutoSi, true);
+            failed("The sale has not started", vec![("startsAt", starts_at)])
+        }
+        Refusal::SaleEnded => failed("The sale has ended", Vec::new()),
+        Refusal::SalePaused => failed("The sale is paused", Vec::new()),
+        Refusal::BuyerLimit { limit, already_taken } => failed(
+            "The buyer would have more than one buyer may",
+            vec![("limit", limit.to_string()), ("alreadyTaken", already_taken.to_string())],
+        ),
+        Refusal::HoldExpired { hold_id } => failed("The hold has expired", vec![("holdId", hold_id.to_string())]),
+        Refusal::HoldCancelled { hold_id } => {
+            failed("The hold was cancelled", vec![("holdId", hold_id.to_string())])
+        }
+        Refusal::HoldUsed { hold_id, order_id } => failed(
+            "The hold has already made an order",
+            vec![("holdId", hold_id.to_string()), ("orderId", order_id.to_string())],
+        ),
+        Refusal::RequestIdReused => {
+            let message = "This request_id was used with other arguments, send a new one";
+            (Code::AlreadyExists, message.to_owned(), Vec::new())
+        }
+        Refusal::IdempotencyKeyReused => {
+            let message = "This idempotency_key was used for another order";
+            (Code::AlreadyExists, message.to_owned(), Vec::new())
+        }
+    }
+}
+
+/// What a precondition is about.
+fn subject(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::OutOfStock { product_id, .. } => format!("products/{product_id}"),
+        Refusal::HoldExpired { hold_id }
+        | Refusal::HoldCancelled { hold_id }
+        | Refusal::HoldUsed { hold_id, .. } => format!("holds/{hold_id}"),
+        Refusal::SaleNotStarted { .. } | Refusal::SaleEnded | Refusal::SalePaused => "sale".to_owned(),
+        Refusal::BuyerLimit { .. } => "buyer".to_owned(),
+        Refusal::RequestIdReused => "request_id".to_owned(),
+        Refusal::IdempotencyKeyReused => "idempotency_key".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::domain::{HoldId, OrderId, ProductId};
+
+    /// Every error, with its code, its reason and the keys of its metadata, as the contract's table has them.
+    fn table() -> Vec<(Error, Code, &'static str, Vec<&'static str>)> {
+        let (product_id, hold_id, order_id) = (ProductId::stored(1), HoldId::stored(2), OrderId::stored(3));
+        let failed = Code::FailedPrecondition;
+        vec![
+            (Invalid::new("qty", "must be at least 1").into(), Code::InvalidArgument, "INVALID_ARGUMENT", vec![]),
+            (Missing::Product(product_id).into(), Code::NotFound, "PRODUCT_NOT_FOUND", vec!["productId"]),
+            (Missing::Hold(hold_id).into(), Code::NotFound, "HOLD_NOT_FOUND", vec!["holdId"]),
+            (Missing::Order(order_id).into(), Code::NotFound, "ORDER_NOT_FOUND", vec!["orderId"]),
+            (
+                Refusal::OutOfStock { product_id, requested: 2, available_stock: 1 }.into(),
+                failed,
+                "OUT_OF_STOCK",
+                vec!["availableStock", "productId", "requested"],
+            ),
+            (
+                Refusal::SaleNotStarted { starts_at: SystemTime::UNIX_EPOCH }.into(),
+                failed,
+                "SALE_NOT_STARTED",
+                vec!["startsAt"],
+            ),
+            (Refusal::SaleEnded.into(), failed, "SALE_ENDED", vec![]),
+            (Refusal::SalePaused.into(), failed, "SALE_PAUSED", vec![]),
+            (
+                Refusal::BuyerLimit { limit: 2, already_taken: 2 }.into(),
+                failed,
+                "BUYER_LIMIT",
+                vec!["alreadyTaken", "limit"],
+            ),
+            (Refusal::HoldExpired { hold_id }.into(), failed, "HOLD_EXPIRED", vec!["holdId"]),
+            (Refusal::HoldCancelled { hold_id }.into(), failed, "HOLD_CANCELLED", vec!["holdId"]),
+            (Refusal::HoldUsed { hold_id, order_id }.into(), failed, "HOLD_USED", vec!["holdId", "orderId"]),
+            (Refusal::RequestIdReused.into(), Code::AlreadyExists, "REQUEST_ID_REUSED", vec![]),
+            (Refusal::IdempotencyKeyReused.into(), Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED", vec![]),
+            (Error::LockContention, Code::Unavailable, "LOCK_CONTENTION", vec![]),
+            (Error::Unavailable("gone".to_owned()), Code::Unavailable, "DATABASE_UNAVAILABLE", vec![]),
+            (Error::Overloaded("full"), Code::ResourceExhausted, "OVERLOADED", vec![]),
+            (Error::DeadlineExceeded, Code::DeadlineExceeded, "DEADLINE_EXCEEDED", vec![]),
+            (Error::Internal("secret cause".to_owned()), Code::Internal, "INTERNAL", vec![]),
+        ]
+    }
+
+    #[test]
+    fn every_error_has_its_code_and_one_error_info() {
+        for (error, code, reason, keys) in table() {
+            let status = of(&error);
+            assert_eq!(status.code(), code, "{error:?}");
+            let details = status.get_details_error_info().unwrap();
+            assert_eq!((details.domain.as_str(), details.reason.as_str()), ("flashsale", reason));
+            let mut found: Vec<&str> = details.metadata.keys().map(String::as_str).collect();
+            found.sort_unstable();
+            assert_eq!(found, keys, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn each_code_has_the_detail_that_belongs_to_it() {
+        for (error, code, ..) in table() {
+            let details = of(&error).get_error_details();
+            assert_eq!(details.bad_request().is_some(), code == Code::InvalidArgument, "{error:?}");
+            assert_eq!(details.precondition_failure().is_some(), code == Code::FailedPrecondition, "{error:?}");
+            assert_eq!(details.resource_info().is_some(), code == Code::NotFound, "{error:?}");
+            let retry = details.retry_info().is_some_and(|info| info.retry_delay.is_some());
+            assert_eq!(retry, error.is_temporary(), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_bugs_cause_is_not_for_the_caller() {
+        let status = of(&Error::Internal("secret cause".to_owned()));
+        assert_eq!(status.message(), "Internal error");
+        assert!(!String::from_utf8_lossy(status.details()).contains("secret"));
+    }
+}

@@ -1,0 +1,123 @@
+//! One run of the sweep: expired holds and overdue orders give their units back, in bounded batches.
+//!
+//! A full batch means that there is more, a partial one that all was done. Runs don't overlap: the second finds the
+//! first's lock and leaves it the work. Correctness doesn't depend on that, since rows are locked with SKIP LOCKED.
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use tracing::{error, info};
+
+use crate::{
+    checkout::{
+        cancel_overdue_orders::cancel_overdue_orders,
+        expire_holds::{Swept, expire_holds},
+    },
+    config::SweeperConfig,
+    db::{Connection, Database, Failure, Plan, Script, named_lock::NamedLock, sweeper_state},
+    error::Error,
+};
+
+/// What a run did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SweepReport {
+    /// Transactions that found something.
+    pub batches: u64,
+    /// Holds expired.
+    pub holds_expired: usize,
+    /// Orders cancelled.
+    pub orders_cancelled: usize,
+    /// Units given back.
+    pub stock_released: i64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sweep {
+    /// It swept.
+    Done(SweepReport),
+    /// Another run is at work.
+    AnotherIsRunning,
+}
+
+/// Sweeps once and logs the report as its last line. A shutdown ends it after the batch at work.
+///
+/// # Errors
+/// Those of [`Database::transaction`]; batches before the failed one stay done.
+pub async fn run(config: &SweeperConfig, shutdown: impl Future<Output = ()>) -> Result<Sweep, Error> {
+    let started = Instant::now();
+    let database = Database::new(&config.database)?;
+    let Some(lock) = NamedLock::take(&config.database, "sweep", 0).await? else {
+        info!("Another sweep is running");
+        return Ok(Sweep::AnotherIsRunning);
+    };
+    let mut report = SweepReport::default();
+    let swept = sweep(&database, config.batch, shutdown, &mut report).await;
+    drop(lock);
+    report.took = started.elapsed();
+    let SweepReport { batches, holds_expired, orders_cancelled, stock_released, took } = report;
+    let seconds = took.as_secs_f64();
+    match swept {
+        Ok(()) => {
+            info!(batches, holds_expired, orders_cancelled, stock_released, seconds, "Sweep done");
+            Ok(Sweep::Done(report))
+        }
+        Err(error) => {
+            error!(%error, batches, holds_expired, orders_cancelled, stock_released, seconds, "Sweep failed");
+            Err(error)
+        }
+    }
+}
+
+async fn sweep(
+    database: &Database,
+    batch: usize,
+    shutdown: impl Future<Output = ()>,
+    report: &mut SweepReport,
+) -> Result<(), Error> {
+    tokio::pin!(shutdown);
+    let mut stopping = false;
+    let mut count = |swept: Swept, report: &mut SweepReport| {
+        report.batches += u64::from(swept.rows > 0);
+        report.stock_released += swept.stock_released;
+    };
+    while !stopping {
+        let swept = expire_holds(database, batch).await?;
+        count(swept, report);
+        report.holds_expired += swept.rows;
+        if swept.rows < batch {
+            break;
+        }
+        stopping = is_over(shutdown.as_mut()).await;
+    }
+    while !stopping {
+        let swept = cancel_overdue_orders(database, batch).await?;
+        count(swept, report);
+        report.orders_cancelled += swept.rows;
+        if swept.rows < batch {
+            break;
+        }
+        stopping = is_over(shutdown.as_mut()).await;
+    }
+    database
+        .transaction("finish_sweep", async |_conn: &mut Connection, _attempt| {
+            let mut script = Script::default();
+            sweeper_state::finish(&mut script);
+            Ok::<_, Failure>(Plan { script, value: () })
+        })
+        .await?;
+    Ok(())
+}
+
+/// Whether the future is over, without waiting for it.
+async fn is_over(future: impl Future<Output = ()>) -> bool {
+    tokio::select! {
+        biased;
+        () = future => true,
+        () = std::future::ready(()) => false,
+    }
+}
