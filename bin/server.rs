@@ -1,1 +1,43 @@
-fn main(){}
+//! The server: serves flash-sale checkouts over gRPC, or brings the database's tables up to date.
+
+use std::{env, error::Error, process::ExitCode};
+
+use flashsale::{
+    config::{ServerCommand, ServerConfig, Stop},
+    grpc, setup, shutdown,
+    telemetry::{self, Guard},
+};
+use tokio::runtime;
+
+fn main() -> ExitCode {
+    let (config, telemetry) = match start() {
+        Ok(started) => started,
+        Err(stop) => return stop.report(),
+    };
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(Into::into);
+    let code = match runtime.and_then(|runtime| runtime.block_on(run(config))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = &*error as &dyn Error, "The server failed");
+            ExitCode::FAILURE
+        }
+    };
+    telemetry.shutdown();
+    code
+}
+
+fn start() -> Result<(ServerConfig, Guard), Stop> {
+    let config = ServerConfig::from_args(env::args_os())?;
+    let telemetry = telemetry::init("flashsale-server", config.log_format)?;
+    Ok((config, telemetry))
+}
+
+async fn run(config: ServerConfig) -> Result<(), Box<dyn Error>> {
+    match config.command {
+        ServerCommand::Migrate { seed } => Ok(setup::run(&config.database, seed).await?),
+        ServerCommand::Serve => {
+            let stop = shutdown::signal()?;
+            Ok(grpc::run(config, stop).await?)
+        }
+    }
+}

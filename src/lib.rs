@@ -26,3 +26,4 @@ pub mod sweeper;
 pub mod telemetry;
 pub mod shutdown;
 pub mod gateway;
+pub mod setup;

@@ -1,5 +1,4 @@
 //! The types, clients and servers generated from `proto/flashsale/v1/flash_sale.proto`.
-#![expect(missing_docs, clippy::all, reason = "generated; the .proto file documents it")]
 
 tonic::include_proto!("flashsale.v1");
 

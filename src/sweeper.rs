@@ -81,7 +81,7 @@ async fn sweep(
 ) -> Result<(), Error> {
     tokio::pin!(shutdown);
     let mut stopping = false;
-    let mut count = |swept: Swept, report: &mut SweepReport| {
+    let count = |swept: Swept, report: &mut SweepReport| {
         report.batches += u64::from(swept.rows > 0);
         report.stock_released += swept.stock_released;
     };

@@ -31,25 +31,28 @@ impl CreateProducts {
     pub(super) fn new(database: Database) -> Self {
         Self { database }
     }
+}
 
-    async fn create(&self, command: &CreateProduct) -> Result<ProductView, Error> {
-        let CreateProduct { product, request_id } = command;
-        let (earlier, ids) = self
-            .database
-            .transaction("create_product", async |conn: &mut Connection, _attempt| {
-                let earlier = products::created_by(conn, request_id, product).await?;
-                let mut script = Script::default();
-                if earlier.is_none() {
-                    products::insert(&mut script, request_id, product);
-                }
-                Ok::<_, Failure>(Plan { script, value: earlier })
-            })
-            .await?;
-        match earlier {
-            None => Ok(created(ProductId::stored(ids.get(0)), product)),
-            Some((id, true)) => Ok(created(id, product)),
-            Some((_, false)) => Err(Refusal::RequestIdReused.into()),
-        }
+/// Puts a product on sale, or finds it put on sale by the same request.
+///
+/// # Errors
+/// `Refused` (the request_id is another request's), or temporary.
+pub async fn create(database: &Database, command: &CreateProduct) -> Result<ProductView, Error> {
+    let CreateProduct { product, request_id } = command;
+    let (earlier, ids) = database
+        .transaction("create_product", async |conn: &mut Connection, _attempt| {
+            let earlier = products::created_by(conn, request_id, product).await?;
+            let mut script = Script::default();
+            if earlier.is_none() {
+                products::insert(&mut script, request_id, product);
+            }
+            Ok::<_, Failure>(Plan { script, value: earlier })
+        })
+        .await?;
+    match earlier {
+        None => Ok(created(ProductId::stored(ids.get(0)), product)),
+        Some((id, true)) => Ok(created(id, product)),
+        Some((_, false)) => Err(Refusal::RequestIdReused.into()),
     }
 }
 
@@ -60,7 +63,7 @@ impl Batch for CreateProducts {
     async fn run(&self, commands: &[CreateProduct]) -> Result<Results<ProductView>, Error> {
         let mut results = Vec::with_capacity(commands.len());
         for command in commands {
-            results.push(self.create(command).await);
+            results.push(create(&self.database, command).await);
         }
         Ok(results)
     }

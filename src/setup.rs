@@ -1,0 +1,38 @@
+//! `server migrate`: brings the tables up to date, and puts the sample product on sale where asked.
+
+use tracing::info;
+
+use crate::{
+    checkout::create_product::{CreateProduct, create},
+    config::DatabaseConfig,
+    db::{Database, migrate::migrate, products::NewProduct},
+    domain::{ProductName, RequestId},
+    error::Error,
+};
+
+/// Made with it, the sample product is made once, however often and by however many it is asked for.
+const SAMPLE_REQUEST_ID: &str = "flashsale-sample-product";
+
+/// Migrates, and with `seed` puts one product on sale: "Flash Sale Item", 1000 cents, 100 units. Both may run twice,
+/// and by two at once. Needs a multi-threaded runtime.
+///
+/// # Errors
+/// Those of [`migrate`] and of the database.
+pub async fn run(config: &DatabaseConfig, seed: bool) -> Result<(), Error> {
+    let ran = migrate(config).await?;
+    info!(migrations = ran.len(), ran = ran.join(", "), "Database is up to date");
+    if seed {
+        let product = NewProduct {
+            name: ProductName::parse("Flash Sale Item")?,
+            price_cents: 1000,
+            total_stock: 100,
+            max_per_buyer: None,
+            starts_at: None,
+            ends_at: None,
+        };
+        let command = CreateProduct { product, request_id: RequestId::parse(SAMPLE_REQUEST_ID)? };
+        let sample = create(&Database::new(config)?, &command).await?;
+        info!(product_id = sample.product.id.get(), "Sample product is on sale");
+    }
+    Ok(())
+}
