@@ -6,6 +6,7 @@
     reason = "a test that can't go on has failed; clippy knows #[test] functions only, not their helpers"
 )]
 
+mod borders;
 mod harness;
 #[expect(dead_code, reason = "what the first tests of the service will use; to be removed with them")]
 mod support;
