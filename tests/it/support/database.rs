@@ -1,0 +1,271 @@
+//! A database of one test's own, and plain SQL in it.
+
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use mysql_async::{Conn, Opts, Row, Value, prelude::Queryable};
+use tokio::sync::Mutex;
+
+use super::{
+    mysqld::{self, Account, Mysqld},
+    wait,
+};
+
+/// MySQL's limit is 64 characters.
+const NAME_LENGTH_MAX: usize = 60;
+
+/// How long a transaction may take to be seen as ended.
+const TRANSACTION_END_LIMIT: Duration = Duration::from_secs(10);
+/// A little more than the server's own 0.1 s.
+const TRANSACTIONS_AGE_MAX: Duration = Duration::from_millis(110);
+
+/// A database. Dropped from the server at its end, unless the test has failed.
+pub(crate) struct TestDatabase {
+    name: String,
+    port: u16,
+}
+
+impl TestDatabase {
+    /// On the shared server, with the service's tables. `name` is the test's.
+    pub(crate) async fn create(name: &str) -> Self {
+        let database = Self::create_empty(name).await;
+        database.migrate().await;
+        database
+    }
+
+    /// As [`Self::create`], on a server of the test's own.
+    pub(crate) async fn create_on(mysqld: &Mysqld, name: &str) -> Self {
+        let database = Self::create_empty_on(mysqld, name).await;
+        database.migrate().await;
+        database
+    }
+
+    /// On the shared server, without any table.
+    pub(crate) async fn create_empty(name: &str) -> Self {
+        let shared = tokio::task::spawn_blocking(Mysqld::shared).await;
+        Self::create_empty_on(shared.unwrap(), name).await
+    }
+
+    /// On a server of the test's own, without any table.
+    pub(crate) async fn create_empty_on(mysqld: &Mysqld, name: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name: String = format!("it_{number}_{name}").chars().take(NAME_LENGTH_MAX).collect();
+        let port = mysqld.port();
+        let mut connection = RawConnection::open(&mysqld::url(Account::Root, port, "")).await.unwrap();
+        connection.execute(&format!("CREATE DATABASE `{name}`")).await;
+        connection.close().await;
+        Self { name, port }
+    }
+
+    async fn migrate(&self) {
+        // MIGRATE: the place to call the service's own migrations, as `server migrate` does. They need a multi-threaded
+        // runtime, which a test's need not be: hence `on_own_runtime(async move { flashsale::db::migrate(…).await })`.
+    }
+
+    /// The database's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// DATABASE_URL for the service.
+    pub(crate) fn url(&self) -> String {
+        self.url_at(self.port)
+    }
+
+    /// DATABASE_URL for the service, through a proxy at `port`.
+    pub(crate) fn url_at(&self, port: u16) -> String {
+        mysqld::url(Account::Service, port, &self.name)
+    }
+
+    /// The port of the database server itself.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A connection as root.
+    pub(crate) async fn connect(&self) -> RawConnection {
+        RawConnection::open(&mysqld::url(Account::Root, self.port, &self.name)).await.unwrap()
+    }
+
+    /// Runs one statement, as root and on a connection of its own.
+    pub(crate) async fn execute(&self, sql: &str) {
+        let mut connection = self.connect().await;
+        connection.execute(sql).await;
+        connection.close().await;
+    }
+
+    /// The first column of the only row, which must be a number.
+    pub(crate) async fn query_i64(&self, sql: &str) -> i64 {
+        let mut connection = self.connect().await;
+        let number = connection.query_i64(sql).await;
+        connection.close().await;
+        number
+    }
+
+    /// All rows, every value as text.
+    pub(crate) async fn query_rows(&self, sql: &str) -> Vec<Vec<String>> {
+        let mut connection = self.connect().await;
+        let rows = connection.query_rows(sql).await;
+        connection.close().await;
+        rows
+    }
+
+    /// How many transactions are open in connections to this database.
+    pub(crate) async fn open_transactions(&self) -> i64 {
+        self.count_transactions("TRUE").await
+    }
+
+    /// How many of them wait for a row that another has locked: to make sure of a lock before going on.
+    pub(crate) async fn waiting_transactions(&self) -> i64 {
+        self.count_transactions("trx_state = 'LOCK WAIT'").await
+    }
+
+    /// innodb_trx is a copy that the server renews only if nobody has looked for 0.1 s, on whichever connection.
+    async fn count_transactions(&self, condition: &str) -> i64 {
+        static LAST_LOOK: Mutex<Option<Instant>> = Mutex::const_new(None);
+        let mut last_look = LAST_LOOK.lock().await;
+        if let Some(last_look) = *last_look {
+            wait::until(last_look + TRANSACTIONS_AGE_MAX).await;
+        }
+        let count = self
+            .query_i64(&format!(
+                "SELECT COUNT(*)
+                   FROM information_schema.innodb_trx
+                   JOIN information_schema.processlist ON processlist.id = innodb_trx.trx_mysql_thread_id
+                  WHERE processlist.db = '{}' AND {condition}",
+                self.name
+            ))
+            .await;
+        *last_look = Some(Instant::now());
+        count
+    }
+
+    /// Fails the test if a transaction stays open.
+    pub(crate) async fn assert_no_open_transactions(&self) {
+        wait::eventually(TRANSACTION_END_LIMIT, "the end of every transaction", async || {
+            self.open_transactions().await == 0
+        })
+        .await;
+    }
+
+    /// The ids of the connections to this database.
+    pub(crate) async fn connection_ids(&self) -> Vec<u32> {
+        let mut connection = self.connect().await;
+        let ids = connection.other_ids(&self.name).await;
+        connection.close().await;
+        ids
+    }
+
+    /// Kills all connections to this database, as an operator would.
+    pub(crate) async fn kill_connections(&self) {
+        let mut connection = self.connect().await;
+        for id in connection.other_ids(&self.name).await {
+            // One that has ended meanwhile is as good.
+            let _ = connection.try_execute(&format!("KILL {id}")).await;
+        }
+        connection.close().await;
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("the failed test's database was {}", self.name);
+            return;
+        }
+        let (name, url) = (self.name.clone(), mysqld::url(Account::Root, self.port, ""));
+        // A server that the test has stopped can't drop anything, and needn't.
+        let _ = on_own_runtime(drop_database(name, url)).join();
+    }
+}
+
+/// Runs `work` in a thread and a multi-threaded runtime of its own: for what must not depend on the test's runtime, which
+/// may have one thread only, or be going away.
+fn on_own_runtime<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        runtime.unwrap().block_on(work)
+    })
+}
+
+async fn drop_database(name: String, url: String) -> Result<(), mysql_async::Error> {
+    let mut connection = RawConnection::open(&url).await?;
+    // An open transaction would block it; the server goes with the process anyway.
+    connection.try_execute("SET lock_wait_timeout = 1").await?;
+    connection.try_execute(&format!("DROP DATABASE `{name}`")).await?;
+    connection.connection.disconnect().await
+}
+
+/// One connection, for a test that holds locks, breaks things, or looks. In UTC; the isolation is the server's default.
+pub(crate) struct RawConnection {
+    connection: Conn,
+}
+
+impl RawConnection {
+    /// As the account in the `url`.
+    pub(crate) async fn open(url: &str) -> Result<Self, mysql_async::Error> {
+        let mut connection = Conn::new(Opts::from_url(url)?).await?;
+        connection.query_drop("SET time_zone = '+00:00'").await?;
+        Ok(Self { connection })
+    }
+
+    /// Its id at the server, for KILL.
+    pub(crate) fn id(&self) -> u32 {
+        self.connection.id()
+    }
+
+    /// Runs one statement: `BEGIN`, `SELECT … FOR UPDATE`, `SET GLOBAL read_only = ON`…
+    pub(crate) async fn execute(&mut self, sql: &str) {
+        let done = self.try_execute(sql).await;
+        done.unwrap_or_else(|error| panic!("{error} in {sql}"));
+    }
+
+    /// As [`Self::execute`], for a statement that may fail.
+    pub(crate) async fn try_execute(&mut self, sql: &str) -> Result<(), mysql_async::Error> {
+        self.connection.query_drop(sql).await
+    }
+
+    /// The first column of the only row, which must be a number.
+    pub(crate) async fn query_i64(&mut self, sql: &str) -> i64 {
+        let rows = self.query_rows(sql).await;
+        let [row] = rows.as_slice() else { panic!("{} rows from {sql}", rows.len()) };
+        row[0].parse().unwrap_or_else(|error| panic!("{error}: {} from {sql}", row[0]))
+    }
+
+    /// All rows, every value as text, `NULL` included.
+    pub(crate) async fn query_rows(&mut self, sql: &str) -> Vec<Vec<String>> {
+        let rows: Result<Vec<Row>, _> = self.connection.query(sql).await;
+        let rows = rows.unwrap_or_else(|error| panic!("{error} in {sql}"));
+        let texts = rows.into_iter().map(|row| row.unwrap().iter().map(text).collect());
+        texts.collect()
+    }
+
+    /// The ids of the connections to `database`, this one left out.
+    async fn other_ids(&mut self, database: &str) -> Vec<u32> {
+        let rows = self
+            .query_rows(&format!(
+                "SELECT id FROM information_schema.processlist
+                  WHERE db = '{database}' AND id <> CONNECTION_ID() ORDER BY id"
+            ))
+            .await;
+        rows.iter().map(|row| row[0].parse().unwrap()).collect()
+    }
+
+    /// Says goodbye to the server; without it the connection just breaks.
+    pub(crate) async fn close(self) {
+        let _ = self.connection.disconnect().await;
+    }
+}
+
+/// Values of the text protocol are bytes or NULL.
+fn text(value: &Value) -> String {
+    match value {
+        Value::NULL => "NULL".to_owned(),
+        Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        value => value.as_sql(true),
+    }
+}

@@ -1,0 +1,11 @@
+//! What the tests stand on.
+
+pub(crate) mod at_once;
+pub(crate) mod client;
+pub(crate) mod conservation;
+pub(crate) mod database;
+pub(crate) mod mysqld;
+pub(crate) mod process;
+pub(crate) mod proxy;
+pub(crate) mod signal;
+pub(crate) mod wait;

@@ -1,0 +1,306 @@
+//! A network between the service and its database that can be cut, go silent, or lose the one packet that matters.
+//!
+//! It understands just enough of the MySQL protocol (without TLS or compression) to see a client's commands: a packet
+//! is a length of three bytes, a sequence number, and the payload; number 0 begins a command, whose first byte says
+//! which.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{ReadHalf, WriteHalf},
+    },
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
+
+const COMMAND_QUERY: u8 = 0x03;
+const COMMAND_PREPARE: u8 = 0x16;
+const COMMAND_EXECUTE: u8 = 0x17;
+
+/// A proxy on 127.0.0.1; it lives as long as this value, in the runtime that started it.
+pub(crate) struct Proxy {
+    port: u16,
+    state: Arc<State>,
+    listening: JoinHandle<()>,
+}
+
+struct State {
+    network: watch::Sender<Network>,
+    commit_fault: Mutex<Option<CommitFault>>,
+    counts: [AtomicU64; 5],
+}
+
+#[derive(Clone, Copy)]
+struct Network {
+    passage: Passage,
+    /// A connection of an earlier number is reset.
+    resets: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Passage {
+    Open,
+    Closed,
+    Silent,
+}
+
+#[derive(Clone, Copy)]
+enum CommitFault {
+    LoseAnswer,
+    DropRequest,
+}
+
+/// How a connection ends.
+enum End {
+    Closed,
+    Reset,
+}
+
+/// What clients have sent so far, those that a fault swallowed included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) connections: u64,
+    /// COM_QUERY, commits included: one or several statements as text.
+    pub(crate) queries: u64,
+    /// COM_STMT_PREPARE.
+    pub(crate) prepares: u64,
+    /// COM_STMT_EXECUTE.
+    pub(crate) executes: u64,
+    /// Queries that are or end in COMMIT.
+    pub(crate) commits: u64,
+}
+
+impl Proxy {
+    /// A proxy in front of the database server at `database_port`.
+    pub(crate) async fn start(database_port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let open = Network { passage: Passage::Open, resets: 0 };
+        let state = Arc::new(State {
+            network: watch::Sender::new(open),
+            commit_fault: Mutex::new(None),
+            counts: Default::default(),
+        });
+        let listening = tokio::spawn(listen(listener, database_port, Arc::clone(&state)));
+        Self { port, state, listening }
+    }
+
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Resets all connections, and every new one at once.
+    pub(crate) fn cut(&self) {
+        self.state.network.send_modify(|network| {
+            network.passage = Passage::Closed;
+            network.resets += 1;
+        });
+    }
+
+    /// Resets the connections of now; new ones pass.
+    pub(crate) fn reset_connections(&self) {
+        self.state.network.send_modify(|network| network.resets += 1);
+    }
+
+    /// Lets nothing through, in either direction, and breaks nothing: connections stay open, new ones hang.
+    pub(crate) fn blackhole(&self) {
+        self.state.network.send_modify(|network| network.passage = Passage::Silent);
+    }
+
+    /// Ends [`Self::cut`] or [`Self::blackhole`]; what was held back by a black hole arrives.
+    pub(crate) fn heal(&self) {
+        self.state.network.send_modify(|network| network.passage = Passage::Open);
+    }
+
+    /// The next COMMIT, of whichever connection, reaches the database and is carried out there; the client sees its
+    /// connection reset in place of the answer.
+    pub(crate) fn lose_next_commit_answer(&self) {
+        *self.state.commit_fault.lock().unwrap() = Some(CommitFault::LoseAnswer);
+    }
+
+    /// The next COMMIT, of whichever connection, doesn't reach the database; the client sees its connection reset.
+    pub(crate) fn drop_next_commit_request(&self) {
+        *self.state.commit_fault.lock().unwrap() = Some(CommitFault::DropRequest);
+    }
+
+    /// Whether the fault of the next COMMIT is still to come.
+    pub(crate) fn is_waiting_for_commit(&self) -> bool {
+        self.state.commit_fault.lock().unwrap().is_some()
+    }
+
+    /// What has passed so far.
+    pub(crate) fn counts(&self) -> Counts {
+        let [connections, queries, prepares, executes, commits] =
+            [0, 1, 2, 3, 4].map(|at| self.state.counts[at].load(Ordering::Relaxed));
+        Counts { connections, queries, prepares, executes, commits }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+impl State {
+    fn count(&self, packet: &Packet) {
+        let add = |at: usize| self.counts[at].fetch_add(1, Ordering::Relaxed);
+        match packet.command() {
+            Some(COMMAND_QUERY) => _ = add(1),
+            Some(COMMAND_PREPARE) => _ = add(2),
+            Some(COMMAND_EXECUTE) => _ = add(3),
+            _ => {}
+        }
+        if packet.is_commit() {
+            add(4);
+        }
+    }
+}
+
+async fn listen(listener: TcpListener, database_port: u16, state: Arc<State>) {
+    // Aborted with this task.
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((client, _)) = listener.accept().await else {
+            continue;
+        };
+        while connections.try_join_next().is_some() {}
+        state.counts[0].fetch_add(1, Ordering::Relaxed);
+        connections.spawn(carry(client, database_port, Arc::clone(&state)));
+    }
+}
+
+/// One connection, from its beginning to its end.
+async fn carry(mut client: TcpStream, database_port: u16, state: Arc<State>) {
+    let mut network = state.network.subscribe();
+    let start = *network.borrow_and_update();
+    let end = if start.passage == Passage::Closed {
+        End::Reset
+    } else {
+        let broken = network.wait_for(|now| now.resets != start.resets);
+        tokio::select! {
+            end = exchange(&mut client, database_port, &state) => end.unwrap_or(End::Reset),
+            _ = broken => End::Reset,
+        }
+    };
+    if matches!(end, End::Reset) {
+        let _ = client.set_zero_linger();
+    }
+}
+
+async fn exchange(client: &mut TcpStream, database_port: u16, state: &State) -> io::Result<End> {
+    let mut database = TcpStream::connect(("127.0.0.1", database_port)).await?;
+    client.set_nodelay(true)?;
+    database.set_nodelay(true)?;
+    let (from_client, to_client) = client.split();
+    let (from_database, to_database) = database.split();
+    let answer_is_lost = AtomicBool::new(false);
+    tokio::select! {
+        end = pass_requests(from_client, to_database, state, &answer_is_lost) => end,
+        end = pass_answers(from_database, to_client, state, &answer_is_lost) => end,
+    }
+}
+
+async fn pass_requests(
+    from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    state: &State,
+    answer_is_lost: &AtomicBool,
+) -> io::Result<End> {
+    let mut from = BufReader::new(from);
+    loop {
+        let Some(packet) = Packet::read(&mut from).await? else {
+            return Ok(End::Closed);
+        };
+        state.count(&packet);
+        state.wait_for_passage().await;
+        let fault = if packet.is_commit() { state.commit_fault.lock().unwrap().take() } else { None };
+        match fault {
+            None => to.write_all(&packet.bytes).await?,
+            Some(CommitFault::DropRequest) => return Ok(End::Reset),
+            Some(CommitFault::LoseAnswer) => {
+                answer_is_lost.store(true, Ordering::Relaxed);
+                to.write_all(&packet.bytes).await?;
+                // The database finishes what it is at before it sees the end of the connection and closes its side.
+                // So the end of the answers says that the COMMIT is done.
+                to.shutdown().await?;
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
+async fn pass_answers(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    state: &State,
+    answer_is_lost: &AtomicBool,
+) -> io::Result<End> {
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let length = from.read(&mut buffer).await?;
+        match (length, answer_is_lost.load(Ordering::Relaxed)) {
+            (0, true) => return Ok(End::Reset),
+            (0, false) => return Ok(End::Closed),
+            (_, true) => {}
+            (_, false) => {
+                state.wait_for_passage().await;
+                to.write_all(&buffer[..length]).await?;
+            }
+        }
+    }
+}
+
+impl State {
+    async fn wait_for_passage(&self) {
+        let mut network = self.network.subscribe();
+        // A connection that has been cut is ended elsewhere.
+        let _ = network.wait_for(|now| now.passage == Passage::Open).await;
+    }
+}
+
+/// With its four bytes of header.
+struct Packet {
+    bytes: Vec<u8>,
+}
+
+impl Packet {
+    /// `None` at the end of the connection.
+    async fn read(from: &mut BufReader<ReadHalf<'_>>) -> io::Result<Option<Self>> {
+        let mut bytes = vec![0; 4];
+        match from.read_exact(&mut bytes).await {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            read => read?,
+        };
+        let length = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]);
+        bytes.resize(4 + usize::try_from(length).unwrap(), 0);
+        from.read_exact(&mut bytes[4..]).await?;
+        Ok(Some(Self { bytes }))
+    }
+
+    /// `None`: not the beginning of a command, but a part of the login, say.
+    fn command(&self) -> Option<u8> {
+        (self.bytes[3] == 0).then_some(*self.bytes.get(4)?)
+    }
+
+    /// Whether it is a query whose last statement is COMMIT.
+    fn is_commit(&self) -> bool {
+        if self.command() != Some(COMMAND_QUERY) {
+            return false;
+        }
+        let sql = String::from_utf8_lossy(&self.bytes[5..]).to_ascii_uppercase();
+        let sql = sql.trim_end_matches(|c: char| c == ';' || c.is_whitespace());
+        sql.strip_suffix("COMMIT")
+            .is_some_and(|before| before.trim_end().is_empty() || before.trim_end().ends_with(';'))
+    }
+}
