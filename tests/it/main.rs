@@ -1,1 +1,11 @@
+//! The suite: every test talks to a real database and, where it calls the service, to a real server over a connection.
+//!
+//! One binary, so that all tests share one private database server, in which each has a database of its own.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that can't go on has failed; clippy knows #[test] functions only, not their helpers"
+)]
 
+mod gateway;
+mod gateway_server_away;
+mod gateway_webhook;
