@@ -28,7 +28,8 @@ use crate::{
 /// The domain of the server's own errors.
 const ERROR_DOMAIN: &str = "flashsale";
 
-/// How long connecting may take at the most; a call that waits for it has its own deadline, too.
+/// How long connecting may take at the most, and never more than half of a call's time: so a caller learns that there
+/// is no connection rather than that time is up. Calls that queue for the connection have their own deadline, too.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
 /// An idle connection is probed this often, and dropped when the probe isn't answered: a server that vanished
 /// without a word is noticed within 15 s.
@@ -74,7 +75,7 @@ impl Upstream {
         let endpoint = Endpoint::from_shared(server_url.to_string())
             .map_err(|_| ServerUrlError("it is no address that can be connected to"))?;
         let channel = endpoint
-            .connect_timeout(CONNECT_TIME_MAX.min(timeout))
+            .connect_timeout(CONNECT_TIME_MAX.min(timeout / 2))
             .http2_keep_alive_interval(PROBE_INTERVAL)
             .keep_alive_timeout(PROBE_TIME_MAX)
             .keep_alive_while_idle(true)

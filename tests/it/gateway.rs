@@ -8,7 +8,7 @@ use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket},
     sync::oneshot,
     task::JoinHandle,
     time::timeout,
@@ -74,7 +74,10 @@ impl Gateway {
 
     /// Sends bytes as they are and returns all that comes back until the connection is closed.
     pub(crate) async fn raw(&self, request: &[u8]) -> String {
-        let mut connection = TcpStream::connect(self.address).await.unwrap();
+        // With a small buffer a long request is still being sent when a hasty answer comes.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_send_buffer_size(4096).unwrap();
+        let mut connection = socket.connect(self.address).await.unwrap();
         let mut answer = Vec::new();
         timeout(LIMIT, async {
             connection.write_all(request).await.unwrap();
@@ -313,6 +316,20 @@ async fn a_body_has_64_kib_at_the_most_announced_or_not() {
     let answer = gateway.raw(chunked.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert!(answer.contains("TOO_LARGE"), "{answer}");
+
+    // A client that sends all of it before it listens isn't cut off in the middle.
+    let body = " ".repeat(1_000_000);
+    for (path, status) in [
+        ("/api/orders", "413"),
+        ("/healthz", "405"),
+        ("/nowhere", "404"),
+    ] {
+        let length = body.len();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
+        let request = format!("{head}Content-Length: {length}\r\n\r\n{body}");
+        let answer = gateway.raw(request.as_bytes()).await;
+        assert_eq!(answer.get(9..12), Some(status), "{path}: {answer}");
+    }
 
     // A client that waits for leave to send is refused before it sends anything.
     let waiting = "POST /api/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\

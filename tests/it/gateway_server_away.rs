@@ -3,9 +3,13 @@
 use std::time::{Duration, Instant};
 
 use flashsale::gateway::WebhookAuth;
+use futures_util::future::join_all;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    time::timeout,
+};
 
 use crate::gateway::{Gateway, refusal};
 
@@ -79,6 +83,34 @@ async fn a_silent_server_is_not_ready_and_that_is_known_within_two_seconds() {
     let begun = Instant::now();
     refusal(gateway.get("/readyz").await, 503, "DATABASE_UNAVAILABLE").await;
     assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn callers_of_an_address_that_swallows_connections_wait_no_longer_than_their_deadline() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let full = socket.listen(1).unwrap();
+    let address = full.local_addr().unwrap();
+    // Once its queue is full, the kernel leaves further connections unanswered.
+    let mut queued = Vec::new();
+    while let Ok(connected) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await
+    {
+        queued.push(connected.unwrap());
+        assert!(queued.len() < 100, "the queue must fill up");
+    }
+    let call_time_max = Duration::from_millis(600);
+    let url = format!("http://{address}");
+    let gateway = Gateway::start(&url, call_time_max, WebhookAuth::Unsigned).await;
+    let first = gateway.get("/api/products/1").await;
+    refusal(first, 503, "DATABASE_UNAVAILABLE").await;
+    let begun = Instant::now();
+    for answer in join_all((0..10).map(|_| gateway.get("/api/products/1"))).await {
+        let status = answer.status().as_u16();
+        assert!(matches!(status, 503 | 504), "{status}");
+    }
+    // One connection attempt after the other would take them three seconds.
+    let spent = begun.elapsed();
+    assert!(spent < Duration::from_secs(2), "{spent:?}");
 }
 
 #[tokio::test]
