@@ -7,8 +7,7 @@ use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 
 use crate::pb::{
-    CreateHoldResponse, CreateOrderResponse, GetProductResponse, HandlePaymentWebhookResponse,
-    OrderStatus,
+    CreateHoldResponse, CreateOrderResponse, GetProductResponse, HandlePaymentWebhookResponse, OrderStatus,
 };
 
 /// A product: what is left of it is as of this request.
@@ -60,20 +59,14 @@ impl HoldAnswer {
     pub(super) fn of(response: CreateHoldResponse) -> Option<Self> {
         let hold = response.hold?;
         let expires_at = DateTime::from_timestamp(hold.expires_at?.seconds, 0)?;
-        Some(Self {
-            hold_id: hold.hold_id,
-            expires_at: expires_at.to_rfc3339_opts(SecondsFormat::Secs, false),
-        })
+        Some(Self { hold_id: hold.hold_id, expires_at: expires_at.to_rfc3339_opts(SecondsFormat::Secs, false) })
     }
 }
 
 impl OrderAnswer {
     pub(super) fn of(response: CreateOrderResponse) -> Option<Self> {
         let order = response.order?;
-        Some(Self {
-            order_id: order.order_id,
-            status: order_status(order.status())?,
-        })
+        Some(Self { order_id: order.order_id, status: order_status(order.status())? })
     }
 }
 
@@ -109,13 +102,7 @@ mod tests {
     }
 
     fn hold(expires_at: Option<Timestamp>) -> CreateHoldResponse {
-        CreateHoldResponse {
-            hold: Some(Hold {
-                hold_id: 123,
-                expires_at,
-                ..Hold::default()
-            }),
-        }
+        CreateHoldResponse { hold: Some(Hold { hold_id: 123, expires_at, ..Hold::default() }) }
     }
 
     #[test]
@@ -134,25 +121,15 @@ mod tests {
             json(ProductAnswer::of(product)),
             r#"{"id":1,"name":"Flash Sale Item","price_cents":1000,"available_stock":95}"#
         );
-        let expires_at = Timestamp {
-            seconds: 1_737_981_120,
-            nanos: 999_999_000,
-        };
+        let expires_at = Timestamp { seconds: 1_737_981_120, nanos: 999_999_000 };
         assert_eq!(
             json(HoldAnswer::of(hold(Some(expires_at)))),
             r#"{"hold_id":123,"expires_at":"2025-01-27T12:32:00+00:00"}"#
         );
         let order = CreateOrderResponse {
-            order: Some(Order {
-                order_id: 456,
-                status: OrderStatus::Pending.into(),
-                ..Order::default()
-            }),
+            order: Some(Order { order_id: 456, status: OrderStatus::Pending.into(), ..Order::default() }),
         };
-        assert_eq!(
-            json(OrderAnswer::of(order)),
-            r#"{"order_id":456,"status":"pending"}"#
-        );
+        assert_eq!(json(OrderAnswer::of(order)), r#"{"order_id":456,"status":"pending"}"#);
     }
 
     #[test]
@@ -179,14 +156,9 @@ mod tests {
         assert!(ProductAnswer::of(GetProductResponse { product: None }).is_none());
         assert!(HoldAnswer::of(CreateHoldResponse { hold: None }).is_none());
         assert!(HoldAnswer::of(hold(None)).is_none());
-        let never = Timestamp {
-            seconds: i64::MAX,
-            nanos: 0,
-        };
+        let never = Timestamp { seconds: i64::MAX, nanos: 0 };
         assert!(HoldAnswer::of(hold(Some(never))).is_none());
-        let unspecified = CreateOrderResponse {
-            order: Some(Order::default()),
-        };
+        let unspecified = CreateOrderResponse { order: Some(Order::default()) };
         assert!(OrderAnswer::of(unspecified).is_none());
         assert!(WebhookAnswer::of(HandlePaymentWebhookResponse::default()).is_none());
     }

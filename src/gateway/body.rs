@@ -30,9 +30,7 @@ pub(super) enum BodyError {
 
 /// Reads a whole body of at most 64 KiB.
 pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, BodyError> {
-    timeout(BODY_TIME_MAX, collect(headers, body))
-        .await
-        .unwrap_or(Err(BodyError::TooSlow))
+    timeout(BODY_TIME_MAX, collect(headers, body)).await.unwrap_or(Err(BodyError::TooSlow))
 }
 
 /// Reads a body that nobody wants.

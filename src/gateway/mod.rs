@@ -58,18 +58,13 @@ async fn serve_and_drain(
     shutdown: impl Future<Output = ()> + Send + 'static,
     drain_time_max: Duration,
 ) -> io::Result<()> {
-    metrics::describe_counter!(
-        routes::REQUESTS_TOTAL,
-        "HTTP requests answered by the gateway, by route and status"
-    );
+    metrics::describe_counter!(routes::REQUESTS_TOTAL, "HTTP requests answered by the gateway, by route and status");
     let (begin_drain, drain_begun) = oneshot::channel();
-    let serving = axum::serve(listener, routes::router(upstream, webhook)).with_graceful_shutdown(
-        async move {
-            shutdown.await;
-            // Nobody listens any more when serving has ended by itself.
-            let _ = begin_drain.send(());
-        },
-    );
+    let serving = axum::serve(listener, routes::router(upstream, webhook)).with_graceful_shutdown(async move {
+        shutdown.await;
+        // Nobody listens any more when serving has ended by itself.
+        let _ = begin_drain.send(());
+    });
     // A peer that holds a half-sent request would keep a graceful shutdown waiting for ever.
     let drain_is_over = async {
         if drain_begun.await.is_err() {
@@ -110,10 +105,7 @@ mod tests {
         ));
         let _silent = TcpStream::connect(address).await.unwrap();
         let mut half_sent = TcpStream::connect(address).await.unwrap();
-        half_sent
-            .write_all(b"POST /api/holds HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
-            .await
-            .unwrap();
+        half_sent.write_all(b"POST /api/holds HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{").await.unwrap();
         // Answered requests prove that the connections before it have been accepted.
         let healthz = format!("http://{address}/healthz");
         assert_eq!(reqwest::get(&healthz).await.unwrap().status(), 200);
@@ -121,11 +113,7 @@ mod tests {
         let begun = Instant::now();
         stop.send(()).unwrap();
         let limit = Duration::from_secs(5);
-        tokio::time::timeout(limit, serving)
-            .await
-            .expect("the drain must be bounded")
-            .unwrap()
-            .unwrap();
+        tokio::time::timeout(limit, serving).await.expect("the drain must be bounded").unwrap().unwrap();
         assert!(begun.elapsed() >= Duration::from_millis(300));
         assert!(reqwest::get(&healthz).await.is_err());
     }

@@ -93,11 +93,7 @@ impl Reply {
 
     /// No such path.
     pub(super) fn route_not_found() -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            "ROUTE_NOT_FOUND",
-            "There is nothing at this path",
-        )
+        Self::new(StatusCode::NOT_FOUND, "ROUTE_NOT_FOUND", "There is nothing at this path")
     }
 
     /// The path exists, but not for this method. The router adds `Allow`.
@@ -111,11 +107,7 @@ impl Reply {
 
     /// The path's id can't be any product's.
     pub(super) fn no_such_product(id: &str) -> Self {
-        let mut reply = Self::new(
-            StatusCode::NOT_FOUND,
-            "PRODUCT_NOT_FOUND",
-            "There is no such product",
-        );
+        let mut reply = Self::new(StatusCode::NOT_FOUND, "PRODUCT_NOT_FOUND", "There is no such product");
         let echo = id.chars().take(ECHO_CHARACTERS_MAX).collect();
         reply.body.details.insert("productId".to_owned(), echo);
         reply
@@ -123,28 +115,16 @@ impl Reply {
 
     /// The webhook's signature is missing or wrong; which of the two is nobody's business.
     pub(super) fn unauthenticated() -> Self {
-        Self::new(
-            StatusCode::UNAUTHORIZED,
-            "UNAUTHENTICATED",
-            "Unauthenticated",
-        )
+        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", "Unauthenticated")
     }
 
     fn permission_denied() -> Self {
-        Self::new(
-            StatusCode::FORBIDDEN,
-            "PERMISSION_DENIED",
-            "Permission denied",
-        )
+        Self::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", "Permission denied")
     }
 
     /// A bug, here or at the server. The cause is in the log.
     pub(super) fn internal() -> Self {
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "INTERNAL",
-            "Internal error",
-        )
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "Internal error")
     }
 
     /// The server can't be reached.
@@ -170,12 +150,7 @@ impl Reply {
             Asked::Get | Asked::Post => StatusCode::TOO_MANY_REQUESTS,
             Asked::Webhook => StatusCode::SERVICE_UNAVAILABLE,
         };
-        Self::new(
-            status,
-            "OVERLOADED",
-            "Too many requests at the moment; try again",
-        )
-        .retry_after(retry_after_seconds)
+        Self::new(status, "OVERLOADED", "Too many requests at the moment; try again").retry_after(retry_after_seconds)
     }
 
     /// What a call without a response means to the one who asked.
@@ -202,25 +177,18 @@ impl Reply {
             Code::AlreadyExists => Self::explained(StatusCode::CONFLICT, status, info, asked),
             Code::NotFound => match asked {
                 Asked::Get => Self::explained(StatusCode::NOT_FOUND, status, info, asked),
-                Asked::Post => {
-                    Self::explained(StatusCode::UNPROCESSABLE_ENTITY, status, info, asked)
-                }
-                Asked::Webhook => {
-                    Self::explained(StatusCode::UNPROCESSABLE_ENTITY, status, info, asked)
-                        .retry_after(EARLY_WEBHOOK_RETRY_SECONDS)
-                }
+                Asked::Post => Self::explained(StatusCode::UNPROCESSABLE_ENTITY, status, info, asked),
+                Asked::Webhook => Self::explained(StatusCode::UNPROCESSABLE_ENTITY, status, info, asked)
+                    .retry_after(EARLY_WEBHOOK_RETRY_SECONDS),
             },
             Code::Unavailable => {
-                Self::explained(StatusCode::SERVICE_UNAVAILABLE, status, info, asked)
-                    .retry_after(retry_after_seconds)
+                Self::explained(StatusCode::SERVICE_UNAVAILABLE, status, info, asked).retry_after(retry_after_seconds)
             }
             Code::ResourceExhausted => {
                 let http = Self::overloaded(asked, retry_after_seconds).status;
                 Self::explained(http, status, info, asked).retry_after(retry_after_seconds)
             }
-            Code::DeadlineExceeded => {
-                Self::explained(StatusCode::GATEWAY_TIMEOUT, status, info, asked)
-            }
+            Code::DeadlineExceeded => Self::explained(StatusCode::GATEWAY_TIMEOUT, status, info, asked),
             Code::Unauthenticated => Self::unauthenticated(),
             Code::PermissionDenied => Self::permission_denied(),
             Code::Ok
@@ -244,11 +212,7 @@ impl Reply {
             status.message()
         };
         let mut errors: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for violation in status
-            .get_details_bad_request()
-            .into_iter()
-            .flat_map(|details| details.field_violations)
-        {
+        for violation in status.get_details_bad_request().into_iter().flat_map(|details| details.field_violations) {
             let field = match violation.field.as_str() {
                 "request_id" => IDEMPOTENCY_KEY.to_owned(),
                 _ => violation.field,
@@ -279,9 +243,7 @@ fn field_at_fault(reason: &str, asked: Asked) -> Option<&'static str> {
     match reason {
         "OUT_OF_STOCK" => Some("qty"),
         "BUYER_LIMIT" => Some("buyer_id"),
-        "PRODUCT_NOT_FOUND" | "SALE_NOT_STARTED" | "SALE_ENDED" | "SALE_PAUSED" => {
-            Some("product_id")
-        }
+        "PRODUCT_NOT_FOUND" | "SALE_NOT_STARTED" | "SALE_ENDED" | "SALE_PAUSED" => Some("product_id"),
         "HOLD_NOT_FOUND" | "HOLD_EXPIRED" | "HOLD_CANCELLED" | "HOLD_USED" => Some("hold_id"),
         "ORDER_NOT_FOUND" => Some("order_id"),
         "REQUEST_ID_REUSED" => Some(IDEMPOTENCY_KEY),
@@ -292,15 +254,9 @@ fn field_at_fault(reason: &str, asked: Asked) -> Option<&'static str> {
 
 /// The server's RetryInfo in whole seconds, rounded up, at least 1.
 fn retry_seconds(status: &Status) -> u64 {
-    let delay = status
-        .get_details_retry_info()
-        .and_then(|info| info.retry_delay)
-        .unwrap_or(Duration::ZERO);
+    let delay = status.get_details_retry_info().and_then(|info| info.retry_delay).unwrap_or(Duration::ZERO);
     let started = u64::from(delay.subsec_nanos() > 0);
-    delay
-        .as_secs()
-        .saturating_add(started)
-        .max(RETRY_SECONDS_MIN)
+    delay.as_secs().saturating_add(started).max(RETRY_SECONDS_MIN)
 }
 
 impl From<BodyError> for Reply {
@@ -311,14 +267,10 @@ impl From<BodyError> for Reply {
                 "TOO_LARGE",
                 format!("The body must have at most {BODY_BYTES_MAX} bytes"),
             ),
-            BodyError::TooSlow => Self::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "REQUEST_TIMEOUT",
-                "The body did not arrive in time",
-            ),
-            BodyError::Broken => {
-                Self::new(StatusCode::BAD_REQUEST, "BAD_JSON", "The body broke off")
+            BodyError::TooSlow => {
+                Self::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "The body did not arrive in time")
             }
+            BodyError::Broken => Self::new(StatusCode::BAD_REQUEST, "BAD_JSON", "The body broke off"),
         }
     }
 }
@@ -331,24 +283,13 @@ impl From<BadRequest> for Reply {
                 "UNSUPPORTED_MEDIA_TYPE",
                 "The header Content-Type must be application/json",
             ),
-            BadRequest::NotJson => {
-                Self::new(StatusCode::BAD_REQUEST, "BAD_JSON", "The body is not JSON")
+            BadRequest::NotJson => Self::new(StatusCode::BAD_REQUEST, "BAD_JSON", "The body is not JSON"),
+            BadRequest::NotAnObject => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_ARGUMENT", "The body must be a JSON object")
             }
-            BadRequest::NotAnObject => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "INVALID_ARGUMENT",
-                "The body must be a JSON object",
-            ),
             BadRequest::Fields(faults) => {
-                let message: Vec<String> = faults
-                    .iter()
-                    .map(|(field, problem)| format!("{field} {problem}"))
-                    .collect();
-                let mut reply = Self::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "INVALID_ARGUMENT",
-                    message.join("; "),
-                );
+                let message: Vec<String> = faults.iter().map(|(field, problem)| format!("{field} {problem}")).collect();
+                let mut reply = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_ARGUMENT", message.join("; "));
                 for (field, problem) in faults {
                     let problems = reply.body.errors.entry(field.to_owned()).or_default();
                     problems.push(problem.to_owned());
@@ -363,9 +304,7 @@ impl IntoResponse for Reply {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body)).into_response();
         if let Some(seconds) = self.retry_after_seconds {
-            response
-                .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from(seconds));
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

@@ -18,9 +18,7 @@ use std::collections::HashMap;
 use http::{HeaderMap, header::CONTENT_TYPE};
 use serde_json::value::RawValue;
 
-use crate::pb::{
-    CreateHoldRequest, CreateOrderRequest, HandlePaymentWebhookRequest, PaymentStatus,
-};
+use crate::pb::{CreateHoldRequest, CreateOrderRequest, HandlePaymentWebhookRequest, PaymentStatus};
 
 /// The header that makes a call repeatable.
 pub(super) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
@@ -63,11 +61,7 @@ pub(super) struct BadWebhook {
 
 impl From<BadRequest> for BadWebhook {
     fn from(fault: BadRequest) -> Self {
-        Self {
-            fault,
-            idempotency_key: None,
-            order_id: None,
-        }
+        Self { fault, idempotency_key: None, order_id: None }
     }
 }
 
@@ -81,48 +75,31 @@ pub(super) fn path_id(segment: &str) -> Option<i64> {
 }
 
 /// Reads the body and header of POST /api/holds.
-pub(super) fn create_hold(
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<CreateHoldRequest, BadRequest> {
+pub(super) fn create_hold(headers: &HeaderMap, body: &[u8]) -> Result<CreateHoldRequest, BadRequest> {
     let mut fields = Fields::of(headers, body)?;
     let product_id = fields.id("product_id");
     let qty = fields.qty("qty");
     let buyer_id = fields.token("buyer_id");
     let request_id = fields.request_id(headers);
     match (product_id, qty, fields.faults.is_empty()) {
-        (Some(product_id), Some(qty), true) => Ok(CreateHoldRequest {
-            product_id,
-            qty,
-            request_id,
-            buyer_id,
-        }),
+        (Some(product_id), Some(qty), true) => Ok(CreateHoldRequest { product_id, qty, request_id, buyer_id }),
         _ => Err(BadRequest::Fields(fields.faults)),
     }
 }
 
 /// Reads the body and header of POST /api/orders.
-pub(super) fn create_order(
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<CreateOrderRequest, BadRequest> {
+pub(super) fn create_order(headers: &HeaderMap, body: &[u8]) -> Result<CreateOrderRequest, BadRequest> {
     let mut fields = Fields::of(headers, body)?;
     let hold_id = fields.id("hold_id");
     let request_id = fields.request_id(headers);
     match (hold_id, fields.faults.is_empty()) {
-        (Some(hold_id), true) => Ok(CreateOrderRequest {
-            hold_id,
-            request_id,
-        }),
+        (Some(hold_id), true) => Ok(CreateOrderRequest { hold_id, request_id }),
         _ => Err(BadRequest::Fields(fields.faults)),
     }
 }
 
 /// Reads the body of POST /api/payments/webhook, whose signature has been checked.
-pub(super) fn payment_webhook(
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<HandlePaymentWebhookRequest, BadWebhook> {
+pub(super) fn payment_webhook(headers: &HeaderMap, body: &[u8]) -> Result<HandlePaymentWebhookRequest, BadWebhook> {
     let mut fields = Fields::of(headers, body)?;
     let idempotency_key = fields.event_key("idempotency_key");
     let order_id = fields.id("order_id");
@@ -130,18 +107,11 @@ pub(super) fn payment_webhook(
     let amount_cents = fields.amount("amount_cents");
     match (idempotency_key, order_id, status, fields.faults.is_empty()) {
         (Some(idempotency_key), Some(order_id), Some(status), true) => {
-            Ok(HandlePaymentWebhookRequest {
-                idempotency_key,
-                order_id,
-                status: status.into(),
-                amount_cents,
-            })
+            Ok(HandlePaymentWebhookRequest { idempotency_key, order_id, status: status.into(), amount_cents })
         }
-        (idempotency_key, order_id, _, _) => Err(BadWebhook {
-            fault: BadRequest::Fields(fields.faults),
-            idempotency_key,
-            order_id,
-        }),
+        (idempotency_key, order_id, _, _) => {
+            Err(BadWebhook { fault: BadRequest::Fields(fields.faults), idempotency_key, order_id })
+        }
     }
 }
 
@@ -160,10 +130,7 @@ fn is_declared_json(headers: &HeaderMap) -> bool {
     };
     let subtype = subtype.to_ascii_lowercase();
     kind.eq_ignore_ascii_case("application")
-        && (subtype == "json"
-            || subtype
-                .strip_suffix("+json")
-                .is_some_and(|it| !it.is_empty()))
+        && (subtype == "json" || subtype.strip_suffix("+json").is_some_and(|it| !it.is_empty()))
 }
 
 /// A JSON object's fields as they are written, and the faults found while reading them.
@@ -183,10 +150,7 @@ impl<'a> Fields<'a> {
             return Err(BadRequest::NotAnObject);
         }
         let values = serde_json::from_str(whole.get()).map_err(|_| BadRequest::NotJson)?;
-        Ok(Self {
-            values,
-            faults: Vec::new(),
-        })
+        Ok(Self { values, faults: Vec::new() })
     }
 
     /// The text of a field; `null` is absent.
@@ -218,9 +182,7 @@ impl<'a> Fields<'a> {
     }
 
     fn qty(&mut self, name: &'static str) -> Option<i32> {
-        let qty = self
-            .integer(name, 1)
-            .and_then(|qty| i32::try_from(qty).ok());
+        let qty = self.integer(name, 1).and_then(|qty| i32::try_from(qty).ok());
         match (self.raw(name), qty) {
             (None, _) => self.fault(name, REQUIRED),
             (Some(_), None) => self.fault(name, QTY),
@@ -244,9 +206,7 @@ impl<'a> Fields<'a> {
     }
 
     fn event_key(&mut self, name: &'static str) -> Option<String> {
-        let key = self
-            .string(name)
-            .filter(|key| (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()));
+        let key = self.string(name).filter(|key| (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()));
         match (self.raw(name), key) {
             (None, _) => self.fault(name, REQUIRED),
             (Some(_), None) => self.fault(name, EVENT_KEY),
@@ -266,9 +226,7 @@ impl<'a> Fields<'a> {
     fn request_id(&mut self, headers: &HeaderMap) -> Option<String> {
         let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
         let value = values.next()?;
-        let token = is_token(value.as_bytes())
-            .then(|| value.to_str().ok())
-            .flatten();
+        let token = is_token(value.as_bytes()).then(|| value.to_str().ok()).flatten();
         match (token, values.next()) {
             (Some(token), None) => Some(token.to_owned()),
             _ => self.fault(IDEMPOTENCY_KEY, TOKEN_HEADER),

@@ -77,9 +77,7 @@ async fn observe(matched: Option<MatchedPath>, request: Request, next: Next) -> 
     let span = telemetry::request_span(span_name, &trace);
     let mut response = next.run(request).instrument(span).await;
     // Stock is never cached, and neither is a refusal: some statuses may be, unless told otherwise.
-    response
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let status = response.status().as_str().to_owned();
     metrics::counter!(REQUESTS_TOTAL, "route" => route, "status" => status).increment(1);
     response
@@ -131,11 +129,8 @@ async fn create_hold(State(gateway): State<Gateway>, request: Request) -> Result
     let (head, body) = request.into_parts();
     let body = body::read(&head.headers, body).await?;
     let message = request::create_hold(&head.headers, &body)?;
-    let hold = gateway
-        .upstream
-        .create_hold(&head.headers, message)
-        .await
-        .map_err(|failure| refuse(&failure, Asked::Post))?;
+    let hold =
+        gateway.upstream.create_hold(&head.headers, message).await.map_err(|failure| refuse(&failure, Asked::Post))?;
     answer(StatusCode::CREATED, HoldAnswer::of(hold))
 }
 
@@ -143,22 +138,15 @@ async fn create_order(State(gateway): State<Gateway>, request: Request) -> Resul
     let (head, body) = request.into_parts();
     let body = body::read(&head.headers, body).await?;
     let message = request::create_order(&head.headers, &body)?;
-    let order = gateway
-        .upstream
-        .create_order(&head.headers, message)
-        .await
-        .map_err(|failure| refuse(&failure, Asked::Post))?;
+    let order =
+        gateway.upstream.create_order(&head.headers, message).await.map_err(|failure| refuse(&failure, Asked::Post))?;
     answer(StatusCode::CREATED, OrderAnswer::of(order))
 }
 
-async fn payment_webhook(
-    State(gateway): State<Gateway>,
-    request: Request,
-) -> Result<Response, Reply> {
+async fn payment_webhook(State(gateway): State<Gateway>, request: Request) -> Result<Response, Reply> {
     let (head, body) = request.into_parts();
-    let body = read_signed(&gateway.webhook, &head, body)
-        .await
-        .inspect_err(|reply| log_refused_webhook(reply, None, None))?;
+    let body =
+        read_signed(&gateway.webhook, &head, body).await.inspect_err(|reply| log_refused_webhook(reply, None, None))?;
     let message = request::payment_webhook(&head.headers, &body).map_err(|bad: BadWebhook| {
         let reply = Reply::from(bad.fault);
         log_refused_webhook(&reply, bad.idempotency_key.as_deref(), bad.order_id);
@@ -166,36 +154,28 @@ async fn payment_webhook(
     })?;
     let idempotency_key = message.idempotency_key.clone();
     let order_id = message.order_id;
-    let handled = gateway
-        .upstream
-        .handle_payment_webhook(&head.headers, message)
-        .await
-        .map_err(|failure| {
-            // What the server refused, the server has logged.
-            if !matches!(failure, CallError::Refused { .. }) {
-                error!(error = %failure, idempotency_key, order_id, "Payment webhook failed");
-            }
-            Reply::from_call(&failure, Asked::Webhook)
-        })?;
+    let handled = gateway.upstream.handle_payment_webhook(&head.headers, message).await.map_err(|failure| {
+        // What the server refused, the server has logged.
+        if !matches!(failure, CallError::Refused { .. }) {
+            error!(error = %failure, idempotency_key, order_id, "Payment webhook failed");
+        }
+        Reply::from_call(&failure, Asked::Webhook)
+    })?;
     answer(StatusCode::OK, WebhookAnswer::of(handled))
 }
 
 /// Reads a webhook's body and checks its signature, before anybody looks into it.
 async fn read_signed(auth: &WebhookAuth, head: &Parts, body: Body) -> Result<Vec<u8>, Reply> {
     let body = body::read(&head.headers, body).await?;
-    auth.verify(&head.headers, &body, unix_now())
-        .map_err(|cause| {
-            debug!(%cause, "Webhook signature not accepted");
-            Reply::unauthenticated()
-        })?;
+    auth.verify(&head.headers, &body, unix_now()).map_err(|cause| {
+        debug!(%cause, "Webhook signature not accepted");
+        Reply::unauthenticated()
+    })?;
     Ok(body)
 }
 
 fn log_refused_webhook(reply: &Reply, idempotency_key: Option<&str>, order_id: Option<i64>) {
-    warn!(
-        reason = reply.reason(),
-        idempotency_key, order_id, "Payment webhook refused"
-    );
+    warn!(reason = reply.reason(), idempotency_key, order_id, "Payment webhook refused");
 }
 
 /// A refusal in the words of HTTP; logged here unless the server has done that.
@@ -218,9 +198,5 @@ fn answer<T: Serialize>(status: StatusCode, answer: Option<T>) -> Result<Respons
 
 /// Seconds since 1970 by the system clock; a clock before that counts as 1970.
 fn unix_now() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|since| i64::try_from(since.as_secs()).ok())
-        .unwrap_or(0)
+    SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0)
 }

@@ -13,9 +13,7 @@
 
 use std::fmt;
 
-use base64::{
-    Engine, engine::general_purpose::STANDARD, engine::general_purpose::STANDARD_PAD_INDIFFERENT,
-};
+use base64::{Engine, engine::general_purpose::STANDARD, engine::general_purpose::STANDARD_PAD_INDIFFERENT};
 use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
 use sha2::Sha256;
@@ -64,8 +62,7 @@ impl WebhookSecret {
             return Err(WebhookSecretError::TooLong { bytes: key.len() });
         }
         // HMAC takes keys of any length; the length is named because the type asks for an error.
-        let keyed = Hmac::new_from_slice(&key)
-            .map_err(|_| WebhookSecretError::TooLong { bytes: key.len() })?;
+        let keyed = Hmac::new_from_slice(&key).map_err(|_| WebhookSecretError::TooLong { bytes: key.len() })?;
         Ok(Self { keyed })
     }
 
@@ -74,9 +71,7 @@ impl WebhookSecret {
         for part in [id, b".", timestamp, b".", body] {
             mac.update(part);
         }
-        signatures
-            .iter()
-            .any(|signature| mac.clone().verify_slice(signature).is_ok())
+        signatures.iter().any(|signature| mac.clone().verify_slice(signature).is_ok())
     }
 }
 
@@ -106,10 +101,9 @@ pub enum WebhookSecretError {
 impl fmt::Display for WebhookSecretError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotBase64 => write!(
-                formatter,
-                "a webhook secret must be Base64, with or without the prefix {PREFIX}"
-            ),
+            Self::NotBase64 => {
+                write!(formatter, "a webhook secret must be Base64, with or without the prefix {PREFIX}")
+            }
             Self::TooShort { bytes } => write!(
                 formatter,
                 "a webhook secret must have at least {SECRET_BYTES_MIN} bytes when decoded, this one has {bytes}"
@@ -153,12 +147,7 @@ impl fmt::Display for SignatureError {
 
 impl WebhookAuth {
     /// Checks the signature over the raw `body`. `now` is in seconds since 1970 (UTC).
-    pub(super) fn verify(
-        &self,
-        headers: &HeaderMap,
-        body: &[u8],
-        now: i64,
-    ) -> Result<(), SignatureError> {
+    pub(super) fn verify(&self, headers: &HeaderMap, body: &[u8], now: i64) -> Result<(), SignatureError> {
         let secrets = match self {
             Self::Unsigned => return Ok(()),
             Self::Signed(secrets) => secrets,
@@ -176,10 +165,7 @@ impl WebhookAuth {
             .take(SIGNATURES_MAX)
             .filter_map(|base64| STANDARD.decode(base64).ok())
             .collect();
-        if secrets
-            .iter()
-            .any(|secret| secret.accepts(id, timestamp, body, &signatures))
-        {
+        if secrets.iter().any(|secret| secret.accepts(id, timestamp, body, &signatures)) {
             Ok(())
         } else {
             Err(SignatureError::Mismatch)
@@ -201,10 +187,8 @@ fn check_age(timestamp: &[u8], now: i64) -> Result<(), SignatureError> {
     if !timestamp.iter().all(u8::is_ascii_digit) {
         return Err(SignatureError::Timestamp);
     }
-    let sent: i64 = str::from_utf8(timestamp)
-        .ok()
-        .and_then(|digits| digits.parse().ok())
-        .ok_or(SignatureError::Timestamp)?;
+    let sent: i64 =
+        str::from_utf8(timestamp).ok().and_then(|digits| digits.parse().ok()).ok_or(SignatureError::Timestamp)?;
     if sent.abs_diff(now) <= TOLERANCE_SECONDS {
         Ok(())
     } else if sent < now {

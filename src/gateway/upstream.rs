@@ -2,25 +2,21 @@
 
 use std::{error::Error, fmt, future::Future, time::Duration};
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Uri};
 use tokio::time::timeout;
 use tonic::{
     Code, Request, Response, Status, TimeoutExpired,
     metadata::MetadataMap,
     transport::{Channel, Endpoint},
 };
-use tonic_health::pb::{
-    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
-};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_types::{ErrorInfo, StatusExt};
-use url::Url;
 
 use crate::{
     pb::{
-        CreateHoldRequest, CreateHoldResponse, CreateOrderRequest, CreateOrderResponse,
-        GetProductRequest, GetProductResponse, HandlePaymentWebhookRequest,
-        HandlePaymentWebhookResponse, flash_sale_service_client::FlashSaleServiceClient,
-        payment_service_client::PaymentServiceClient,
+        CreateHoldRequest, CreateHoldResponse, CreateOrderRequest, CreateOrderResponse, GetProductRequest,
+        GetProductResponse, HandlePaymentWebhookRequest, HandlePaymentWebhookResponse,
+        flash_sale_service_client::FlashSaleServiceClient, payment_service_client::PaymentServiceClient,
     },
     telemetry,
 };
@@ -41,10 +37,7 @@ const READY_TIME_MAX: Duration = Duration::from_secs(1);
 /// Bytes of a trace header that is passed on: a tracestate has 512 by the W3C's recommendation, and the server refuses
 /// calls with very large headers.
 const TRACE_HEADER_BYTES_MAX: usize = 512;
-const TRACE_HEADERS: [HeaderName; 2] = [
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
-];
+const TRACE_HEADERS: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
 
 /// The server, as the gateway sees it. Clones share the connection.
 #[derive(Clone, Debug)]
@@ -59,21 +52,18 @@ impl Upstream {
     ///
     /// # Errors
     /// The address isn't of that form.
-    pub fn new(server_url: &Url, timeout: Duration) -> Result<Self, ServerUrlError> {
-        if server_url.scheme() != "http" {
+    pub fn new(server_url: &Uri, timeout: Duration) -> Result<Self, ServerUrlError> {
+        if server_url.scheme_str() != Some("http") {
             return Err(ServerUrlError("the scheme must be http"));
         }
-        if !server_url.username().is_empty() || server_url.password().is_some() {
+        // Whoever trusts in a user and a password there would trust in vain.
+        if server_url.authority().is_none_or(|authority| authority.as_str().contains('@')) {
             return Err(ServerUrlError("there must be no user and no password"));
         }
-        if server_url.path() != "/"
-            || server_url.query().is_some()
-            || server_url.fragment().is_some()
-        {
+        if server_url.path() != "/" || server_url.query().is_some() {
             return Err(ServerUrlError("there must be nothing after the port"));
         }
-        let endpoint = Endpoint::from_shared(server_url.to_string())
-            .map_err(|_| ServerUrlError("it is no address that can be connected to"))?;
+        let endpoint = Endpoint::from(server_url.clone());
         let channel = endpoint
             .connect_timeout(CONNECT_TIME_MAX.min(timeout / 2))
             .http2_keep_alive_interval(PROBE_INTERVAL)
@@ -120,16 +110,13 @@ impl Upstream {
     ) -> Result<HandlePaymentWebhookResponse, CallError> {
         let mut client = PaymentServiceClient::new(self.channel.clone());
         let request = self.request(headers, message);
-        self.within_deadline(client.handle_payment_webhook(request))
-            .await
+        self.within_deadline(client.handle_payment_webhook(request)).await
     }
 
     /// Whether the server says that it is serving, within a second.
     pub(super) async fn is_ready(&self) -> bool {
         let mut client = HealthClient::new(self.channel.clone());
-        let request = HealthCheckRequest {
-            service: String::new(),
-        };
+        let request = HealthCheckRequest { service: String::new() };
         match timeout(READY_TIME_MAX.min(self.timeout), client.check(request)).await {
             Ok(Ok(answer)) => answer.into_inner().status() == ServingStatus::Serving,
             Ok(Err(_)) | Err(_) => false,
@@ -190,9 +177,8 @@ pub(super) enum CallError {
 
 impl From<Status> for CallError {
     fn from(status: Status) -> Self {
-        if let Some(info) = status
-            .get_details_error_info()
-            .filter(|info| info.domain == ERROR_DOMAIN && !info.reason.is_empty())
+        if let Some(info) =
+            status.get_details_error_info().filter(|info| info.domain == ERROR_DOMAIN && !info.reason.is_empty())
         {
             return Self::Refused { status, info };
         }
@@ -215,18 +201,12 @@ impl fmt::Display for CallError {
                 write!(formatter, "{}: {}", info.reason, status.message())
             }
             Self::TimedOut => formatter.write_str("the server did not answer in time"),
-            Self::Unreachable(status) => write!(
-                formatter,
-                "the server can't be reached: {}{}",
-                status.message(),
-                RootCause(status)
-            ),
-            Self::Unexplained(status) => write!(
-                formatter,
-                "unexpected answer of the server: {:?}: {}",
-                status.code(),
-                status.message()
-            ),
+            Self::Unreachable(status) => {
+                write!(formatter, "the server can't be reached: {}{}", status.message(), RootCause(status))
+            }
+            Self::Unexplained(status) => {
+                write!(formatter, "unexpected answer of the server: {:?}: {}", status.code(), status.message())
+            }
         }
     }
 }
@@ -250,9 +230,7 @@ fn has_expired(status: &Status) -> bool {
 
 /// What led to a status, the innermost cause last.
 fn causes(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    std::iter::successors(status.source(), |error: &&(dyn Error + 'static)| {
-        (*error).source()
-    })
+    std::iter::successors(status.source(), |error: &&(dyn Error + 'static)| (*error).source())
 }
 
 /// Why an address isn't the server's.
@@ -261,11 +239,7 @@ pub struct ServerUrlError(&'static str);
 
 impl fmt::Display for ServerUrlError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "the server's address must look like http://127.0.0.1:50051: {}",
-            self.0
-        )
+        write!(formatter, "the server's address must look like http://127.0.0.1:50051: {}", self.0)
     }
 }
 

@@ -28,11 +28,7 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    pub(crate) async fn start(
-        server_url: &str,
-        call_time_max: Duration,
-        auth: WebhookAuth,
-    ) -> Self {
+    pub(crate) async fn start(server_url: &str, call_time_max: Duration, auth: WebhookAuth) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let upstream = Upstream::new(&server_url.parse().unwrap(), call_time_max).unwrap();
@@ -46,12 +42,7 @@ impl Gateway {
             .timeout(LIMIT)
             .build()
             .unwrap();
-        Self {
-            address,
-            http,
-            stop,
-            serving,
-        }
+        Self { address, http, stop, serving }
     }
 
     pub(crate) async fn without_server() -> Self {
@@ -91,11 +82,7 @@ impl Gateway {
     /// Begins the shutdown and waits for its end.
     pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
-        timeout(LIMIT, self.serving)
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
+        timeout(LIMIT, self.serving).await.unwrap().unwrap().unwrap();
     }
 }
 
@@ -103,11 +90,7 @@ impl Gateway {
 pub(crate) async fn refusal(response: Response, status: u16, reason: &str) -> Value {
     let what = format!("{} {:?}", response.url(), response.headers());
     assert_eq!(response.status().as_u16(), status, "{what}");
-    assert_eq!(
-        response.headers()["content-type"],
-        "application/json",
-        "{what}"
-    );
+    assert_eq!(response.headers()["content-type"], "application/json", "{what}");
     assert_eq!(response.headers()["cache-control"], "no-store", "{what}");
     let body: Value = response.json().await.unwrap();
     assert_eq!(body["reason"], reason, "{body}");
@@ -184,19 +167,12 @@ async fn a_wrong_method_is_told_which_is_right() {
         ("/api/payments/webhook", "POST"),
     ];
     for (path, allowed) in routes {
-        for method in [
-            "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW",
-        ] {
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"] {
             if allowed.split(',').any(|allowed| allowed == method) {
                 continue;
             }
             let known = Method::from_bytes(method.as_bytes()).unwrap();
-            let answer = gateway
-                .http
-                .request(known, gateway.url(path))
-                .send()
-                .await
-                .unwrap();
+            let answer = gateway.http.request(known, gateway.url(path)).send().await.unwrap();
             assert_eq!(answer.headers()["allow"], allowed, "{method} {path}");
             if method == "HEAD" {
                 assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
@@ -211,12 +187,7 @@ async fn a_wrong_method_is_told_which_is_right() {
 #[tokio::test]
 async fn a_head_is_answered_like_a_get_without_the_body() {
     let gateway = Gateway::without_server().await;
-    for (path, status) in [
-        ("/healthz", 200),
-        ("/readyz", 503),
-        ("/api/products/x", 404),
-        ("/x", 404),
-    ] {
+    for (path, status) in [("/healthz", 200), ("/readyz", 503), ("/api/products/x", 404), ("/x", 404)] {
         let answer = gateway.http.head(gateway.url(path)).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), status, "{path}");
         assert_eq!(answer.text().await.unwrap(), "");
@@ -234,15 +205,7 @@ async fn a_post_must_declare_json_be_json_and_be_an_object() {
         let form = form.header("content-type", "application/x-www-form-urlencoded");
         refusal(form.send().await.unwrap(), 415, "UNSUPPORTED_MEDIA_TYPE").await;
 
-        for body in [
-            &b""[..],
-            b"{",
-            b"nul",
-            b"{}{}",
-            b"\xff\xfe",
-            b"\xef\xbb\xbf{}",
-            &[0; 100],
-        ] {
+        for body in [&b""[..], b"{", b"nul", b"{}{}", b"\xff\xfe", b"\xef\xbb\xbf{}", &[0; 100]] {
             refusal(gateway.post(path, body).await, 400, "BAD_JSON").await;
         }
         for body in ["null", "[]", "5", "\"{}\"", "1e400"] {
@@ -268,12 +231,7 @@ async fn every_bad_field_is_named_in_one_answer() {
             "Idempotency-Key": ["must be given once, with 1 to 64 visible ASCII characters"],
         })
     );
-    let body = refusal(
-        gateway.post("/api/orders", "{}").await,
-        422,
-        "INVALID_ARGUMENT",
-    )
-    .await;
+    let body = refusal(gateway.post("/api/orders", "{}").await, 422, "INVALID_ARGUMENT").await;
     assert_eq!(body["errors"], json!({"hold_id": ["is required"]}));
     assert_eq!(body["message"], "hold_id is required");
     let event = r#"{"idempotency_key":"","order_id":"456","status":"paid","amount_cents":-1}"#;
@@ -319,11 +277,7 @@ async fn a_body_has_64_kib_at_the_most_announced_or_not() {
 
     // A client that sends all of it before it listens isn't cut off in the middle.
     let body = " ".repeat(1_000_000);
-    for (path, status) in [
-        ("/api/orders", "413"),
-        ("/healthz", "405"),
-        ("/nowhere", "404"),
-    ] {
+    for (path, status) in [("/api/orders", "413"), ("/healthz", "405"), ("/nowhere", "404")] {
         let length = body.len();
         let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
         let request = format!("{head}Content-Length: {length}\r\n\r\n{body}");
@@ -350,44 +304,20 @@ async fn what_is_hardly_http_is_no_internal_error_and_harms_nobody() {
         ("404", format!("GET * HTTP/1.1\r\n{tail}")),
         ("404", format!("CONNECT elsewhere:443 HTTP/1.1\r\n{tail}")),
         ("404", format!("GET /{long} HTTP/1.1\r\n{tail}")),
-        (
-            "404",
-            format!("GET /api/products/{long} HTTP/1.1\r\n{tail}"),
-        ),
-        (
-            "414",
-            format!("GET /{} HTTP/1.1\r\n{tail}", "x".repeat(70_000)),
-        ),
-        (
-            "503",
-            format!("GET /api/products/1 HTTP/1.1\r\nx-long: {long}\r\n{tail}"),
-        ),
-        (
-            "503",
-            format!("GET /api/products/1 HTTP/1.1\r\ntraceparent: \u{fc}\r\n{tail}"),
-        ),
-        (
-            "503",
-            format!("GET /api/products/1 HTTP/1.1\r\ntracestate: {long}\r\n{tail}"),
-        ),
-        (
-            "503",
-            format!("GET /api/products/1 HTTP/1.1\r\ngrpc-timeout: x\r\n{tail}"),
-        ),
+        ("404", format!("GET /api/products/{long} HTTP/1.1\r\n{tail}")),
+        ("414", format!("GET /{} HTTP/1.1\r\n{tail}", "x".repeat(70_000))),
+        ("503", format!("GET /api/products/1 HTTP/1.1\r\nx-long: {long}\r\n{tail}")),
+        ("503", format!("GET /api/products/1 HTTP/1.1\r\ntraceparent: \u{fc}\r\n{tail}")),
+        ("503", format!("GET /api/products/1 HTTP/1.1\r\ntracestate: {long}\r\n{tail}")),
+        ("503", format!("GET /api/products/1 HTTP/1.1\r\ngrpc-timeout: x\r\n{tail}")),
         ("431", format!("GET /healthz HTTP/1.1\r\n{many}{tail}")),
         ("200", "GET /healthz HTTP/1.0\r\n\r\n".to_owned()),
         ("400", format!("GET /healthz HTTP/9.9\r\n{tail}")),
         ("400", format!("GET /a b HTTP/1.1\r\n{tail}")),
         ("400", "\u{0}\u{1}\u{2}\r\n\r\n".to_owned()),
         ("400", format!("{post}\r\nContent-Length: x\r\n{tail}{{}}")),
-        (
-            "400",
-            format!("{post}\r\nTransfer-Encoding: chunked\r\n{tail}zz\r\n{{}}\r\n0\r\n\r\n"),
-        ),
-        (
-            "422",
-            format!("{post}\r\nTransfer-Encoding: chunked\r\n{tail}2\r\n{{}}\r\n0\r\nt: x\r\n\r\n"),
-        ),
+        ("400", format!("{post}\r\nTransfer-Encoding: chunked\r\n{tail}zz\r\n{{}}\r\n0\r\n\r\n")),
+        ("422", format!("{post}\r\nTransfer-Encoding: chunked\r\n{tail}2\r\n{{}}\r\n0\r\nt: x\r\n\r\n")),
     ];
     for (status, request) in requests {
         let answer = gateway.raw(request.as_bytes()).await;

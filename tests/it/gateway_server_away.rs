@@ -28,10 +28,7 @@ async fn without_a_server_the_gateway_is_alive_and_not_ready() {
     let gateway = Gateway::without_server().await;
     let healthy = gateway.get("/healthz").await;
     assert_eq!(healthy.status(), 200);
-    assert_eq!(
-        healthy.json::<Value>().await.unwrap(),
-        json!({"status": "ok"})
-    );
+    assert_eq!(healthy.json::<Value>().await.unwrap(), json!({"status": "ok"}));
     let answer = gateway.get("/readyz").await;
     assert_eq!(answer.headers()["retry-after"], "1");
     refusal(answer, 503, "DATABASE_UNAVAILABLE").await;
@@ -42,9 +39,7 @@ async fn without_a_server_every_call_may_be_repeated_soon() {
     let gateway = Gateway::without_server().await;
     let answers = [
         gateway.get("/api/products/1").await,
-        gateway
-            .post("/api/holds", r#"{"product_id":1,"qty":5}"#)
-            .await,
+        gateway.post("/api/holds", r#"{"product_id":1,"qty":5}"#).await,
         gateway.post("/api/orders", r#"{"hold_id":123}"#).await,
         gateway.post("/api/payments/webhook", WEBHOOK).await,
     ];
@@ -52,10 +47,7 @@ async fn without_a_server_every_call_may_be_repeated_soon() {
         assert_eq!(answer.headers()["retry-after"], "1");
         let body = refusal(answer, 503, "DATABASE_UNAVAILABLE").await;
         let text = body.to_string();
-        assert!(
-            !text.contains("127.0.0.1") && !text.contains("error"),
-            "{text}"
-        );
+        assert!(!text.contains("127.0.0.1") && !text.contains("error"), "{text}");
     }
 }
 
@@ -93,8 +85,7 @@ async fn callers_of_an_address_that_swallows_connections_wait_no_longer_than_the
     let address = full.local_addr().unwrap();
     // Once its queue is full, the kernel leaves further connections unanswered.
     let mut queued = Vec::new();
-    while let Ok(connected) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await
-    {
+    while let Ok(connected) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
         queued.push(connected.unwrap());
         assert!(queued.len() < 100, "the queue must fill up");
     }
@@ -171,8 +162,5 @@ async fn requests_are_counted_by_route_and_status_and_never_by_path() {
         let line = format!("flashsale_gateway_requests_total{labels} {count}\n");
         assert!(rendered.contains(&line), "{line}{rendered}");
     }
-    assert!(
-        !rendered.contains("secret") && !rendered.contains("77"),
-        "{rendered}"
-    );
+    assert!(!rendered.contains("secret") && !rendered.contains("77"), "{rendered}");
 }

@@ -39,13 +39,10 @@ fn signature(secret: &str, id: &str, sent: u64, body: &str) -> String {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| panic!("{python} can't be started ({error}): install Python 3, or set FLASHSALE_TEST_PYTHON"));
-    sender
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(body.as_bytes())
-        .unwrap();
+        .unwrap_or_else(|error| {
+            panic!("{python} can't be started ({error}): install Python 3, or set FLASHSALE_TEST_PYTHON")
+        });
+    sender.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
     let output = sender.wait_with_output().unwrap();
     assert!(
         output.status.success(),
@@ -57,16 +54,11 @@ fn signature(secret: &str, id: &str, sent: u64, body: &str) -> String {
 }
 
 fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 async fn gateway_with(secrets: &[&str]) -> Gateway {
-    let secrets = secrets
-        .iter()
-        .map(|text| WebhookSecret::parse(text).unwrap());
+    let secrets = secrets.iter().map(|text| WebhookSecret::parse(text).unwrap());
     let auth = WebhookAuth::Signed(secrets.collect());
     Gateway::start(NOBODY, Duration::from_secs(5), auth).await
 }
@@ -86,10 +78,7 @@ async fn deliver(gateway: &Gateway, sent: &str, signatures: &str, body: &str) ->
 async fn a_webhook_signed_by_the_python_package_is_let_in() {
     let gateway = gateway_with(&[SECRET]).await;
     let sent = now();
-    for body in [
-        BODY,
-        r#"{"idempotency_key":"ключ ✓","order_id":456,"status":"failure"}"#,
-    ] {
+    for body in [BODY, r#"{"idempotency_key":"ключ ✓","order_id":456,"status":"failure"}"#] {
         let signature = signature(SECRET, "msg_1", sent, body);
         let answer = deliver(&gateway, &sent.to_string(), &signature, body).await;
         refusal(answer, 503, "DATABASE_UNAVAILABLE").await;
@@ -106,12 +95,7 @@ async fn any_of_several_secrets_and_any_of_several_signatures_will_do() {
     let old = signature(SECRET, "msg_1", sent, BODY);
     let new = signature(NEXT_SECRET, "msg_1", sent, BODY);
     let strange = signature(STRANGERS_SECRET, "msg_1", sent, BODY);
-    for signatures in [
-        &old,
-        &new,
-        &format!("{strange} {new}"),
-        &format!("{old} {strange}"),
-    ] {
+    for signatures in [&old, &new, &format!("{strange} {new}"), &format!("{old} {strange}")] {
         let answer = deliver(&gateway, &sent.to_string(), signatures, BODY).await;
         refusal(answer, 503, "DATABASE_UNAVAILABLE").await;
     }
@@ -213,19 +197,10 @@ async fn a_webhook_refused_or_failed_is_logged_with_what_could_be_read_of_it() {
     }
     gateway.post(PATH, BODY).await;
     let line = log.take();
-    assert!(
-        line.starts_with("ERROR Payment webhook failed error="),
-        "{line}"
-    );
-    assert!(
-        line.ends_with("idempotency_key=\"webhook-key-123\" order_id=456\n"),
-        "{line}"
-    );
+    assert!(line.starts_with("ERROR Payment webhook failed error="), "{line}");
+    assert!(line.ends_with("idempotency_key=\"webhook-key-123\" order_id=456\n"), "{line}");
 
     let gateway = gateway_with(&[SECRET]).await;
     gateway.post(PATH, BODY).await;
-    assert_eq!(
-        log.take(),
-        " WARN Payment webhook refused reason=\"UNAUTHENTICATED\"\n"
-    );
+    assert_eq!(log.take(), " WARN Payment webhook refused reason=\"UNAUTHENTICATED\"\n");
 }

@@ -11,10 +11,8 @@ fn status(code: Code, reason: &str, metadata: &[(&str, &str)]) -> Status {
 }
 
 fn details(reason: &str, metadata: &[(&str, &str)]) -> ErrorDetails {
-    let metadata: HashMap<String, String> = metadata
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
+    let metadata: HashMap<String, String> =
+        metadata.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     ErrorDetails::with_error_info(reason, "flashsale", metadata)
 }
 
@@ -34,29 +32,17 @@ fn every_reason_has_its_status_for_each_way_of_asking() {
         (Code::NotFound, "PRODUCT_NOT_FOUND", [404, 422, 422]),
         (Code::NotFound, "HOLD_NOT_FOUND", [404, 422, 422]),
         (Code::NotFound, "ORDER_NOT_FOUND", [404, 422, 422]),
-        (
-            Code::NotFound,
-            "PAYMENT_EXCEPTION_NOT_FOUND",
-            [404, 422, 422],
-        ),
+        (Code::NotFound, "PAYMENT_EXCEPTION_NOT_FOUND", [404, 422, 422]),
         (Code::FailedPrecondition, "OUT_OF_STOCK", [422, 422, 422]),
         (Code::FailedPrecondition, "HOLD_EXPIRED", [422, 422, 422]),
         (Code::FailedPrecondition, "HOLD_CANCELLED", [422, 422, 422]),
         (Code::FailedPrecondition, "HOLD_USED", [422, 422, 422]),
-        (
-            Code::FailedPrecondition,
-            "SALE_NOT_STARTED",
-            [422, 422, 422],
-        ),
+        (Code::FailedPrecondition, "SALE_NOT_STARTED", [422, 422, 422]),
         (Code::FailedPrecondition, "SALE_ENDED", [422, 422, 422]),
         (Code::FailedPrecondition, "SALE_PAUSED", [422, 422, 422]),
         (Code::FailedPrecondition, "BUYER_LIMIT", [422, 422, 422]),
         (Code::AlreadyExists, "REQUEST_ID_REUSED", [409, 409, 409]),
-        (
-            Code::AlreadyExists,
-            "IDEMPOTENCY_KEY_REUSED",
-            [409, 409, 409],
-        ),
+        (Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED", [409, 409, 409]),
         (Code::Unavailable, "LOCK_CONTENTION", [503, 503, 503]),
         (Code::Unavailable, "DATABASE_UNAVAILABLE", [503, 503, 503]),
         (Code::ResourceExhausted, "OVERLOADED", [429, 429, 503]),
@@ -66,10 +52,7 @@ fn every_reason_has_its_status_for_each_way_of_asking() {
         (Code::Internal, "INTERNAL", [500, 500, 500]),
     ];
     for (code, reason, statuses) in table {
-        for (asked, expected) in [Asked::Get, Asked::Post, Asked::Webhook]
-            .into_iter()
-            .zip(statuses)
-        {
+        for (asked, expected) in [Asked::Get, Asked::Post, Asked::Webhook].into_iter().zip(statuses) {
             let reply = reply(status(code, reason, &[]), asked);
             assert_eq!(reply.status.as_u16(), expected, "{reason} {asked:?}");
             assert_eq!(reply.reason(), reason);
@@ -86,15 +69,8 @@ fn every_reason_has_its_status_for_each_way_of_asking() {
 
 #[test]
 fn a_shortage_is_told_as_documented() {
-    let metadata = [
-        ("productId", "1"),
-        ("requested", "5"),
-        ("availableStock", "3"),
-    ];
-    let reply = reply(
-        status(Code::FailedPrecondition, "OUT_OF_STOCK", &metadata),
-        Asked::Post,
-    );
+    let metadata = [("productId", "1"), ("requested", "5"), ("availableStock", "3")];
+    let reply = reply(status(Code::FailedPrecondition, "OUT_OF_STOCK", &metadata), Asked::Post);
     assert_eq!(
         serde_json::to_string(&reply.body).unwrap(),
         r#"{"message":"Not enough stock","reason":"OUT_OF_STOCK","errors":{"qty":["Not enough stock"]},"details":{"availableStock":"3","productId":"1","requested":"5"}}"#
@@ -206,11 +182,7 @@ fn a_status_without_a_reason_still_has_a_documented_answer() {
 
 #[test]
 fn all_bad_fields_are_in_the_message_and_in_the_errors() {
-    let faults = vec![
-        ("product_id", "is required"),
-        ("qty", "is odd"),
-        ("qty", "is red"),
-    ];
+    let faults = vec![("product_id", "is required"), ("qty", "is odd"), ("qty", "is red")];
     let reply = Reply::from(BadRequest::Fields(faults));
     assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY);
     let expected = json!({

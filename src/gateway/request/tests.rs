@@ -26,12 +26,7 @@ fn webhook(body: &str) -> Result<HandlePaymentWebhookRequest, BadWebhook> {
 
 #[test]
 fn a_hold_is_read_whatever_else_is_in_the_body() {
-    let plain = CreateHoldRequest {
-        product_id: 1,
-        qty: 5,
-        request_id: None,
-        buyer_id: None,
-    };
+    let plain = CreateHoldRequest { product_id: 1, qty: 5, request_id: None, buyer_id: None };
     let same = [
         r#"{"product_id":1,"qty":5}"#,
         " \r\n\t{ \"qty\" : 5 , \"product_id\" : 1 } \n",
@@ -43,11 +38,7 @@ fn a_hold_is_read_whatever_else_is_in_the_body() {
     for body in same {
         assert_eq!(hold(body), Ok(plain.clone()), "{body}");
     }
-    let deep = format!(
-        r#"{{"product_id":1,"qty":5,"deep":{}{}}}"#,
-        "[".repeat(30_000),
-        "]".repeat(30_000)
-    );
+    let deep = format!(r#"{{"product_id":1,"qty":5,"deep":{}{}}}"#, "[".repeat(30_000), "]".repeat(30_000));
     assert_eq!(hold(&deep), Ok(plain.clone()));
 
     let largest = hold(&format!(r#"{{"product_id":{MAX},"qty":2147483647}}"#)).unwrap();
@@ -78,46 +69,17 @@ fn a_field_at_fault_is_named() {
     ];
     for id in ids {
         let faulty = Err(BadRequest::Fields(vec![("product_id", ID)]));
-        assert_eq!(
-            hold(&format!(r#"{{"product_id":{id},"qty":5}}"#)),
-            faulty,
-            "{id}"
-        );
+        assert_eq!(hold(&format!(r#"{{"product_id":{id},"qty":5}}"#)), faulty, "{id}");
         let order = format!(r#"{{"hold_id":{id}}}"#);
         let faulty = Err(BadRequest::Fields(vec![("hold_id", ID)]));
-        assert_eq!(
-            create_order(&json_headers(), order.as_bytes()),
-            faulty,
-            "{id}"
-        );
+        assert_eq!(create_order(&json_headers(), order.as_bytes()), faulty, "{id}");
     }
-    for qty in [
-        "0",
-        "-1",
-        "5.0",
-        "\"5\"",
-        "2147483648",
-        "4294967297",
-        "1e400",
-        "[]",
-    ] {
+    for qty in ["0", "-1", "5.0", "\"5\"", "2147483648", "4294967297", "1e400", "[]"] {
         let faulty = Err(BadRequest::Fields(vec![("qty", QTY)]));
-        assert_eq!(
-            hold(&format!(r#"{{"product_id":1,"qty":{qty}}}"#)),
-            faulty,
-            "{qty}"
-        );
+        assert_eq!(hold(&format!(r#"{{"product_id":1,"qty":{qty}}}"#)), faulty, "{qty}");
     }
     let long = format!("\"{}\"", "b".repeat(65));
-    for buyer in [
-        "\"\"",
-        "\"a b\"",
-        "\"ü\"",
-        "\"a\\u0000\"",
-        "\"\\ud800\"",
-        "7",
-        long.as_str(),
-    ] {
+    for buyer in ["\"\"", "\"a b\"", "\"ü\"", "\"a\\u0000\"", "\"\\ud800\"", "7", long.as_str()] {
         let body = format!(r#"{{"product_id":1,"qty":5,"buyer_id":{buyer}}}"#);
         let faulty = Err(BadRequest::Fields(vec![("buyer_id", TOKEN)]));
         assert_eq!(hold(&body), faulty, "{buyer}");
@@ -127,12 +89,7 @@ fn a_field_at_fault_is_named() {
 #[test]
 fn all_fields_at_fault_are_named_at_once() {
     let body = br#"{"product_id":null,"qty":"5","buyer_id":""}"#;
-    let expected = vec![
-        ("product_id", REQUIRED),
-        ("qty", QTY),
-        ("buyer_id", TOKEN),
-        (IDEMPOTENCY_KEY, TOKEN_HEADER),
-    ];
+    let expected = vec![("product_id", REQUIRED), ("qty", QTY), ("buyer_id", TOKEN), (IDEMPOTENCY_KEY, TOKEN_HEADER)];
     let faulty = create_hold(&with_key(b"a b"), body);
     assert_eq!(faulty, Err(BadRequest::Fields(expected)));
     let nothing = vec![("product_id", REQUIRED), ("qty", REQUIRED)];
@@ -152,14 +109,7 @@ fn the_idempotency_key_header_has_1_to_64_visible_ascii_characters() {
     }
     let faulty = Err(BadRequest::Fields(vec![(IDEMPOTENCY_KEY, TOKEN_HEADER)]));
     let too_long = [b'k'; 65];
-    for key in [
-        &b""[..],
-        b"a b",
-        b"a\tb",
-        b"\xff",
-        "ü".as_bytes(),
-        &too_long,
-    ] {
+    for key in [&b""[..], b"a b", b"a\tb", b"\xff", "ü".as_bytes(), &too_long] {
         assert_eq!(create_order(&with_key(key), body), faulty, "{key:?}");
     }
     let mut twice = with_key(b"a");
@@ -170,15 +120,7 @@ fn the_idempotency_key_header_has_1_to_64_visible_ascii_characters() {
 #[test]
 fn a_webhook_is_read_and_its_key_passed_on_byte_for_byte() {
     let longest = "k".repeat(255);
-    let keys = [
-        "webhook-key-123",
-        "K ",
-        " k",
-        "ключ",
-        "a\u{0}b",
-        "\u{1F4B6}",
-        longest.as_str(),
-    ];
+    let keys = ["webhook-key-123", "K ", " k", "ключ", "a\u{0}b", "\u{1F4B6}", longest.as_str()];
     for key in keys {
         let written = serde_json::to_string(key).unwrap();
         let body = format!(r#"{{"idempotency_key":{written},"order_id":456,"status":"success"}}"#);
@@ -200,46 +142,22 @@ fn a_webhook_at_fault_still_says_what_could_be_read_of_it() {
         let body = format!(r#"{{"idempotency_key":{key},"order_id":456,"status":"success"}}"#);
         let bad = webhook(&body).unwrap_err();
         let fault = BadRequest::Fields(vec![("idempotency_key", EVENT_KEY)]);
-        assert_eq!(
-            (bad.fault, bad.idempotency_key, bad.order_id),
-            (fault, None, Some(456)),
-            "{key}"
-        );
+        assert_eq!((bad.fault, bad.idempotency_key, bad.order_id), (fault, None, Some(456)), "{key}");
     }
-    for status in [
-        "\"SUCCESS\"",
-        "\"paid\"",
-        "\"\"",
-        "1",
-        "true",
-        "[]",
-        "\"success \"",
-    ] {
+    for status in ["\"SUCCESS\"", "\"paid\"", "\"\"", "1", "true", "[]", "\"success \""] {
         let body = format!(r#"{{"idempotency_key":"k","order_id":456,"status":{status}}}"#);
         let bad = webhook(&body).unwrap_err();
         let fault = BadRequest::Fields(vec![("status", EVENT_STATUS)]);
         assert_eq!(bad.fault, fault, "{status}");
-        assert_eq!(
-            (bad.idempotency_key.as_deref(), bad.order_id),
-            (Some("k"), Some(456))
-        );
+        assert_eq!((bad.idempotency_key.as_deref(), bad.order_id), (Some("k"), Some(456)));
     }
     for amount in ["-1", "1.0", "\"1\"", "9223372036854775808", "true"] {
-        let body = format!(
-            r#"{{"idempotency_key":"k","order_id":456,"status":"success","amount_cents":{amount}}}"#
-        );
+        let body = format!(r#"{{"idempotency_key":"k","order_id":456,"status":"success","amount_cents":{amount}}}"#);
         let fault = BadRequest::Fields(vec![("amount_cents", AMOUNT)]);
         assert_eq!(webhook(&body).unwrap_err().fault, fault, "{amount}");
     }
-    let nothing = vec![
-        ("idempotency_key", REQUIRED),
-        ("order_id", REQUIRED),
-        ("status", REQUIRED),
-    ];
-    assert_eq!(
-        webhook("{}").unwrap_err(),
-        BadRequest::Fields(nothing).into()
-    );
+    let nothing = vec![("idempotency_key", REQUIRED), ("order_id", REQUIRED), ("status", REQUIRED)];
+    assert_eq!(webhook("{}").unwrap_err(), BadRequest::Fields(nothing).into());
 }
 
 #[test]

@@ -14,10 +14,7 @@ fn signed_with(secrets: &[&str]) -> WebhookAuth {
 
 /// A signature by the independent sender.
 fn signature(secret: &str, id: &str, timestamp: i64, body: &[u8]) -> String {
-    Webhook::new(secret)
-        .unwrap()
-        .sign(id, timestamp, body)
-        .unwrap()
+    Webhook::new(secret).unwrap().sign(id, timestamp, body).unwrap()
 }
 
 fn headers(id: &str, timestamp: &str, signatures: &str) -> HeaderMap {
@@ -37,11 +34,8 @@ fn sent_at(sent: i64) -> Result<(), SignatureError> {
 
 #[test]
 fn the_example_of_the_reference_implementation_is_accepted() {
-    let headers = headers(
-        "msg_27UH4WbU6Z5A5EzD8u03UvzRbpk",
-        "1649367553",
-        "v1,tZ1I4/hDygAJgO5TYxiSd6Sd0kDW6hPenDe+bTa3Kkw=",
-    );
+    let headers =
+        headers("msg_27UH4WbU6Z5A5EzD8u03UvzRbpk", "1649367553", "v1,tZ1I4/hDygAJgO5TYxiSd6Sd0kDW6hPenDe+bTa3Kkw=");
     let body = br#"{"email":"test@example.com","username":"test_user"}"#;
     let auth = signed_with(&[SECRET]);
     assert_eq!(auth.verify(&headers, body, 1_649_367_553), Ok(()));
@@ -95,28 +89,12 @@ fn only_a_signature_by_a_known_secret_over_this_very_message_fits() {
     let cases = [
         ("its own", good.clone(), true),
         ("another secret's", other.clone(), false),
-        (
-            "of another id",
-            signature(SECRET, "msg_2", NOW, BODY),
-            false,
-        ),
-        (
-            "of another time",
-            signature(SECRET, "msg_1", NOW - 1, BODY),
-            false,
-        ),
-        (
-            "of another body",
-            signature(SECRET, "msg_1", NOW, b"{}"),
-            false,
-        ),
+        ("of another id", signature(SECRET, "msg_2", NOW, BODY), false),
+        ("of another time", signature(SECRET, "msg_1", NOW - 1, BODY), false),
+        ("of another body", signature(SECRET, "msg_1", NOW, b"{}"), false),
         ("second of two", format!("{other} {good}"), true),
         ("first of two", format!("{good} {other}"), true),
-        (
-            "after another version",
-            format!("v1a,{base64} v2,x {good}"),
-            true,
-        ),
+        ("after another version", format!("v1a,{base64} v2,x {good}"), true),
         ("only of another version", format!("v1a,{base64}"), false),
         ("without a version", base64.to_owned(), false),
         ("nothing after the version", "v1,".to_owned(), false),
@@ -124,11 +102,7 @@ fn only_a_signature_by_a_known_secret_over_this_very_message_fits() {
         ("grown", format!("{good}AAAA"), false),
         ("no Base64", "v1,*****".to_owned(), false),
         ("joined by a comma", format!("{other},{good}"), false),
-        (
-            "too far down the list",
-            format!("{}{good}", "v1,AAAA ".repeat(16)),
-            false,
-        ),
+        ("too far down the list", format!("{}{good}", "v1,AAAA ".repeat(16)), false),
     ];
     let auth = signed_with(&[SECRET]);
     for (what, signatures, accepted) in cases {
@@ -220,16 +194,10 @@ fn a_secret_has_24_to_64_bytes() {
     }
     let refused = [
         (String::new(), WebhookSecretError::TooShort { bytes: 0 }),
-        (
-            "whsec_".to_owned(),
-            WebhookSecretError::TooShort { bytes: 0 },
-        ),
+        ("whsec_".to_owned(), WebhookSecretError::TooShort { bytes: 0 }),
         (of(23), WebhookSecretError::TooShort { bytes: 23 }),
         (of(65), WebhookSecretError::TooLong { bytes: 65 }),
-        (
-            "not base64 at all".to_owned(),
-            WebhookSecretError::NotBase64,
-        ),
+        ("not base64 at all".to_owned(), WebhookSecretError::NotBase64),
         (format!("whpk_{}", of(32)), WebhookSecretError::NotBase64),
     ];
     for (text, error) in refused {
@@ -244,14 +212,8 @@ fn a_secret_is_never_printed() {
     let short = "c2hvcnQgc2VjcmV0";
     let error = WebhookSecret::parse(short).unwrap_err();
     let no_base64 = WebhookSecret::parse("hunter2*").unwrap_err();
-    for text in [
-        format!("{error} {error:?}"),
-        format!("{no_base64} {no_base64:?}"),
-    ] {
-        assert!(
-            !text.contains(short) && !text.contains("short secret"),
-            "{text}"
-        );
+    for text in [format!("{error} {error:?}"), format!("{no_base64} {no_base64:?}")] {
+        assert!(!text.contains(short) && !text.contains("short secret"), "{text}");
         assert!(!text.contains("hunter2") && !text.contains('*'), "{text}");
     }
 }
