@@ -14,6 +14,7 @@
 //!
 //! A test reads the `use` lines and fails when one crosses these borders.
 
+pub mod gateway;
 pub mod pb;
 pub mod config;
 pub mod db;

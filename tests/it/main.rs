@@ -7,6 +7,8 @@
 )]
 
 mod borders;
+mod gateway;
+mod gateway_server_away;
+mod gateway_webhook;
 mod harness;
-#[expect(dead_code, reason = "what the first tests of the service will use; to be removed with them")]
 mod support;

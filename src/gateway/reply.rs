@@ -1,0 +1,314 @@
+//! Refusals: what the server or the gateway has against a request, as an HTTP status and a JSON body.
+//!
+//! `{"message": …, "reason": …, "errors": {field: [problem, …]}, "details": {name: text}}`. `reason` is what to switch
+//! on; `errors` names the fields at fault, `details` holds the metadata of the server's ErrorInfo; both may be absent.
+//!
+//! | the server's code | status |
+//! |---|---|
+//! | INVALID_ARGUMENT, FAILED_PRECONDITION | 422 |
+//! | NOT_FOUND | GET 404, POST 422, webhook 422 with `Retry-After: 5` |
+//! | ALREADY_EXISTS | 409 |
+//! | RESOURCE_EXHAUSTED | 429, webhook 503, with `Retry-After` |
+//! | UNAVAILABLE, and a server that can't be reached | 503 with `Retry-After` |
+//! | DEADLINE_EXCEEDED, and a call that the gateway gave up | 504 |
+//! | UNAUTHENTICATED, PERMISSION_DENIED | 401, 403 |
+//! | INTERNAL, and everything unexpected | 500 |
+
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
+use serde::Serialize;
+use tonic::{Code, Status};
+use tonic_types::{ErrorInfo, StatusExt};
+
+use super::{
+    body::{BODY_BYTES_MAX, BodyError},
+    request::{BadRequest, IDEMPOTENCY_KEY},
+    upstream::CallError,
+};
+
+/// When a provider should send an event again whose order isn't there yet, in seconds.
+const EARLY_WEBHOOK_RETRY_SECONDS: u64 = 5;
+/// When to try again if the server doesn't say, in seconds.
+const RETRY_SECONDS_MIN: u64 = 1;
+/// Characters of a meaningless id that are repeated in the answer.
+const ECHO_CHARACTERS_MAX: usize = 64;
+
+/// How the gateway was asked: some refusals look different to a provider that delivers an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// By a GET.
+    Get,
+    /// By a POST of a shop.
+    Post,
+    /// By the payment provider.
+    Webhook,
+}
+
+/// A refusal.
+#[derive(Clone, Debug)]
+pub(super) struct Reply {
+    status: StatusCode,
+    retry_after_seconds: Option<u64>,
+    body: Box<ErrorBody>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct ErrorBody {
+    message: String,
+    reason: Cow<'static, str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    errors: BTreeMap<String, Vec<String>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    details: BTreeMap<String, String>,
+}
+
+impl Reply {
+    fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            retry_after_seconds: None,
+            body: Box::new(ErrorBody {
+                message: message.into(),
+                reason: Cow::Borrowed(reason),
+                errors: BTreeMap::new(),
+                details: BTreeMap::new(),
+            }),
+        }
+    }
+
+    fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_seconds = Some(seconds);
+        self
+    }
+
+    /// The reason, for the log.
+    pub(super) fn reason(&self) -> &str {
+        &self.body.reason
+    }
+
+    /// No such path.
+    pub(super) fn route_not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "ROUTE_NOT_FOUND", "There is nothing at this path")
+    }
+
+    /// The path exists, but not for this method. The router adds `Allow`.
+    pub(super) fn method_not_allowed() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "METHOD_NOT_ALLOWED",
+            "This path does not take this method; see the header Allow",
+        )
+    }
+
+    /// The path's id can't be any product's.
+    pub(super) fn no_such_product(id: &str) -> Self {
+        let mut reply = Self::new(StatusCode::NOT_FOUND, "PRODUCT_NOT_FOUND", "There is no such product");
+        let echo = id.chars().take(ECHO_CHARACTERS_MAX).collect();
+        reply.body.details.insert("productId".to_owned(), echo);
+        reply
+    }
+
+    /// The webhook's signature is missing or wrong; which of the two is nobody's business.
+    pub(super) fn unauthenticated() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", "Unauthenticated")
+    }
+
+    fn permission_denied() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", "Permission denied")
+    }
+
+    /// A bug, here or at the server. The cause is in the log.
+    pub(super) fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "Internal error")
+    }
+
+    /// The server can't be reached.
+    pub(super) fn unavailable() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "DATABASE_UNAVAILABLE",
+            "The service is unavailable for the moment; try again",
+        )
+        .retry_after(RETRY_SECONDS_MIN)
+    }
+
+    fn deadline_exceeded() -> Self {
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "DEADLINE_EXCEEDED",
+            "The service did not answer in time; the call may be repeated with the same key",
+        )
+    }
+
+    fn overloaded(asked: Asked, retry_after_seconds: u64) -> Self {
+        let status = match asked {
+            Asked::Get | Asked::Post => StatusCode::TOO_MANY_REQUESTS,
+            Asked::Webhook => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, "OVERLOADED", "Too many requests at the moment; try again").retry_after(retry_after_seconds)
+    }
+
+    /// What a call without a response means to the one who asked.
+    pub(super) fn from_call(error: &CallError, asked: Asked) -> Self {
+        match error {
+            CallError::Refused { status, info } => Self::from_refusal(status, info, asked),
+            CallError::TimedOut => Self::deadline_exceeded(),
+            CallError::Unreachable(_) => Self::unavailable(),
+            CallError::Unexplained(status) => match status.code() {
+                Code::ResourceExhausted => Self::overloaded(asked, RETRY_SECONDS_MIN),
+                Code::Unauthenticated => Self::unauthenticated(),
+                Code::PermissionDenied => Self::permission_denied(),
+                _ => Self::internal(),
+            },
+        }
+    }
+
+    fn from_refusal(status: &Status, info: &ErrorInfo, asked: Asked) -> Self {
+        let retry_after_seconds = retry_seconds(status);
+        match status.code() {
+            Code::InvalidArgument | Code::FailedPrecondition => {
+                Self::explained(StatusCode::UNPROCESSABLE_ENTITY, status, info, asked)
+            }
+            Code::AlreadyExists => Self::explained(StatusCode::CONFLICT, status, info, asked),
+            Code::NotFound => match asked {
+                Asked::Get => Self::explained(StatusCode::NOT_FOUND, status, info, asked),
+                Asked::Post => Self::explained(StatusCode::UNPROCESSABLE_ENTITY, status, info, asked),
+                Asked::Webhook => Self::explained(StatusCode::UNPROCESSABLE_ENTITY, status, info, asked)
+                    .retry_after(EARLY_WEBHOOK_RETRY_SECONDS),
+            },
+            Code::Unavailable => {
+                Self::explained(StatusCode::SERVICE_UNAVAILABLE, status, info, asked).retry_after(retry_after_seconds)
+            }
+            Code::ResourceExhausted => {
+                let http = Self::overloaded(asked, retry_after_seconds).status;
+                Self::explained(http, status, info, asked).retry_after(retry_after_seconds)
+            }
+            Code::DeadlineExceeded => Self::explained(StatusCode::GATEWAY_TIMEOUT, status, info, asked),
+            Code::Unauthenticated => Self::unauthenticated(),
+            Code::PermissionDenied => Self::permission_denied(),
+            Code::Ok
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::Aborted
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::DataLoss => Self::internal(),
+        }
+    }
+
+    /// The server's reason, message and details, and the fields they concern.
+    fn explained(http: StatusCode, status: &Status, info: &ErrorInfo, asked: Asked) -> Self {
+        let message = if info.reason == "OUT_OF_STOCK" {
+            "Not enough stock"
+        } else if status.message().is_empty() {
+            status.code().description()
+        } else {
+            status.message()
+        };
+        let mut errors: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for violation in status.get_details_bad_request().into_iter().flat_map(|details| details.field_violations) {
+            let field = match violation.field.as_str() {
+                "request_id" => IDEMPOTENCY_KEY.to_owned(),
+                _ => violation.field,
+            };
+            errors.entry(field).or_default().push(violation.description);
+        }
+        if let (true, Some(field)) = (errors.is_empty(), field_at_fault(&info.reason, asked)) {
+            errors.insert(field.to_owned(), vec![message.to_owned()]);
+        }
+        Self {
+            status: http,
+            retry_after_seconds: None,
+            body: Box::new(ErrorBody {
+                message: message.to_owned(),
+                reason: Cow::Owned(info.reason.clone()),
+                errors,
+                details: info.metadata.clone().into_iter().collect(),
+            }),
+        }
+    }
+}
+
+/// The field of the request that a refusal is about. A GET has no fields.
+fn field_at_fault(reason: &str, asked: Asked) -> Option<&'static str> {
+    if asked == Asked::Get {
+        return None;
+    }
+    match reason {
+        "OUT_OF_STOCK" => Some("qty"),
+        "BUYER_LIMIT" => Some("buyer_id"),
+        "PRODUCT_NOT_FOUND" | "SALE_NOT_STARTED" | "SALE_ENDED" | "SALE_PAUSED" => Some("product_id"),
+        "HOLD_NOT_FOUND" | "HOLD_EXPIRED" | "HOLD_CANCELLED" | "HOLD_USED" => Some("hold_id"),
+        "ORDER_NOT_FOUND" => Some("order_id"),
+        "REQUEST_ID_REUSED" => Some(IDEMPOTENCY_KEY),
+        "IDEMPOTENCY_KEY_REUSED" => Some("idempotency_key"),
+        _ => None,
+    }
+}
+
+/// The server's RetryInfo in whole seconds, rounded up, at least 1.
+fn retry_seconds(status: &Status) -> u64 {
+    let delay = status.get_details_retry_info().and_then(|info| info.retry_delay).unwrap_or(Duration::ZERO);
+    let started = u64::from(delay.subsec_nanos() > 0);
+    delay.as_secs().saturating_add(started).max(RETRY_SECONDS_MIN)
+}
+
+impl From<BodyError> for Reply {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "TOO_LARGE",
+                format!("The body must have at most {BODY_BYTES_MAX} bytes"),
+            ),
+            BodyError::TooSlow => {
+                Self::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "The body did not arrive in time")
+            }
+            BodyError::Broken => Self::new(StatusCode::BAD_REQUEST, "BAD_JSON", "The body broke off"),
+        }
+    }
+}
+
+impl From<BadRequest> for Reply {
+    fn from(fault: BadRequest) -> Self {
+        match fault {
+            BadRequest::NotDeclaredJson => Self::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "UNSUPPORTED_MEDIA_TYPE",
+                "The header Content-Type must be application/json",
+            ),
+            BadRequest::NotJson => Self::new(StatusCode::BAD_REQUEST, "BAD_JSON", "The body is not JSON"),
+            BadRequest::NotAnObject => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_ARGUMENT", "The body must be a JSON object")
+            }
+            BadRequest::Fields(faults) => {
+                let message: Vec<String> = faults.iter().map(|(field, problem)| format!("{field} {problem}")).collect();
+                let mut reply = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_ARGUMENT", message.join("; "));
+                for (field, problem) in faults {
+                    let problems = reply.body.errors.entry(field.to_owned()).or_default();
+                    problems.push(problem.to_owned());
+                }
+                reply
+            }
+        }
+    }
+}
+
+impl IntoResponse for Reply {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body)).into_response();
+        if let Some(seconds) = self.retry_after_seconds {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests;

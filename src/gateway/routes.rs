@@ -1,0 +1,202 @@
+//! The routes, and what is done for every request: a span, a counter, and no caching.
+//!
+//! A POST is judged in this order: size of the body (413), signature of a webhook (401), content type (415), JSON (400),
+//! fields (422), and then the server is asked.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{MatchedPath, Path, Request, State, rejection::PathRejection},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use http::{HeaderValue, StatusCode, header::CACHE_CONTROL, request::Parts};
+use serde::Serialize;
+use tracing::{Instrument, debug, error, warn};
+
+use super::{
+    answer::{HoldAnswer, OrderAnswer, ProductAnswer, WebhookAnswer},
+    body,
+    reply::{Asked, Reply},
+    request::{self, BadWebhook},
+    signature::WebhookAuth,
+    upstream::{self, CallError, Upstream},
+};
+use crate::{pb::GetProductRequest, telemetry};
+
+/// Requests answered, by route (see [`ROUTES`]) and HTTP status.
+pub(super) const REQUESTS_TOTAL: &str = "flashsale_gateway_requests_total";
+
+const PRODUCT: &str = "/api/products/{id}";
+const HOLDS: &str = "/api/holds";
+const ORDERS: &str = "/api/orders";
+const WEBHOOK: &str = "/api/payments/webhook";
+const HEALTHZ: &str = "/healthz";
+const READYZ: &str = "/readyz";
+
+/// Every route's path, its name in metrics, and the name of its span. A path from outside is never any of these.
+const ROUTES: [(&str, &str, &str); 6] = [
+    (PRODUCT, "get_product", "GET /api/products/{id}"),
+    (HOLDS, "create_hold", "POST /api/holds"),
+    (ORDERS, "create_order", "POST /api/orders"),
+    (WEBHOOK, "payment_webhook", "POST /api/payments/webhook"),
+    (HEALTHZ, "healthz", "GET /healthz"),
+    (READYZ, "readyz", "GET /readyz"),
+];
+const UNKNOWN_ROUTE: (&str, &str) = ("unknown", "unknown route");
+
+/// What the handlers share.
+#[derive(Clone, Debug)]
+struct Gateway {
+    upstream: Upstream,
+    webhook: WebhookAuth,
+}
+
+pub(super) fn router(upstream: Upstream, webhook: WebhookAuth) -> Router {
+    Router::new()
+        .route(PRODUCT, get(get_product))
+        .route(HOLDS, post(create_hold))
+        .route(ORDERS, post(create_order))
+        .route(WEBHOOK, post(payment_webhook))
+        .route(HEALTHZ, get(healthz))
+        .route(READYZ, get(readyz))
+        .fallback(route_not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn(observe))
+        .with_state(Gateway { upstream, webhook })
+}
+
+async fn observe(matched: Option<MatchedPath>, request: Request, next: Next) -> Response {
+    let (route, span_name) = matched
+        .and_then(|matched| ROUTES.iter().find(|route| route.0 == matched.as_str()))
+        .map_or(UNKNOWN_ROUTE, |route| (route.1, route.2));
+    let trace = upstream::trace_headers(request.headers());
+    let span = telemetry::request_span(span_name, &trace);
+    let mut response = next.run(request).instrument(span).await;
+    // Stock is never cached, and neither is a refusal: some statuses may be, unless told otherwise.
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let status = response.status().as_str().to_owned();
+    metrics::counter!(REQUESTS_TOTAL, "route" => route, "status" => status).increment(1);
+    response
+}
+
+async fn route_not_found(request: Request) -> Reply {
+    refuse_unread(request, Reply::route_not_found()).await
+}
+
+async fn method_not_allowed(request: Request) -> Reply {
+    refuse_unread(request, Reply::method_not_allowed()).await
+}
+
+async fn refuse_unread(request: Request, reply: Reply) -> Reply {
+    let (head, body) = request.into_parts();
+    body::discard(&head.headers, body).await;
+    reply
+}
+
+async fn healthz() -> Json<serde_json::Value> {
+    Json(serde_json::json!({"status": "ok"}))
+}
+
+async fn readyz(State(gateway): State<Gateway>) -> Result<Json<serde_json::Value>, Reply> {
+    if gateway.upstream.is_ready().await {
+        Ok(Json(serde_json::json!({"status": "ready"})))
+    } else {
+        Err(Reply::unavailable())
+    }
+}
+
+async fn get_product(
+    State(gateway): State<Gateway>,
+    path: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, Reply> {
+    // The only path that can't be read is one whose escapes aren't UTF-8.
+    let Path(id) = path.map_err(|_| Reply::no_such_product(""))?;
+    let product_id = request::path_id(&id).ok_or_else(|| Reply::no_such_product(&id))?;
+    let product = gateway
+        .upstream
+        .get_product(request.headers(), GetProductRequest { product_id })
+        .await
+        .map_err(|failure| refuse(&failure, Asked::Get))?;
+    answer(StatusCode::OK, ProductAnswer::of(product))
+}
+
+async fn create_hold(State(gateway): State<Gateway>, request: Request) -> Result<Response, Reply> {
+    let (head, body) = request.into_parts();
+    let body = body::read(&head.headers, body).await?;
+    let message = request::create_hold(&head.headers, &body)?;
+    let hold =
+        gateway.upstream.create_hold(&head.headers, message).await.map_err(|failure| refuse(&failure, Asked::Post))?;
+    answer(StatusCode::CREATED, HoldAnswer::of(hold))
+}
+
+async fn create_order(State(gateway): State<Gateway>, request: Request) -> Result<Response, Reply> {
+    let (head, body) = request.into_parts();
+    let body = body::read(&head.headers, body).await?;
+    let message = request::create_order(&head.headers, &body)?;
+    let order =
+        gateway.upstream.create_order(&head.headers, message).await.map_err(|failure| refuse(&failure, Asked::Post))?;
+    answer(StatusCode::CREATED, OrderAnswer::of(order))
+}
+
+async fn payment_webhook(State(gateway): State<Gateway>, request: Request) -> Result<Response, Reply> {
+    let (head, body) = request.into_parts();
+    let body =
+        read_signed(&gateway.webhook, &head, body).await.inspect_err(|reply| log_refused_webhook(reply, None, None))?;
+    let message = request::payment_webhook(&head.headers, &body).map_err(|bad: BadWebhook| {
+        let reply = Reply::from(bad.fault);
+        log_refused_webhook(&reply, bad.idempotency_key.as_deref(), bad.order_id);
+        reply
+    })?;
+    let idempotency_key = message.idempotency_key.clone();
+    let order_id = message.order_id;
+    let handled = gateway.upstream.handle_payment_webhook(&head.headers, message).await.map_err(|failure| {
+        // What the server refused, the server has logged.
+        if !matches!(failure, CallError::Refused { .. }) {
+            error!(error = %failure, idempotency_key, order_id, "Payment webhook failed");
+        }
+        Reply::from_call(&failure, Asked::Webhook)
+    })?;
+    answer(StatusCode::OK, WebhookAnswer::of(handled))
+}
+
+/// Reads a webhook's body and checks its signature, before anybody looks into it.
+async fn read_signed(auth: &WebhookAuth, head: &Parts, body: Body) -> Result<Vec<u8>, Reply> {
+    let body = body::read(&head.headers, body).await?;
+    auth.verify(&head.headers, &body, unix_now()).map_err(|cause| {
+        debug!(%cause, "Webhook signature not accepted");
+        Reply::unauthenticated()
+    })?;
+    Ok(body)
+}
+
+fn log_refused_webhook(reply: &Reply, idempotency_key: Option<&str>, order_id: Option<i64>) {
+    warn!(reason = reply.reason(), idempotency_key, order_id, "Payment webhook refused");
+}
+
+/// A refusal in the words of HTTP; logged here unless the server has done that.
+fn refuse(failure: &CallError, asked: Asked) -> Reply {
+    if !matches!(failure, CallError::Refused { .. }) {
+        warn!(error = %failure, "Call to the server failed");
+    }
+    Reply::from_call(failure, asked)
+}
+
+fn answer<T: Serialize>(status: StatusCode, answer: Option<T>) -> Result<Response, Reply> {
+    match answer {
+        Some(answer) => Ok((status, Json(answer)).into_response()),
+        None => {
+            error!("The server's response is incomplete");
+            Err(Reply::internal())
+        }
+    }
+}
+
+/// Seconds since 1970 by the system clock; a clock before that counts as 1970.
+fn unix_now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0)
+}

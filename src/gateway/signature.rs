@@ -1,0 +1,202 @@
+//! Signatures of payment webhooks: Standard Webhooks 1.0, symmetric (`v1`).
+//!
+//! | header | holds |
+//! |---|---|
+//! | `webhook-id` | the sender's id of the message, without a full stop |
+//! | `webhook-timestamp` | when it was sent, in seconds since 1970 (UTC), decimal digits only |
+//! | `webhook-signature` | `v1,BASE64`, several separated by spaces; other versions are skipped |
+//!
+//! The signature is HMAC-SHA256 over `id.timestamp.body` with the raw bytes of the body. It is computed here by `hmac`
+//! and `sha2`, and compared in constant time; the `standardwebhooks` crate takes an empty secret and overflows on
+//! extreme timestamps, so it serves only as an independent sender in tests.
+//! Source: the Standard Webhooks specification, version 1.0.0, "Verifying webhook authenticity".
+
+use std::fmt;
+
+use base64::{Engine, engine::general_purpose::STANDARD, engine::general_purpose::STANDARD_PAD_INDIFFERENT};
+use hmac::{Hmac, KeyInit, Mac};
+use http::HeaderMap;
+use sha2::Sha256;
+
+/// How old, or how far ahead of the clock here, a message may be, in seconds.
+const TOLERANCE_SECONDS: u64 = 5 * 60;
+/// Bytes of a secret, decoded: the specification's 192 and 512 bits.
+const SECRET_BYTES_MIN: usize = 24;
+const SECRET_BYTES_MAX: usize = 64;
+/// Signatures that are looked at in one message. A sender that rotates its secret sends two or three.
+const SIGNATURES_MAX: usize = 16;
+
+const PREFIX: &str = "whsec_";
+
+/// Whether webhooks have to be signed.
+#[derive(Clone, Debug)]
+pub enum WebhookAuth {
+    /// Every webhook is taken. Only for trying things out.
+    Unsigned,
+    /// A webhook must be signed with one of these secrets: while a secret is being replaced there are two. With an
+    /// empty list every webhook is refused.
+    Signed(Vec<WebhookSecret>),
+}
+
+/// A secret shared with the payment provider, ready to verify with. It can't be printed.
+#[derive(Clone)]
+pub struct WebhookSecret {
+    keyed: Hmac<Sha256>,
+}
+
+impl WebhookSecret {
+    /// Reads a secret: 24 to 64 bytes in Base64 (padded or not), with or without the prefix `whsec_`. White space
+    /// around it is ignored.
+    ///
+    /// # Errors
+    /// Says what is wrong, without any part of the secret.
+    pub fn parse(text: &str) -> Result<Self, WebhookSecretError> {
+        let text = text.trim();
+        let key = STANDARD_PAD_INDIFFERENT
+            .decode(text.strip_prefix(PREFIX).unwrap_or(text))
+            .map_err(|_| WebhookSecretError::NotBase64)?;
+        if key.len() < SECRET_BYTES_MIN {
+            return Err(WebhookSecretError::TooShort { bytes: key.len() });
+        }
+        if key.len() > SECRET_BYTES_MAX {
+            return Err(WebhookSecretError::TooLong { bytes: key.len() });
+        }
+        // HMAC takes keys of any length; the length is named because the type asks for an error.
+        let keyed = Hmac::new_from_slice(&key).map_err(|_| WebhookSecretError::TooLong { bytes: key.len() })?;
+        Ok(Self { keyed })
+    }
+
+    fn accepts(&self, id: &[u8], timestamp: &[u8], body: &[u8], signatures: &[Vec<u8>]) -> bool {
+        let mut mac = self.keyed.clone();
+        for part in [id, b".", timestamp, b".", body] {
+            mac.update(part);
+        }
+        signatures.iter().any(|signature| mac.clone().verify_slice(signature).is_ok())
+    }
+}
+
+impl fmt::Debug for WebhookSecret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("WebhookSecret(hidden)")
+    }
+}
+
+/// Why a text is no webhook secret. Never holds any of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebhookSecretError {
+    /// Not Base64.
+    NotBase64,
+    /// Fewer than 24 bytes.
+    TooShort {
+        /// Length of the decoded secret.
+        bytes: usize,
+    },
+    /// More than 64 bytes.
+    TooLong {
+        /// Length of the decoded secret.
+        bytes: usize,
+    },
+}
+
+impl fmt::Display for WebhookSecretError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotBase64 => {
+                write!(formatter, "a webhook secret must be Base64, with or without the prefix {PREFIX}")
+            }
+            Self::TooShort { bytes } => write!(
+                formatter,
+                "a webhook secret must have at least {SECRET_BYTES_MIN} bytes when decoded, this one has {bytes}"
+            ),
+            Self::TooLong { bytes } => write!(
+                formatter,
+                "a webhook secret must have at most {SECRET_BYTES_MAX} bytes when decoded, this one has {bytes}"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for WebhookSecretError {}
+
+/// Why a message is not believed. For the log only: the sender is never told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SignatureError {
+    /// A header of the three is missing, repeated or empty, or the id has a full stop.
+    Header(&'static str),
+    /// The timestamp isn't a number of seconds.
+    Timestamp,
+    /// Sent more than five minutes ago.
+    TooOld,
+    /// Sent more than five minutes in the future.
+    TooNew,
+    /// No signature fits any secret.
+    Mismatch,
+}
+
+impl fmt::Display for SignatureError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(name) => write!(formatter, "the header {name} is missing or malformed"),
+            Self::Timestamp => formatter.write_str("the timestamp is no number of seconds"),
+            Self::TooOld => formatter.write_str("the timestamp is too old"),
+            Self::TooNew => formatter.write_str("the timestamp is too far ahead"),
+            Self::Mismatch => formatter.write_str("no signature fits a known secret"),
+        }
+    }
+}
+
+impl WebhookAuth {
+    /// Checks the signature over the raw `body`. `now` is in seconds since 1970 (UTC).
+    pub(super) fn verify(&self, headers: &HeaderMap, body: &[u8], now: i64) -> Result<(), SignatureError> {
+        let secrets = match self {
+            Self::Unsigned => return Ok(()),
+            Self::Signed(secrets) => secrets,
+        };
+        let id = only(headers, "webhook-id")?;
+        // With a full stop in the id, one signature would fit several splits into id, timestamp and body.
+        if id.contains(&b'.') {
+            return Err(SignatureError::Header("webhook-id"));
+        }
+        let timestamp = only(headers, "webhook-timestamp")?;
+        check_age(timestamp, now)?;
+        let signatures: Vec<Vec<u8>> = only(headers, "webhook-signature")?
+            .split(|byte| *byte == b' ')
+            .filter_map(|entry| entry.strip_prefix(b"v1,"))
+            .take(SIGNATURES_MAX)
+            .filter_map(|base64| STANDARD.decode(base64).ok())
+            .collect();
+        if secrets.iter().any(|secret| secret.accepts(id, timestamp, body, &signatures)) {
+            Ok(())
+        } else {
+            Err(SignatureError::Mismatch)
+        }
+    }
+}
+
+/// The value of a header that must be there exactly once and not be empty.
+fn only<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a [u8], SignatureError> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) if !value.is_empty() => Ok(value.as_bytes()),
+        _ => Err(SignatureError::Header(name)),
+    }
+}
+
+fn check_age(timestamp: &[u8], now: i64) -> Result<(), SignatureError> {
+    // `parse` alone would also take a sign.
+    if !timestamp.iter().all(u8::is_ascii_digit) {
+        return Err(SignatureError::Timestamp);
+    }
+    let sent: i64 =
+        str::from_utf8(timestamp).ok().and_then(|digits| digits.parse().ok()).ok_or(SignatureError::Timestamp)?;
+    if sent.abs_diff(now) <= TOLERANCE_SECONDS {
+        Ok(())
+    } else if sent < now {
+        Err(SignatureError::TooOld)
+    } else {
+        Err(SignatureError::TooNew)
+    }
+}
+
+#[cfg(test)]
+mod tests;
