@@ -1,2 +1,356 @@
-//! stub
-pub struct DatabaseConfig { pub url: secrecy::SecretString, pub pool_size: usize }
+//! Settings of the three programs: read once, checked, and given on as types.
+//!
+//! Every setting is a flag with an environment variable as its twin; the flag wins. A value that can't be used ends the
+//! program with exit code 2 and one line that names the setting: see [`Stop`].
+//!
+//! | setting | flag | default | bounds | of |
+//! |---|---|---|---|---|
+//! | `DATABASE_URL` | `--database-url` | required | `mysql://user:password@host:port/database` | server, sweeper |
+//! | `DATABASE_URL_FILE` | `--database-url-file` | – | a file that holds it | server, sweeper |
+//! | `FLASHSALE_LISTEN` | `--listen` | 127.0.0.1:50051 | an IP address and a port | server |
+//! | `FLASHSALE_METRICS_LISTEN` | `--metrics-listen` | 127.0.0.1:9464; gateway 127.0.0.1:9465 | an IP address and a port | server, gateway |
+//! | `FLASHSALE_HOLD_TTL` | `--hold-ttl` | 120s | 1 s to 30 days, whole microseconds | server |
+//! | `FLASHSALE_PAYMENT_DUE` | `--payment-due` | 30m | 0 (never), or 1 s to 365 days, whole microseconds | server |
+//! | `FLASHSALE_DB_POOL_SIZE` | `--db-pool-size` | 16 | 1 to 1,000 connections | server, sweeper |
+//! | `FLASHSALE_LANE_QUEUE` | `--lane-queue` | 4096 | 1 to 1,000,000 commands | server |
+//! | `FLASHSALE_GATEWAY_LISTEN` | `--listen` | 127.0.0.1:8000 | an IP address and a port | gateway |
+//! | `FLASHSALE_SERVER_URL` | `--server-url` | http://127.0.0.1:50051 | `http://` or `https://`, a host, no path | gateway |
+//! | `FLASHSALE_GATEWAY_TIMEOUT` | `--timeout` | 5s | 1 ms to 5 minutes | gateway |
+//! | `FLASHSALE_WEBHOOK_SECRETS` | `--webhook-secrets` | required, or the next but one | 1 to 16, separated by commas | gateway |
+//! | `FLASHSALE_WEBHOOK_SECRETS_FILE` | `--webhook-secrets-file` | – | a file that holds them | gateway |
+//! | `FLASHSALE_WEBHOOK_ALLOW_UNSIGNED` | `--webhook-allow-unsigned` | false | true or false; secrets win over it | gateway |
+//! | `FLASHSALE_SWEEP_BATCH` | `--batch` | 100 | 1 to 10,000 rows | sweeper |
+//! | `FLASHSALE_LOG_FORMAT` | `--log-format` | json | json or text | all |
+//!
+//! Durations are written like `120s`, `30m` or `1h 30m`. `RUST_LOG` and `OTEL_*` are read by [`crate::telemetry`].
+//!
+//! What is secret is a [`SecretString`] from the first moment, is checked only after `clap` is done (whose errors repeat
+//! values), and can't be printed.
+
+mod secret;
+mod stop;
+mod value;
+
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use secrecy::SecretString;
+
+use crate::gateway::WebhookAuth;
+
+pub use stop::{Invalid, Stop};
+
+/// The most rows that a batch of the sweep may have: they stay locked until it commits.
+const SWEEP_BATCH_MAX: usize = 10_000;
+/// The most connections of a pool.
+const POOL_SIZE_MAX: usize = 1_000;
+/// The most commands that may wait in a lane.
+const LANE_QUEUE_MAX: usize = 1_000_000;
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line, for machines.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Where the database is, and how many connections to it are kept.
+#[derive(Debug, Clone)]
+pub struct DatabaseConfig {
+    /// `mysql://user:password@host:port/database`, with a host and a database.
+    pub url: SecretString,
+    /// Connections at the most, 1 to 1,000.
+    pub pool_size: usize,
+}
+
+/// Settings of the server.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// The database.
+    pub database: DatabaseConfig,
+    /// Where gRPC is served.
+    pub listen: SocketAddr,
+    /// Where `/metrics` is served.
+    pub metrics_listen: SocketAddr,
+    /// How long a hold is good for: 1 s to 30 days, whole microseconds.
+    pub hold_ttl: Duration,
+    /// How long an order may wait for its payment: 1 s to 365 days, whole microseconds. `None`: for ever.
+    pub payment_due: Option<Duration>,
+    /// Commands that may wait in a lane, 1 to 1,000,000.
+    pub lane_queue: usize,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+    /// What to do.
+    pub command: ServerCommand,
+}
+
+/// What the server is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerCommand {
+    /// Serve until told to stop.
+    Serve,
+    /// Bring the database's tables up to date and exit.
+    Migrate {
+        /// Also put the sample product on sale, unless it is there.
+        seed: bool,
+    },
+}
+
+/// Settings of the HTTP gateway.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// Where HTTP is served.
+    pub listen: SocketAddr,
+    /// Where `/metrics` is served.
+    pub metrics_listen: SocketAddr,
+    /// The server: `http` or `https`, a host, no path, no user.
+    pub server_url: http::Uri,
+    /// How long a call to the server may take: 1 ms to 5 minutes.
+    pub timeout: Duration,
+    /// Whose payment webhooks are believed.
+    pub webhook: WebhookAuth,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+}
+
+/// Settings of the sweeper.
+#[derive(Debug, Clone)]
+pub struct SweeperConfig {
+    /// The database.
+    pub database: DatabaseConfig,
+    /// Rows of a batch, 1 to 10,000.
+    pub batch: usize,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+    /// What to do.
+    pub command: SweeperCommand,
+}
+
+/// What the sweeper is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SweeperCommand {
+    /// Give back what has expired, once.
+    Sweep,
+}
+
+impl ServerConfig {
+    /// Reads the settings from `args` (the program's name first) and the environment.
+    ///
+    /// # Errors
+    /// [`Stop`]: help was asked for, or a setting can't be used.
+    pub fn from_args(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, Stop> {
+        Ok(Self::read(parse(ServerArgs::command(), args)?)?)
+    }
+
+    fn read(args: ServerArgs) -> Result<Self, Invalid> {
+        let ServerArgs { database, listen, metrics_listen, hold_ttl, payment_due, lane_queue, log, command } = args;
+        Ok(Self {
+            database: database.check()?,
+            listen,
+            metrics_listen,
+            hold_ttl,
+            payment_due: (!payment_due.is_zero()).then_some(payment_due),
+            lane_queue,
+            log_format: log.log_format,
+            command: match command {
+                None => ServerCommand::Serve,
+                Some(ServerSubcommand::Migrate { seed }) => ServerCommand::Migrate { seed },
+            },
+        })
+    }
+}
+
+impl GatewayConfig {
+    /// Reads the settings from `args` (the program's name first) and the environment.
+    ///
+    /// # Errors
+    /// [`Stop`]: help was asked for, or a setting can't be used.
+    pub fn from_args(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, Stop> {
+        Ok(Self::read(parse(GatewayArgs::command(), args)?)?)
+    }
+
+    fn read(args: GatewayArgs) -> Result<Self, Invalid> {
+        let GatewayArgs { listen, metrics_listen, server_url, timeout, webhook, log } = args;
+        Ok(Self { listen, metrics_listen, server_url, timeout, webhook: webhook.check()?, log_format: log.log_format })
+    }
+}
+
+impl SweeperConfig {
+    /// Reads the settings from `args` (the program's name first) and the environment.
+    ///
+    /// # Errors
+    /// [`Stop`]: help was asked for, or a setting can't be used.
+    pub fn from_args(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, Stop> {
+        Ok(Self::read(parse(SweeperArgs::command(), args)?)?)
+    }
+
+    fn read(args: SweeperArgs) -> Result<Self, Invalid> {
+        let SweeperArgs { database, batch, log } = args;
+        Ok(Self { database: database.check()?, batch, log_format: log.log_format, command: SweeperCommand::Sweep })
+    }
+}
+
+fn parse<A: FromArgMatches>(
+    mut command: Command,
+    args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<A, Stop> {
+    let matches = command.try_get_matches_from_mut(args).map_err(|error| Stop::from_clap(error, &command))?;
+    A::from_arg_matches(&matches).map_err(|error| Stop::from_clap(error, &command))
+}
+
+/// Says what `--help` adds below the settings.
+const AFTER_HELP: &str = "\
+RUST_LOG says what is logged (default: info). Traces go to OTEL_EXPORTER_OTLP_ENDPOINT by OTLP/gRPC when it is set, \
+with OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER and OTEL_SDK_DISABLED as OpenTelemetry defines \
+them.";
+
+/// Serves flash-sale checkouts over gRPC.
+#[derive(Parser)]
+#[command(name = "server", version, disable_help_subcommand = true, after_help = AFTER_HELP)]
+struct ServerArgs {
+    #[command(flatten)]
+    database: DatabaseArgs,
+    /// Where to serve gRPC: an IP address and a port.
+    #[arg(long, env = "FLASHSALE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:50051", value_parser = value::address)]
+    listen: SocketAddr,
+    /// Where to serve /metrics: an IP address and a port.
+    #[arg(long, env = "FLASHSALE_METRICS_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:9464", value_parser = value::address)]
+    metrics_listen: SocketAddr,
+    /// How long a hold is good for, 1s to 30days.
+    #[arg(long, env = "FLASHSALE_HOLD_TTL", value_name = "DURATION", default_value = "120s", value_parser = hold_ttl)]
+    hold_ttl: Duration,
+    /// How long an order may wait for its payment, 1s to 365days; 0: for ever.
+    #[arg(long, env = "FLASHSALE_PAYMENT_DUE", value_name = "DURATION", default_value = "30m", value_parser = payment_due)]
+    payment_due: Duration,
+    /// Commands that may wait in a lane before callers are told to come back later, 1 to 1000000.
+    #[arg(long, env = "FLASHSALE_LANE_QUEUE", value_name = "COMMANDS", default_value = "4096", value_parser = value::count(LANE_QUEUE_MAX))]
+    lane_queue: usize,
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(subcommand)]
+    command: Option<ServerSubcommand>,
+}
+
+#[derive(Subcommand)]
+enum ServerSubcommand {
+    /// Bring the database's tables up to date and exit.
+    Migrate {
+        /// Also put one product on sale, unless it is there: "Flash Sale Item", price_cents 1000, stock 100.
+        #[arg(long)]
+        seed: bool,
+    },
+}
+
+/// Serves flash-sale checkouts over HTTP and JSON, in front of a server.
+#[derive(Parser)]
+#[command(name = "gateway", version, after_help = AFTER_HELP)]
+struct GatewayArgs {
+    /// Where to serve HTTP: an IP address and a port.
+    #[arg(long, env = "FLASHSALE_GATEWAY_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8000", value_parser = value::address)]
+    listen: SocketAddr,
+    /// Where to serve /metrics: an IP address and a port.
+    #[arg(long, env = "FLASHSALE_METRICS_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:9465", value_parser = value::address)]
+    metrics_listen: SocketAddr,
+    /// The server: http:// or https://, a host and a port.
+    #[arg(long, env = "FLASHSALE_SERVER_URL", value_name = "URL", default_value = "http://127.0.0.1:50051", value_parser = value::server_url)]
+    server_url: http::Uri,
+    /// How long a call to the server may take, 1ms to 5m.
+    #[arg(long, env = "FLASHSALE_GATEWAY_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = timeout)]
+    timeout: Duration,
+    #[command(flatten)]
+    webhook: WebhookArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// Gives back the stock of expired holds and cancels overdue orders: one run, then exit.
+#[derive(Parser)]
+#[command(name = "sweeper", version, after_help = AFTER_HELP)]
+struct SweeperArgs {
+    #[command(flatten)]
+    database: DatabaseArgs,
+    /// Rows of a batch, 1 to 10000.
+    #[arg(long, env = "FLASHSALE_SWEEP_BATCH", value_name = "ROWS", default_value = "100", value_parser = value::count(SWEEP_BATCH_MAX))]
+    batch: usize,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+#[derive(Args)]
+struct DatabaseArgs {
+    /// The database: mysql://user:password@host:port/database. Required, or the file.
+    #[arg(long, env = secret::DATABASE_URL.env, value_name = "URL", hide_env_values = true, global = true, value_parser = value::secret)]
+    database_url: Option<SecretString>,
+    /// A file that holds the database's URL.
+    #[arg(long, env = secret::DATABASE_URL_FILE.env, value_name = "PATH", global = true)]
+    database_url_file: Option<PathBuf>,
+    /// Connections to the database at the most, 1 to 1000.
+    #[arg(long, env = "FLASHSALE_DB_POOL_SIZE", value_name = "CONNECTIONS", default_value = "16", global = true, value_parser = value::count(POOL_SIZE_MAX))]
+    db_pool_size: usize,
+}
+
+impl DatabaseArgs {
+    fn check(self) -> Result<DatabaseConfig, Invalid> {
+        Ok(DatabaseConfig {
+            url: secret::database_url(self.database_url, self.database_url_file)?,
+            pool_size: self.db_pool_size,
+        })
+    }
+}
+
+#[derive(Args)]
+struct WebhookArgs {
+    /// The secrets that payment webhooks are signed with (whsec_...), separated by commas. Required, or the file.
+    #[arg(long, env = secret::WEBHOOK_SECRETS.env, value_name = "SECRETS", hide_env_values = true, value_parser = value::secret)]
+    webhook_secrets: Option<SecretString>,
+    /// A file that holds the webhook secrets, separated by commas.
+    #[arg(long, env = secret::WEBHOOK_SECRETS_FILE.env, value_name = "PATH")]
+    webhook_secrets_file: Option<PathBuf>,
+    /// Take payment webhooks that nobody signed, when there is no secret. Only for trying things out.
+    #[arg(
+        long,
+        env = secret::WEBHOOK_ALLOW_UNSIGNED.env,
+        value_name = "BOOL",
+        default_value = "false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        action = clap::ArgAction::Set
+    )]
+    webhook_allow_unsigned: bool,
+}
+
+impl WebhookArgs {
+    fn check(self) -> Result<WebhookAuth, Invalid> {
+        secret::webhook_auth(self.webhook_secrets, self.webhook_secrets_file, self.webhook_allow_unsigned)
+    }
+}
+
+#[derive(Args)]
+struct LogArgs {
+    /// How log lines are written.
+    #[arg(long, env = "FLASHSALE_LOG_FORMAT", value_name = "FORMAT", default_value = "json", global = true)]
+    log_format: LogFormat,
+}
+
+fn hold_ttl(text: &str) -> Result<Duration, String> {
+    value::duration(text, SECOND, DAY * 30, "from 1s to 30days").and_then(value::whole_microseconds)
+}
+
+fn payment_due(text: &str) -> Result<Duration, String> {
+    if value::any_duration(text)?.is_zero() {
+        return Ok(Duration::ZERO);
+    }
+    value::duration(text, SECOND, DAY * 365, "from 1s to 365days, or 0").and_then(value::whole_microseconds)
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    value::duration(text, Duration::from_millis(1), Duration::from_secs(5 * 60), "from 1ms to 5m")
+}
+
+#[cfg(test)]
+mod tests;

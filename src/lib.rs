@@ -14,17 +14,16 @@
 //!
 //! A test reads the `use` lines and fails when one crosses these borders.
 
-pub mod gateway;
-pub mod pb;
+pub mod checkout;
 pub mod config;
 pub mod db;
 pub mod domain;
 pub mod error;
-pub mod lane;
-pub mod checkout;
+pub mod gateway;
 pub mod grpc;
+pub mod lane;
+pub mod pb;
+pub mod setup;
+pub mod shutdown;
 pub mod sweeper;
 pub mod telemetry;
-pub mod shutdown;
-pub mod gateway;
-pub mod setup;

@@ -92,9 +92,7 @@ impl Batch for CreateOrders {
         let result = |(decision, command): (Decision, &CreateOrder)| match decision {
             Decision::Make(index) => Ok(CreatedOrder { order: order(index), replayed: false }),
             Decision::Share(index) => Ok(CreatedOrder { order: order(index), replayed: true }),
-            Decision::UsedBy(index) => {
-                Err(Refusal::HoldUsed { hold_id: command.hold_id, order_id: id(index) }.into())
-            }
+            Decision::UsedBy(index) => Err(Refusal::HoldUsed { hold_id: command.hold_id, order_id: id(index) }.into()),
             Decision::Replay(order) => Ok(CreatedOrder { order, replayed: true }),
             Decision::Refuse(error) => Err(error),
         };

@@ -25,9 +25,7 @@ impl Batch for GetHolds {
     async fn run(&self, commands: &[HoldId]) -> Result<Results<Hold>, Error> {
         let holds = self
             .database
-            .read("get_hold", async |conn: &mut Connection, _attempt| {
-                holds::read(conn, commands.iter().copied()).await
-            })
+            .read("get_hold", async |conn: &mut Connection, _attempt| holds::read(conn, commands.iter().copied()).await)
             .await?;
         let result = |id: &HoldId| match holds.get(id) {
             Some(stored) => Ok(Hold { status: stored.hold.status_at(stored.now), ..stored.hold.clone() }),

@@ -80,10 +80,7 @@ impl Checkout {
             release_hold: Lanes::new(release_hold::ReleaseHolds::new(database()), rows),
             create_order: Lanes::new(create_order::CreateOrders::new(database(), settings.payment_due), rows),
             get_order: Lanes::new(get_order::GetOrders::new(database()), rows),
-            handle_payment_webhook: Lanes::new(
-                handle_payment_webhook::HandlePaymentWebhooks::new(database()),
-                rows,
-            ),
+            handle_payment_webhook: Lanes::new(handle_payment_webhook::HandlePaymentWebhooks::new(database()), rows),
             create_product: Lanes::new(create_product::CreateProducts::new(database()), limits(1, 1)),
         }
     }

@@ -109,10 +109,11 @@ impl Database {
     {
         let mut retries = Retries::new(name);
         loop {
-            let failure = match self.attempt(retries.attempt(), &mut body).instrument(debug_span!("transaction", name)).await {
-                Ok(done) => return Ok(done),
-                Err(failure) => failure,
-            };
+            let failure =
+                match self.attempt(retries.attempt(), &mut body).instrument(debug_span!("transaction", name)).await {
+                    Ok(done) => return Ok(done),
+                    Err(failure) => failure,
+                };
             self.after(name, &failure);
             retries.wait_after(failure).await?;
         }
@@ -176,7 +177,9 @@ impl Database {
             FailureKind::Check | FailureKind::RowCount => {
                 error!(transaction, error = failure.text, "A last guard of the database refused a transaction");
             }
-            FailureKind::Other | FailureKind::Wrong => warn!(transaction, error = failure.text, "Database statement failed"),
+            FailureKind::Other | FailureKind::Wrong => {
+                warn!(transaction, error = failure.text, "Database statement failed")
+            }
             FailureKind::Deadlock | FailureKind::LockWait | FailureKind::Duplicate | FailureKind::PoolBusy => {}
         }
     }

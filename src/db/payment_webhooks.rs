@@ -11,9 +11,7 @@ use super::{
     Connection, Failure, FailureKind, Script, orders,
     statement::{Statement, bytes, integer_or_null},
 };
-use crate::domain::{
-    IdempotencyKey, OrderId, PaymentEvent, PaymentOutcome, PaymentStatus, ProductId, Settlement,
-};
+use crate::domain::{IdempotencyKey, OrderId, PaymentEvent, PaymentOutcome, PaymentStatus, ProductId, Settlement};
 
 /// An event that was taken before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +115,7 @@ pub fn insert(script: &mut Script, events: &[NewEvent]) {
             new.settlement.outcome.as_str(),
         )
     });
-    let into = "payment_webhooks (idempotency_key,order_id,product_id,status,amount_cents,order_status,result,created_at)";
+    let into =
+        "payment_webhooks (idempotency_key,order_id,product_id,status,amount_cents,order_status,result,created_at)";
     script.insert(into, rows);
 }

@@ -13,10 +13,7 @@ use diesel_async::{
 };
 use secrecy::ExposeSecret;
 
-use super::{
-    Connection, Failure, InsertedIds,
-    statement::Statement,
-};
+use super::{Connection, Failure, InsertedIds, statement::Statement};
 use crate::config::DatabaseConfig;
 
 /// How long a transaction waits for a connection of the pool before its callers are told to come back.

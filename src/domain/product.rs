@@ -144,13 +144,9 @@ mod tests {
         product.starts_at = Some(at(10));
         product.ends_at = Some(at(20));
         let not_started = Err(Refusal::SaleNotStarted { starts_at: at(10) });
-        for (now, expected) in [
-            (9, not_started),
-            (10, Ok(())),
-            (19, Ok(())),
-            (20, Err(Refusal::SaleEnded)),
-            (21, Err(Refusal::SaleEnded)),
-        ] {
+        for (now, expected) in
+            [(9, not_started), (10, Ok(())), (19, Ok(())), (20, Err(Refusal::SaleEnded)), (21, Err(Refusal::SaleEnded))]
+        {
             assert_eq!(product.on_sale(at(now)), expected, "at {now}");
         }
     }

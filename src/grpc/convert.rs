@@ -131,7 +131,9 @@ mod tests {
     fn a_moment_is_cut_to_microseconds_and_bounded() {
         let taken = moment("starts_at", Timestamp { seconds: 1, nanos: 1_999 }).unwrap();
         assert_eq!(Timestamp::from(taken), Timestamp { seconds: 1, nanos: 1_000 });
-        for (seconds, nanos) in [(-1, 0), (SECONDS_MAX + 1, 0), (i64::MAX, 0), (i64::MIN, 0), (0, -1), (0, 1_000_000_000)] {
+        for (seconds, nanos) in
+            [(-1, 0), (SECONDS_MAX + 1, 0), (i64::MAX, 0), (i64::MIN, 0), (0, -1), (0, 1_000_000_000)]
+        {
             assert_eq!(moment("ends_at", Timestamp { seconds, nanos }).unwrap_err().field, "ends_at");
         }
     }

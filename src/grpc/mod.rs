@@ -109,8 +109,7 @@ pub async fn serve(
                 .max_decoding_message_size(MESSAGE_BYTES_MAX),
         )
         .add_service(
-            AdminServiceServer::new(admin::Service::new(checkout.clone()))
-                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+            AdminServiceServer::new(admin::Service::new(checkout.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX),
         )
         .add_service(health_service)
         .add_service(reflection_v1)

@@ -7,9 +7,7 @@ use crate::{
     checkout::{Checkout, HandlePaymentWebhook, handle_payment_webhook::record_invalid},
     domain::{IdempotencyKey, Invalid, OrderId, PaymentEvent, PaymentStatus},
     error::Error,
-    pb::{
-        self, HandlePaymentWebhookRequest, HandlePaymentWebhookResponse, payment_service_server::PaymentService,
-    },
+    pb::{self, HandlePaymentWebhookRequest, HandlePaymentWebhookResponse, payment_service_server::PaymentService},
 };
 
 /// The service on a checkout.

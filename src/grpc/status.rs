@@ -102,9 +102,7 @@ fn refused(refusal: &Refusal) -> (Code, String, Metadata) {
             vec![("limit", limit.to_string()), ("alreadyTaken", already_taken.to_string())],
         ),
         Refusal::HoldExpired { hold_id } => failed("The hold has expired", vec![("holdId", hold_id.to_string())]),
-        Refusal::HoldCancelled { hold_id } => {
-            failed("The hold was cancelled", vec![("holdId", hold_id.to_string())])
-        }
+        Refusal::HoldCancelled { hold_id } => failed("The hold was cancelled", vec![("holdId", hold_id.to_string())]),
         Refusal::HoldUsed { hold_id, order_id } => failed(
             "The hold has already made an order",
             vec![("holdId", hold_id.to_string()), ("orderId", order_id.to_string())],
@@ -124,9 +122,9 @@ fn refused(refusal: &Refusal) -> (Code, String, Metadata) {
 fn subject(refusal: &Refusal) -> String {
     match refusal {
         Refusal::OutOfStock { product_id, .. } => format!("products/{product_id}"),
-        Refusal::HoldExpired { hold_id }
-        | Refusal::HoldCancelled { hold_id }
-        | Refusal::HoldUsed { hold_id, .. } => format!("holds/{hold_id}"),
+        Refusal::HoldExpired { hold_id } | Refusal::HoldCancelled { hold_id } | Refusal::HoldUsed { hold_id, .. } => {
+            format!("holds/{hold_id}")
+        }
         Refusal::SaleNotStarted { .. } | Refusal::SaleEnded | Refusal::SalePaused => "sale".to_owned(),
         Refusal::BuyerLimit { .. } => "buyer".to_owned(),
         Refusal::RequestIdReused => "request_id".to_owned(),

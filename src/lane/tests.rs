@@ -63,11 +63,7 @@ where
     handle
 }
 
-async fn submitted(
-    lanes: &Lanes<Doubling>,
-    key: i64,
-    number: i32,
-) -> tokio::task::JoinHandle<Result<i32, Error>> {
+async fn submitted(lanes: &Lanes<Doubling>, key: i64, number: i32) -> tokio::task::JoinHandle<Result<i32, Error>> {
     let lanes = lanes.clone();
     started(async move { lanes.submit(key, number).await }).await
 }

@@ -7,6 +7,7 @@
 )]
 
 mod borders;
+mod create_hold;
 mod gateway;
 mod gateway_server_away;
 mod gateway_webhook;

@@ -6,11 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use flashsale::db::migrate::migrate;
 use mysql_async::{Conn, Opts, Row, Value, prelude::Queryable};
 use tokio::sync::Mutex;
 
 use super::{
     mysqld::{self, Account, Mysqld},
+    server::database_config,
     wait,
 };
 
@@ -62,8 +64,10 @@ impl TestDatabase {
     }
 
     async fn migrate(&self) {
-        // MIGRATE: the place to call the service's own migrations, as `server migrate` does. They need a multi-threaded
-        // runtime, which a test's need not be: hence `on_own_runtime(async move { flashsale::db::migrate(…).await })`.
+        let config = database_config(&self.url(), 1);
+        // The migrations need a multi-threaded runtime, which a test's need not be.
+        let migrated = on_own_runtime(async move { migrate(&config).await });
+        tokio::task::spawn_blocking(|| migrated.join()).await.unwrap().unwrap().unwrap();
     }
 
     /// The database's name.

@@ -1,0 +1,136 @@
+//! Settings that are secret: from the value or from a file, and checked without ever repeating them.
+
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use super::stop::{Invalid, Setting};
+use crate::gateway::{WebhookAuth, WebhookSecret};
+
+pub(super) const DATABASE_URL: Setting = Setting { env: "DATABASE_URL", flag: "database-url" };
+pub(super) const DATABASE_URL_FILE: Setting = Setting { env: "DATABASE_URL_FILE", flag: "database-url-file" };
+pub(super) const WEBHOOK_SECRETS: Setting = Setting { env: "FLASHSALE_WEBHOOK_SECRETS", flag: "webhook-secrets" };
+pub(super) const WEBHOOK_SECRETS_FILE: Setting =
+    Setting { env: "FLASHSALE_WEBHOOK_SECRETS_FILE", flag: "webhook-secrets-file" };
+pub(super) const WEBHOOK_ALLOW_UNSIGNED: Setting =
+    Setting { env: "FLASHSALE_WEBHOOK_ALLOW_UNSIGNED", flag: "webhook-allow-unsigned" };
+
+/// Bytes of a secret's file at the most; a larger one is some other file.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+/// Two are enough to replace one; more are kept for several senders.
+const WEBHOOK_SECRETS_MAX: usize = 16;
+
+pub(super) fn database_url(value: Option<SecretString>, file: Option<PathBuf>) -> Result<SecretString, Invalid> {
+    let Some((setting, url)) = read(value, DATABASE_URL, file, DATABASE_URL_FILE)? else {
+        return Err(Invalid::new(DATABASE_URL, format!("is required, or {DATABASE_URL_FILE}")));
+    };
+    match check_database_url(url.expose_secret()) {
+        Ok(()) => Ok(url),
+        Err(reason) => Err(Invalid::new(setting, reason)),
+    }
+}
+
+fn check_database_url(text: &str) -> Result<(), String> {
+    const EXPECTED: &str = "expected mysql://user:password@host:port/database";
+    let url = Url::parse(text).map_err(|error| {
+        format!("is not a URL ({error}); {EXPECTED}, with characters like @ : / # ? % in the password as %40 and so on")
+    })?;
+    if url.scheme() != "mysql" {
+        return Err(format!("doesn't start with mysql://; {EXPECTED}"));
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(format!("has no host; {EXPECTED}"));
+    }
+    if url.fragment().is_some() {
+        return Err(format!("has a #, which in a password is written %23; {EXPECTED}"));
+    }
+    match url.path().trim_start_matches('/') {
+        "" => Err(format!("has no database name; {EXPECTED}")),
+        name if name.contains('/') => Err(format!("has a / in the database name; {EXPECTED}")),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn webhook_auth(
+    value: Option<SecretString>,
+    file: Option<PathBuf>,
+    allow_unsigned: bool,
+) -> Result<WebhookAuth, Invalid> {
+    let Some((setting, list)) = read(value, WEBHOOK_SECRETS, file, WEBHOOK_SECRETS_FILE)? else {
+        if allow_unsigned {
+            return Ok(WebhookAuth::Unsigned);
+        }
+        let reason = format!(
+            "is required, or {WEBHOOK_SECRETS_FILE}, so that payment webhooks can be verified; \
+             {WEBHOOK_ALLOW_UNSIGNED} set to true takes unsigned ones, for trying things out"
+        );
+        return Err(Invalid::new(WEBHOOK_SECRETS, reason));
+    };
+    let parts: Vec<&str> = list.expose_secret().split(',').map(str::trim).collect();
+    if parts.len() > WEBHOOK_SECRETS_MAX {
+        return Err(Invalid::new(setting, format!("has more than {WEBHOOK_SECRETS_MAX} secrets")));
+    }
+    let mut secrets = Vec::with_capacity(parts.len());
+    for (index, part) in parts.iter().enumerate() {
+        let place = format!("secret {} of {}", index + 1, parts.len());
+        if part.is_empty() {
+            return Err(Invalid::new(setting, format!("{place} is empty")));
+        }
+        let secret = WebhookSecret::parse(part).map_err(|error| Invalid::new(setting, format!("{place}: {error}")))?;
+        secrets.push(secret);
+    }
+    Ok(WebhookAuth::Signed(secrets))
+}
+
+/// The secret, and the setting that it came from.
+fn read(
+    value: Option<SecretString>,
+    value_setting: Setting,
+    file: Option<PathBuf>,
+    file_setting: Setting,
+) -> Result<Option<(Setting, SecretString)>, Invalid> {
+    let (setting, secret) = match (value, file) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => {
+            return Err(Invalid::new(value_setting, format!("is given, and so is {file_setting}: leave one out")));
+        }
+        (Some(value), None) => (value_setting, value),
+        (None, Some(path)) => match read_file(&path) {
+            Ok(secret) => (file_setting, secret),
+            Err(reason) => {
+                return Err(Invalid::new(file_setting, format!("can't read {}: {reason}", shown_path(&path))));
+            }
+        },
+    };
+    if secret.expose_secret().is_empty() {
+        return Err(Invalid::new(setting, "is empty"));
+    }
+    Ok(Some((setting, secret)))
+}
+
+/// The path, unless somebody put the secret itself where its file's path belongs.
+fn shown_path(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    if path.contains("://") || path.contains("whsec_") {
+        return "a file whose path looks like the secret itself".to_owned();
+    }
+    format!("'{}'", path.escape_debug())
+}
+
+/// The file's text without its trailing line break. Reads no more than the limit: the path may be a pipe.
+fn read_file(path: &Path) -> Result<SecretString, String> {
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(format!("it has more than {FILE_BYTES_MAX} bytes"));
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    Ok(SecretString::from(text.strip_suffix('\r').unwrap_or(text)))
+}

@@ -1,0 +1,274 @@
+//! Settings given as flags. Those from the environment are tested on the programs, in `tests/it/settings.rs`.
+
+use super::*;
+use crate::gateway::WebhookAuth;
+
+const URL: &str = "--database-url=mysql://root:pw@127.0.0.1:3306/sale";
+/// 24 bytes.
+const SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz";
+
+/// The command as it is, but deaf to the environment of whoever runs the tests.
+fn deaf<A: CommandFactory>() -> Command {
+    A::command().mut_args(|argument| argument.env(None::<&'static str>))
+}
+
+fn server(flags: &[&str]) -> Result<ServerConfig, Stop> {
+    let args = ["server"].iter().chain(flags);
+    Ok(ServerConfig::read(parse(deaf::<ServerArgs>(), args)?)?)
+}
+
+fn gateway(flags: &[&str]) -> Result<GatewayConfig, Stop> {
+    let args = ["gateway"].iter().chain(flags);
+    Ok(GatewayConfig::read(parse(deaf::<GatewayArgs>(), args)?)?)
+}
+
+fn sweeper(flags: &[&str]) -> Result<SweeperConfig, Stop> {
+    let args = ["sweeper"].iter().chain(flags);
+    Ok(SweeperConfig::read(parse(deaf::<SweeperArgs>(), args)?)?)
+}
+
+fn line<T>(result: Result<T, Stop>) -> String {
+    match result {
+        Err(Stop::Invalid(invalid)) => invalid.to_string(),
+        Err(other) => panic!("not a bad setting: {other:?}"),
+        Ok(_) => panic!("taken"),
+    }
+}
+
+#[test]
+fn without_flags_the_defaults_of_the_contract_hold() {
+    let config = server(&[URL]).unwrap();
+    assert_eq!(config.database.pool_size, 16);
+    assert_eq!(config.listen, "127.0.0.1:50051".parse().unwrap());
+    assert_eq!(config.metrics_listen, "127.0.0.1:9464".parse().unwrap());
+    assert_eq!(config.hold_ttl, Duration::from_secs(120));
+    assert_eq!(config.payment_due, Some(Duration::from_secs(30 * 60)));
+    assert_eq!(config.lane_queue, 4096);
+    assert_eq!(config.log_format, LogFormat::Json);
+    assert_eq!(config.command, ServerCommand::Serve);
+
+    let config = gateway(&["--webhook-allow-unsigned"]).unwrap();
+    assert_eq!(config.listen, "127.0.0.1:8000".parse().unwrap());
+    assert_eq!(config.metrics_listen, "127.0.0.1:9465".parse().unwrap());
+    assert_eq!(config.server_url, "http://127.0.0.1:50051");
+    assert_eq!(config.timeout, Duration::from_secs(5));
+    assert!(matches!(config.webhook, WebhookAuth::Unsigned));
+
+    let config = sweeper(&[URL]).unwrap();
+    assert_eq!((config.batch, config.command), (100, SweeperCommand::Sweep));
+}
+
+#[test]
+fn the_commands_take_the_settings_before_and_after_them() {
+    for (flags, seed) in [
+        (&["migrate", URL][..], false),
+        (&[URL, "migrate", "--seed"], true),
+        (&["migrate", "--seed", URL, "--log-format=text"], true),
+    ] {
+        let config = server(flags).unwrap();
+        assert_eq!(config.command, ServerCommand::Migrate { seed }, "{flags:?}");
+    }
+}
+
+#[test]
+fn the_bounds_are_taken() {
+    let ttl = |text: &str| server(&[URL, "--hold-ttl", text]).unwrap().hold_ttl;
+    assert_eq!(ttl("1s"), SECOND);
+    assert_eq!(ttl("30days"), DAY * 30);
+    assert_eq!(ttl("1s 1us"), Duration::from_micros(1_000_001));
+    let due = |text: &str| server(&[URL, "--payment-due", text]).unwrap().payment_due;
+    assert_eq!(due("0"), None);
+    assert_eq!(due("0s"), None);
+    assert_eq!(due("365days"), Some(DAY * 365));
+    assert_eq!(sweeper(&[URL, "--batch=10000"]).unwrap().batch, 10_000);
+    assert_eq!(server(&[URL, "--db-pool-size=1000"]).unwrap().database.pool_size, 1000);
+    assert_eq!(gateway(&["--webhook-allow-unsigned=true", "--timeout=5m"]).unwrap().timeout, Duration::from_secs(300));
+    for url in ["http://server", "https://server:443/", "http://[::1]:50051"] {
+        gateway(&["--webhook-allow-unsigned", "--server-url", url]).unwrap();
+    }
+}
+
+#[test]
+fn a_bad_value_is_one_line_that_names_the_setting_and_what_was_expected() {
+    for (flag, value, expected) in [
+        ("--listen", "", "is empty: expected an IP address and a port"),
+        ("--listen", "localhost", "can't be 'localhost': expected an IP address"),
+        ("--metrics-listen", "1.2.3.4:99999", "can't be '1.2.3.4:99999'"),
+        ("--hold-ttl", "0", "expected a duration from 1s to 30days"),
+        ("--hold-ttl", "999ms", "expected a duration from 1s"),
+        ("--hold-ttl", "30days 1us", "to 30days"),
+        ("--hold-ttl", "1s 1ns", "whole microseconds"),
+        ("--hold-ttl", "120", "expected a duration like 120s"),
+        ("--hold-ttl", "", "is empty: expected a duration"),
+        ("--payment-due", "1ms", "expected a duration from 1s"),
+        ("--payment-due", "366days", "to 365days, or 0"),
+        ("--payment-due", "soon", "expected a duration like"),
+        ("--db-pool-size", "0", "expected a whole number from 1 to 1000"),
+        ("--db-pool-size", "1001", "can't be '1001'"),
+        ("--lane-queue", "0", "expected a whole number from 1 to 1000000"),
+        ("--lane-queue", "many", "can't be 'many'"),
+        ("--log-format", "xml", "can't be 'xml': expected json or text"),
+        ("--log-format", "", "is empty: expected json or text"),
+        ("--listen", "two\nlines", "can't be 'two\\nlines'"),
+    ] {
+        let line = line(server(&[URL, &format!("{flag}={value}")]));
+        assert!(line.starts_with(flag), "{flag}={value}: {line}");
+        assert!(line.contains(expected), "{flag}={value}: {line}");
+        assert!(!line.contains('\n'), "{line}");
+    }
+    for (flag, value, expected) in [
+        ("--server-url", "", "expected a URL"),
+        ("--server-url", "127.0.0.1:50051", "http:// or https://"),
+        ("--server-url", "ftp://server", "http:// or https://"),
+        ("--server-url", "http://", "expected a URL"),
+        ("--server-url", "http://user@server", "without a user"),
+        ("--server-url", "http://server:99999", "port"),
+        ("--server-url", "http://server/path", "without a path"),
+        ("--server-url", "http://server?query", "without a path"),
+        ("--timeout", "0", "expected a duration from 1ms to 5m"),
+        ("--timeout", "301s", "expected a duration from 1ms to 5m"),
+        ("--webhook-allow-unsigned", "yes", "expected true or false"),
+    ] {
+        let line = line(gateway(
+            &["--webhook-allow-unsigned", &format!("{flag}={value}")][usize::from(flag.starts_with("--webhook"))..],
+        ));
+        assert!(line.starts_with(flag) && line.contains(expected), "{flag}={value}: {line}");
+    }
+    for value in ["0", "10001", "-1", "1.5"] {
+        let line = line(sweeper(&[URL, &format!("--batch={value}")]));
+        assert!(line.starts_with("--batch") && line.contains("from 1 to 10000"), "{value}: {line}");
+    }
+}
+
+#[test]
+fn wrong_flags_are_named_and_stray_words_are_not_repeated() {
+    for (flags, expected) in [
+        (&["--listne=x"][..], "--listne is not known"),
+        (&["--listen"], "--listen is empty"),
+        (&["--listen=127.0.0.1:1", "--listen=127.0.0.1:2"], "--listen is given twice"),
+        (&["migrate", "--seed=1"], "--seed takes no value"),
+        (&["hidden"], "the command is not known"),
+        (&["migrate", "hidden"], "an argument without a flag is not known"),
+        (&["--database-urll=mysql://u:hidden@h/d"], "--database-urll is not known"),
+    ] {
+        let line = line(server(flags));
+        assert!(line.contains(expected), "{flags:?}: {line}");
+        assert!(!line.contains("hidden"), "{flags:?}: {line}");
+    }
+    let line = line(gateway(&["--webhook-secrets", "a", "hidden"]));
+    assert!(!line.contains("hidden"), "{line}");
+}
+
+#[test]
+fn a_database_url_names_a_host_and_a_database_and_is_never_repeated() {
+    for good in ["mysql://root@localhost/sale", "mysql://u:p%40w@[::1]:3306/sale?prefer_socket=false"] {
+        server(&["--database-url", good]).unwrap();
+    }
+    for (bad, expected) in [
+        ("", "is empty"),
+        ("hunter2", "is not a URL"),
+        ("postgres://u:hunter2@h/sale", "doesn't start with mysql://"),
+        ("mysql://u:hunter2@h", "has no database name"),
+        ("mysql://u:hunter2@h/", "has no database name"),
+        ("mysql://u:hunter2@h/a/b", "has a / in the database name"),
+        ("mysql:///sale?hunter2", "has no host"),
+        ("mysql:sale-hunter2", "has no host"),
+        ("mysql://u:hunter2@h:port/sale", "is not a URL"),
+        ("mysql://u@h/sale#hunter2", "has a #"),
+        ("mysql://u:1#hunter2@h/sale", "has a #"),
+    ] {
+        let line = line(server(&["--database-url", bad]));
+        assert!(line.starts_with("DATABASE_URL (--database-url) "), "{line}");
+        assert!(line.contains(expected), "{bad}: {line}");
+        assert!(!line.contains("hunter2"), "{line}");
+    }
+    let line = line(server(&[]));
+    assert!(line.contains("DATABASE_URL (--database-url) is required, or DATABASE_URL_FILE"), "{line}");
+}
+
+#[test]
+fn secrets_are_read_from_a_file_without_its_line_break() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("url");
+    let flag = format!("--database-url-file={}", path.display());
+    for end in ["", "\n", "\r\n"] {
+        std::fs::write(&path, format!("mysql://u:p@h/sale{end}")).unwrap();
+        let config = sweeper(&[&flag]).unwrap();
+        assert_eq!(secrecy::ExposeSecret::expose_secret(&config.database.url), "mysql://u:p@h/sale");
+    }
+    assert!(line(sweeper(&[&flag, URL])).contains("is given, and so is DATABASE_URL_FILE"));
+    for (bytes, expected) in [
+        (&b"\n"[..], "is empty"),
+        (b"\xff", "it is not UTF-8"),
+        (&[b'x'; 70_000], "more than 65536 bytes"),
+        (b"mysql://hunter2@h", "has no database name"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let line = line(sweeper(&[&flag]));
+        assert!(line.starts_with("DATABASE_URL_FILE (--database-url-file) "), "{line}");
+        assert!(line.contains(expected) && !line.contains("hunter2"), "{line}");
+    }
+    assert!(line(sweeper(&["--database-url-file=/no/such"])).contains("can't read '/no/such': No such file"));
+    assert!(line(sweeper(&["--database-url-file="])).contains("--database-url-file is empty"));
+    let mixed_up = line(sweeper(&["--database-url-file=mysql://u:hunter2@h/sale"]));
+    assert!(mixed_up.contains("looks like the secret itself") && !mixed_up.contains("hunter2"), "{mixed_up}");
+}
+
+#[test]
+fn webhooks_are_verified_wherever_there_is_a_secret() {
+    let signed = |flags: &[&str]| match gateway(flags).unwrap().webhook {
+        WebhookAuth::Signed(secrets) => secrets.len(),
+        WebhookAuth::Unsigned => 0,
+    };
+    assert_eq!(signed(&["--webhook-secrets", SECRET]), 1);
+    assert_eq!(signed(&["--webhook-secrets", &format!("{SECRET}, {SECRET}")]), 2);
+    assert_eq!(signed(&["--webhook-secrets", SECRET, "--webhook-allow-unsigned"]), 1, "secrets win");
+    assert_eq!(signed(&["--webhook-allow-unsigned"]), 0);
+
+    let missing = line(gateway(&[]));
+    assert!(missing.contains("FLASHSALE_WEBHOOK_SECRETS (--webhook-secrets)"), "{missing}");
+    assert!(missing.contains("FLASHSALE_WEBHOOK_ALLOW_UNSIGNED (--webhook-allow-unsigned)"), "{missing}");
+    let many = vec![SECRET; 17].join(",");
+    for (secrets, expected) in [
+        ("", "is empty"),
+        (&*format!("{SECRET},"), "secret 2 of 2 is empty"),
+        (&format!("{SECRET},aHVudGVyMg=="), "secret 2 of 2: "),
+        ("whsec_hunter2!", "secret 1 of 1: "),
+        (&many, "more than 16"),
+    ] {
+        let line = line(gateway(&["--webhook-secrets", secrets, "--webhook-allow-unsigned"]));
+        assert!(line.starts_with("FLASHSALE_WEBHOOK_SECRETS (--webhook-secrets) "), "{line}");
+        assert!(line.contains(expected), "{line}");
+        assert!(!line.contains("hunter2") && !line.contains("aHVudGVyMg"), "{line}");
+    }
+}
+
+#[test]
+fn secrets_are_not_printed_with_the_settings() {
+    let config = server(&["--database-url=mysql://u:hunter2@h/sale"]).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let config = gateway(&["--webhook-secrets", SECRET]).unwrap();
+    assert!(!format!("{config:?}").contains("MDEyMzQ1"));
+}
+
+#[test]
+fn every_setting_has_an_environment_twin_and_the_table_names_both() {
+    let table = include_str!("../config.rs");
+    for command in [ServerArgs::command(), GatewayArgs::command(), SweeperArgs::command()] {
+        command.clone().debug_assert();
+        for argument in
+            command.get_arguments().filter(|argument| !["help", "version"].contains(&argument.get_id().as_str()))
+        {
+            let env = argument.get_env().expect("an environment variable").to_str().unwrap();
+            let flag = argument.get_long().expect("a flag");
+            assert!(table.contains(&format!("//! | `{env}` | `--{flag}` |")), "{env} --{flag}");
+            let default: Vec<&str> = argument.get_default_values().iter().filter_map(|value| value.to_str()).collect();
+            assert!(argument.is_hide_env_values_set() || env != "DATABASE_URL" && env != "FLASHSALE_WEBHOOK_SECRETS");
+            if let [default] = default[..] {
+                assert!(
+                    table.lines().any(|line| line.starts_with(&format!("//! | `{env}`")) && line.contains(default))
+                );
+            }
+        }
+    }
+}

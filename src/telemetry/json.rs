@@ -1,0 +1,233 @@
+//! Log lines as JSON objects.
+//!
+//! A line is `timestamp` (RFC 3339, UTC, microseconds), `level`, `message`, the event's fields, `service`, and, where
+//! there is a trace, `trace_id` and `span_id`: all at the top level. Lines of other crates also have `target`. A field
+//! whose name is one of these is written with `field.` before it.
+//!
+//! Made by hand: the crates for this build a tree of JSON values a line first, which costs twice the processor time
+//! (0.55 µs against 1.3 µs, with nothing written).
+
+use std::{
+    cell::Cell,
+    error::Error,
+    fmt::{self, Write as _},
+    io::Write as _,
+    sync::OnceLock,
+};
+
+use opentelemetry::trace::TraceContextExt;
+use serde::{Serialize, Serializer};
+use tracing::{
+    Dispatch, Event, Subscriber,
+    dispatcher::WeakDispatch,
+    field::{Field, Visit},
+    span,
+};
+use tracing_subscriber::{
+    Layer,
+    fmt::{
+        MakeWriter,
+        format::Writer,
+        time::{FormatTime, SystemTime},
+    },
+    layer::Context,
+    registry::LookupSpan,
+};
+
+/// Bytes of a thread's buffer that are kept for its next line.
+const KEPT_BYTES_MAX: usize = 16 * 1024;
+/// Where the events come from that need no `target`.
+const OWN_TARGET: &str = env!("CARGO_PKG_NAME");
+
+/// The layer that writes each event as a line.
+pub(super) struct JsonLines<W> {
+    writer: W,
+    service: &'static str,
+    dispatch: OnceLock<WeakDispatch>,
+}
+
+impl<W> JsonLines<W> {
+    pub(super) fn new(writer: W, service: &'static str) -> Self {
+        Self { writer, service, dispatch: OnceLock::new() }
+    }
+
+    fn line<S>(&self, line: &mut Vec<u8>, event: &Event<'_>, context: &Context<'_, S>) -> fmt::Result
+    where
+        S: Subscriber + for<'lookup> LookupSpan<'lookup>,
+    {
+        let metadata = event.metadata();
+        line.extend_from_slice(b"{\"timestamp\":\"");
+        SystemTime.format_time(&mut Writer::new(&mut Text(line)))?;
+        line.extend_from_slice(b"\",\"level\":\"");
+        line.extend_from_slice(metadata.level().as_str().as_bytes());
+        line.push(b'"');
+
+        let mut fields = Fields { line, message: false };
+        event.record(&mut fields);
+        if !fields.message {
+            fields.entry("message", metadata.name());
+        }
+        if !metadata.target().starts_with(OWN_TARGET) {
+            fields.entry("target", metadata.target());
+        }
+        fields.entry("service", self.service);
+        self.trace(line, event, context)?;
+        line.extend_from_slice(b"}\n");
+        Ok(())
+    }
+
+    /// The trace of the event's span. The layers' filters aren't asked: a line at warn keeps the trace of a span at info.
+    fn trace<S: Subscriber>(&self, line: &mut Vec<u8>, event: &Event<'_>, context: &Context<'_, S>) -> fmt::Result {
+        let Some(span) = span_of(event, context) else { return Ok(()) };
+        let Some(dispatch) = self.dispatch.get().and_then(WeakDispatch::upgrade) else { return Ok(()) };
+        let Some(trace) = tracing_opentelemetry::get_otel_context(&span, &dispatch) else { return Ok(()) };
+        let span = trace.span();
+        let ids = span.span_context();
+        if !ids.is_valid() {
+            return Ok(());
+        }
+        write!(Text(line), ",\"trace_id\":\"{}\",\"span_id\":\"{}\"", ids.trace_id(), ids.span_id())
+    }
+}
+
+fn span_of<S: Subscriber>(event: &Event<'_>, context: &Context<'_, S>) -> Option<span::Id> {
+    if let Some(parent) = event.parent() {
+        return Some(parent.clone());
+    }
+    if event.is_contextual() { context.current_span().id().cloned() } else { None }
+}
+
+impl<S, W> Layer<S> for JsonLines<W>
+where
+    S: Subscriber + for<'lookup> LookupSpan<'lookup>,
+    W: for<'writer> MakeWriter<'writer> + 'static,
+{
+    fn on_register_dispatch(&self, dispatch: &Dispatch) {
+        let _ = self.dispatch.set(dispatch.downgrade());
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        thread_local! {
+            static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+        }
+        // Taken, not borrowed: a value may log while it is formatted.
+        let mut line = LINE.try_with(Cell::take).unwrap_or_default();
+        line.clear();
+        if self.line(&mut line, event, &context).is_ok() {
+            // A log that can't be written has nowhere to complain, and must not stop the sale.
+            let _ = self.writer.make_writer_for(event.metadata()).write_all(&line);
+        }
+        if line.capacity() <= KEPT_BYTES_MAX {
+            let _ = LINE.try_with(|kept| kept.set(line));
+        }
+    }
+}
+
+/// Text appended to bytes.
+struct Text<'a>(&'a mut Vec<u8>);
+
+impl fmt::Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// Appends an event's fields to a line.
+struct Fields<'a> {
+    line: &'a mut Vec<u8>,
+    message: bool,
+}
+
+impl Fields<'_> {
+    fn key(&mut self, field: &Field) -> bool {
+        let name = field.name();
+        match name {
+            "message" => self.message = true,
+            // What the `log` crate's bridge adds.
+            "log.target" | "log.module_path" | "log.file" | "log.line" => return false,
+            "timestamp" | "level" | "target" | "service" | "trace_id" | "span_id" => {
+                self.name(&format_args!("field.{name}"));
+                return true;
+            }
+            _ => {}
+        }
+        self.name(&name);
+        true
+    }
+
+    fn name(&mut self, name: &impl fmt::Display) {
+        self.line.push(b',');
+        self.display(name);
+        self.line.push(b':');
+    }
+
+    fn entry(&mut self, name: &str, value: &str) {
+        self.name(&name);
+        self.json(value);
+    }
+
+    fn value(&mut self, field: &Field, value: impl Serialize) {
+        if self.key(field) {
+            self.json(value);
+        }
+    }
+
+    /// Numbers, booleans and text can't fail, and neither can writing to memory.
+    fn json(&mut self, value: impl Serialize) {
+        let _ = serde_json::to_writer(&mut *self.line, &value);
+    }
+
+    /// Escapes while it is formatted, without a copy.
+    fn display(&mut self, value: &impl fmt::Display) {
+        let _ = serde_json::Serializer::new(&mut *self.line).collect_str(&Total(value));
+    }
+}
+
+/// A value whose failure to be formatted is part of its text: `serde_json` panics at one that fails.
+struct Total<'a, T>(&'a T);
+
+impl<T: fmt::Display> fmt::Display for Total<'_, T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.0).or_else(|_| formatter.write_str("(can't be formatted)"))
+    }
+}
+
+impl Visit for Fields<'_> {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.value(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.value(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.value(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.value(field, value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.value(field, value);
+    }
+
+    /// An error with all its causes.
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        let mut text = value.to_string();
+        let mut cause = value.source();
+        while let Some(error) = cause {
+            let _ = write!(text, ": {error}");
+            cause = error.source();
+        }
+        self.value(field, text);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if self.key(field) {
+            self.display(&format_args!("{value:?}"));
+        }
+    }
+}
