@@ -4,8 +4,8 @@
 //! there is a trace, `trace_id` and `span_id`: all at the top level. Lines of other crates also have `target`. A field
 //! whose name is one of these is written with `field.` before it.
 //!
-//! Made by hand: the crates for this build a tree of JSON values a line first, which costs twice the processor time
-//! (0.55 µs against 1.3 µs, with nothing written).
+//! Made by hand: the crates for this build a tree of JSON values first, and a line then takes 1.2 to 1.3 µs of
+//! processor time in place of 0.5 µs, its writing not counted.
 
 use std::{
     cell::Cell,
