@@ -7,6 +7,7 @@ use flashsale::{
     shutdown, sweeper, telemetry,
 };
 use tokio::runtime;
+use tracing::Instrument;
 
 fn main() -> ExitCode {
     let started = SweeperConfig::from_args(env::args_os())
@@ -30,7 +31,9 @@ fn main() -> ExitCode {
 
 async fn run(config: SweeperConfig) -> Result<(), Box<dyn Error>> {
     match config.command {
-        SweeperCommand::Sweep => sweeper::run(&config, shutdown::signal()?).await?,
+        SweeperCommand::Sweep => {
+            sweeper::run(&config, shutdown::signal()?).instrument(telemetry::job_span("sweep")).await?
+        }
     };
     Ok(())
 }

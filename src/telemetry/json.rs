@@ -23,6 +23,7 @@ use tracing::{
     field::{Field, Visit},
     span,
 };
+use tracing_opentelemetry::get_otel_context;
 use tracing_subscriber::{
     Layer,
     fmt::{
@@ -77,10 +78,17 @@ impl<W> JsonLines<W> {
     }
 
     /// The trace of the event's span. The layers' filters aren't asked: a line at warn keeps the trace of a span at info.
-    fn trace<S: Subscriber>(&self, line: &mut Vec<u8>, event: &Event<'_>, context: &Context<'_, S>) -> fmt::Result {
-        let Some(span) = span_of(event, context) else { return Ok(()) };
+    fn trace<S>(&self, line: &mut Vec<u8>, event: &Event<'_>, context: &Context<'_, S>) -> fmt::Result
+    where
+        S: Subscriber + for<'lookup> LookupSpan<'lookup>,
+    {
+        let Some(id) = span_of(event, context) else { return Ok(()) };
         let Some(dispatch) = self.dispatch.get().and_then(WeakDispatch::upgrade) else { return Ok(()) };
-        let Some(trace) = tracing_opentelemetry::get_otel_context(&span, &dispatch) else { return Ok(()) };
+        let trace = get_otel_context(&id, &dispatch).or_else(|| {
+            // A span of the log alone, as RUST_LOG=debug has them: the nearest one around it that is in the trace.
+            context.span(&id)?.scope().skip(1).find_map(|around| get_otel_context(&around.id(), &dispatch))
+        });
+        let Some(trace) = trace else { return Ok(()) };
         let span = trace.span();
         let ids = span.span_context();
         if !ids.is_valid() {

@@ -171,6 +171,20 @@ fn the_callers_trace_is_in_the_lines_of_its_request_and_in_no_other() {
     }
 }
 
+#[test]
+fn a_span_of_the_log_alone_leaves_its_lines_in_the_trace_around_it() {
+    let lines = logged("debug", || {
+        request_span("create_hold", &traceparent("01")).in_scope(|| {
+            warn!("around");
+            tracing::debug_span!("transaction").in_scope(|| warn!("inside"));
+        });
+        tracing::debug_span!("transaction").in_scope(|| warn!("outside"));
+    });
+    assert_eq!(lines[0]["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_eq!((&lines[0]["trace_id"], &lines[0]["span_id"]), (&lines[1]["trace_id"], &lines[1]["span_id"]));
+    assert!(lines[2].get("trace_id").is_none());
+}
+
 fn info_span_inside(span: &tracing::Span) {
     let _request = span.enter();
     let inner = tracing::info_span!("transaction");
