@@ -12,4 +12,6 @@ mod gateway;
 mod gateway_server_away;
 mod gateway_webhook;
 mod harness;
+mod settings;
 mod support;
+mod telemetry;
