@@ -12,4 +12,5 @@ mod gateway;
 mod gateway_server_away;
 mod gateway_webhook;
 mod harness;
+mod retries;
 mod support;
