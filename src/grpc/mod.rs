@@ -113,7 +113,7 @@ pub async fn serve(listener: TcpListener, checkout: Checkout, shutdown: impl Fut
     let watching = tokio::spawn(health.clone().watch(checkout.clone(), until(stopped)));
 
     tokio::select! {
-        () = shutdown => info!("Shutting down"),
+        () = shutdown => {}
         ended = &mut server => return Err(internal(format!("the server ended by itself: {ended:?}"))),
     }
     stop.send_replace(true);

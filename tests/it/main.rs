@@ -13,4 +13,6 @@ mod gateway_server_away;
 mod gateway_webhook;
 mod harness;
 mod retries;
+mod settings;
 mod support;
+mod telemetry;
