@@ -7,6 +7,7 @@
 )]
 
 mod borders;
+mod commit;
 mod create_hold;
 mod gateway;
 mod gateway_server_away;
