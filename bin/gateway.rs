@@ -1,21 +1,23 @@
 //! The gateway: serves flash-sale checkouts over HTTP and JSON, in front of a server.
 
-use std::{env, error::Error, process::ExitCode};
+use std::{env, error::Error, future, process::ExitCode};
 
 use flashsale::{
-    config::{GatewayConfig, Stop},
-    shutdown,
-    telemetry::{self, Guard},
+    config::GatewayConfig,
+    gateway::{self, Upstream},
+    shutdown, telemetry,
 };
 use tokio::{net::TcpListener, runtime};
 
 fn main() -> ExitCode {
-    let (config, telemetry) = match start() {
+    let started = GatewayConfig::from_args(env::args_os())
+        .and_then(|config| Ok((telemetry::init("flashsale-gateway", config.log_format)?, config)));
+    let (telemetry, config) = match started {
         Ok(started) => started,
         Err(stop) => return stop.report(),
     };
-    let done = runtime::Builder::new_multi_thread().enable_all().build().map_err(Into::into);
-    let code = match done.and_then(|runtime| runtime.block_on(run(config))) {
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(Into::into);
+    let code = match runtime.and_then(|runtime| runtime.block_on(run(config))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = &*error as &dyn Error, "The gateway failed");
@@ -26,13 +28,10 @@ fn main() -> ExitCode {
     code
 }
 
-fn start() -> Result<(GatewayConfig, Guard), Stop> {
-    let config = GatewayConfig::from_args(env::args_os())?;
-    let telemetry = telemetry::init("flashsale-gateway", config.log_format)?;
-    Ok((config, telemetry))
-}
-
 async fn run(config: GatewayConfig) -> Result<(), Box<dyn Error>> {
     let stop = shutdown::signal()?;
-    Ok(telemetry::serve_metrics(TcpListener::bind(config.metrics_listen).await?, stop).await?)
+    let upstream = Upstream::new(&config.server_url, config.timeout)?;
+    let listener = TcpListener::bind(config.listen).await?;
+    tokio::spawn(telemetry::serve_metrics(TcpListener::bind(config.metrics_listen).await?, future::pending()));
+    Ok(gateway::serve(listener, upstream, config.webhook, stop).await?)
 }

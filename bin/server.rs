@@ -3,14 +3,15 @@
 use std::{env, error::Error, process::ExitCode};
 
 use flashsale::{
-    config::{ServerCommand, ServerConfig, Stop},
-    grpc, setup, shutdown,
-    telemetry::{self, Guard},
+    config::{ServerCommand, ServerConfig},
+    grpc, setup, shutdown, telemetry,
 };
 use tokio::runtime;
 
 fn main() -> ExitCode {
-    let (config, telemetry) = match start() {
+    let started = ServerConfig::from_args(env::args_os())
+        .and_then(|config| Ok((telemetry::init("flashsale-server", config.log_format)?, config)));
+    let (telemetry, config) = match started {
         Ok(started) => started,
         Err(stop) => return stop.report(),
     };
@@ -24,12 +25,6 @@ fn main() -> ExitCode {
     };
     telemetry.shutdown();
     code
-}
-
-fn start() -> Result<(ServerConfig, Guard), Stop> {
-    let config = ServerConfig::from_args(env::args_os())?;
-    let telemetry = telemetry::init("flashsale-server", config.log_format)?;
-    Ok((config, telemetry))
 }
 
 async fn run(config: ServerConfig) -> Result<(), Box<dyn Error>> {

@@ -1,24 +1,27 @@
 //! The sweeper: gives back the stock of expired holds and cancels overdue orders, once.
 
-use std::{env, error::Error, process::ExitCode};
+use std::{env, error::Error, io::Write, process::ExitCode};
 
 use flashsale::{
-    config::{Stop, SweeperCommand, SweeperConfig},
-    shutdown,
-    telemetry::{self, Guard},
+    config::{SweeperCommand, SweeperConfig},
+    shutdown, sweeper, telemetry,
 };
 use tokio::runtime;
+use tracing::Instrument;
 
 fn main() -> ExitCode {
-    let (config, telemetry) = match start() {
+    let started = SweeperConfig::from_args(env::args_os())
+        .and_then(|config| Ok((telemetry::init("flashsale-sweeper", config.log_format)?, config)));
+    let (telemetry, config) = match started {
         Ok(started) => started,
         Err(stop) => return stop.report(),
     };
-    let done = runtime::Builder::new_current_thread().enable_all().build().map_err(Into::into);
-    let code = match done.and_then(|runtime| runtime.block_on(run(config))) {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Into::into);
+    let code = match runtime.and_then(|runtime| runtime.block_on(run(config))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = &*error as &dyn Error, "The sweeper failed");
+            // Not logged: the last line of the log is the report, and cron mails this one.
+            let _ = writeln!(std::io::stderr(), "the sweeper failed: {error}");
             ExitCode::FAILURE
         }
     };
@@ -26,15 +29,11 @@ fn main() -> ExitCode {
     code
 }
 
-fn start() -> Result<(SweeperConfig, Guard), Stop> {
-    let config = SweeperConfig::from_args(env::args_os())?;
-    let telemetry = telemetry::init("flashsale-sweeper", config.log_format)?;
-    Ok((config, telemetry))
-}
-
 async fn run(config: SweeperConfig) -> Result<(), Box<dyn Error>> {
-    let _stop = shutdown::signal()?;
     match config.command {
-        SweeperCommand::Sweep => Err("there is nothing to sweep yet".into()),
-    }
+        SweeperCommand::Sweep => {
+            sweeper::run(&config, shutdown::signal()?).instrument(telemetry::job_span("sweep")).await?
+        }
+    };
+    Ok(())
 }

@@ -10,6 +10,7 @@
 //! | [`grpc`] | the server: decode, checkout, encode | `checkout`, `pb` |
 //! | [`gateway`] | the HTTP front; it knows gRPC only | `pb` |
 //! | [`sweeper`] | one run of the sweep | `checkout`, `db` |
+//! | [`setup`] | `server migrate` | `checkout`, `db` |
 //! | [`config`], [`telemetry`], [`shutdown`] | what every program needs | |
 //!
 //! A test reads the `use` lines and fails when one crosses these borders.

@@ -5,8 +5,8 @@ use tracing::info;
 use crate::{
     checkout::create_product::{CreateProduct, create},
     config::DatabaseConfig,
-    db::{Database, migrate::migrate, products::NewProduct},
-    domain::{ProductName, RequestId},
+    db::{Database, migrate::migrate},
+    domain::{NewProduct, ProductName, RequestId},
     error::Error,
 };
 

@@ -50,14 +50,15 @@ pub enum Sweep {
 /// Those of [`Database::transaction`]; batches before the failed one stay done.
 pub async fn run(config: &SweeperConfig, shutdown: impl Future<Output = ()>) -> Result<Sweep, Error> {
     let started = Instant::now();
-    let database = Database::new(&config.database)?;
-    let Some(lock) = NamedLock::take(&config.database, "sweep", 0).await? else {
-        info!("Another sweep is running");
-        return Ok(Sweep::AnotherIsRunning);
-    };
     let mut report = SweepReport::default();
-    let swept = sweep(&database, config.batch, shutdown, &mut report).await;
-    drop(lock);
+    let swept = match lock_and_sweep(config, shutdown, &mut report).await {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            info!("Another sweep is running");
+            return Ok(Sweep::AnotherIsRunning);
+        }
+        Err(error) => Err(error),
+    };
     report.took = started.elapsed();
     let SweepReport { batches, holds_expired, orders_cancelled, stock_released, took } = report;
     let seconds = took.as_secs_f64();
@@ -71,6 +72,18 @@ pub async fn run(config: &SweeperConfig, shutdown: impl Future<Output = ()>) -> 
             Err(error)
         }
     }
+}
+
+/// Whether it swept: not while another run holds the lock.
+async fn lock_and_sweep(
+    config: &SweeperConfig,
+    shutdown: impl Future<Output = ()>,
+    report: &mut SweepReport,
+) -> Result<bool, Error> {
+    let Some(lock) = NamedLock::take(&config.database, "sweep", 0).await? else { return Ok(false) };
+    sweep(&Database::new(&config.database)?, config.batch, shutdown, report).await?;
+    drop(lock);
+    Ok(true)
 }
 
 async fn sweep(

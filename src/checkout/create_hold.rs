@@ -82,7 +82,7 @@ enum Decision {
     /// The hold to be made at this place, for an earlier command with the same request_id.
     Share(usize),
     /// The hold that an earlier transaction made.
-    Replay(Hold),
+    Replay { hold: Hold, by_caller: bool },
     /// Nothing.
     Refuse(Error),
 }
@@ -274,7 +274,9 @@ fn decide(facts: &Facts, commands: &[CreateHold]) -> Decided {
         let decision = if let Some(stored) = facts.earlier.get(&command.request_id) {
             let Hold { qty, buyer_id, .. } = &stored.hold;
             let as_made = Hold { status: HoldStatus::Active, ..stored.hold.clone() };
-            command.replay(*qty, buyer_id).map(|()| Decision::Replay(as_made)).map_err(Error::from)
+            let by_caller = command.request_id.is_callers();
+            let replay = Decision::Replay { hold: as_made, by_caller };
+            command.replay(*qty, buyer_id).map(|()| replay).map_err(Error::from)
         } else if let Some(&index) = made.get(&command.request_id) {
             let NewHold { qty, buyer_id, .. } = &decided.new[index];
             command.replay(*qty, buyer_id).map(|()| Decision::Share(index)).map_err(Error::from)
@@ -343,7 +345,8 @@ impl Written {
         let result = |decision| match decision {
             Decision::Make(index) => Ok(CreatedHold { hold: hold(index), replayed: false }),
             Decision::Share(index) => Ok(CreatedHold { hold: hold(index), replayed: true }),
-            Decision::Replay(hold) => Ok(CreatedHold { hold, replayed: true }),
+            // Found by an id that the server made up, it was made by a run before, whose answer was lost.
+            Decision::Replay { hold, by_caller } => Ok(CreatedHold { hold, replayed: by_caller }),
             Decision::Refuse(error) => Err(error),
         };
         self.decisions.iter().cloned().map(result).collect()

@@ -93,7 +93,8 @@ impl Batch for CreateOrders {
             Decision::Make(index) => Ok(CreatedOrder { order: order(index), replayed: false }),
             Decision::Share(index) => Ok(CreatedOrder { order: order(index), replayed: true }),
             Decision::UsedBy(index) => Err(Refusal::HoldUsed { hold_id: command.hold_id, order_id: id(index) }.into()),
-            Decision::Replay(order) => Ok(CreatedOrder { order, replayed: true }),
+            // Found by an id that the server made up, it was made by a run before, whose answer was lost.
+            Decision::Replay(order) => Ok(CreatedOrder { order, replayed: command.request_id.is_callers() }),
             Decision::Refuse(error) => Err(error),
         };
         Ok(decisions.into_iter().zip(commands).map(result).collect())

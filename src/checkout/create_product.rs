@@ -4,11 +4,8 @@ use tracing::info;
 
 use super::ProductView;
 use crate::{
-    db::{
-        Connection, Database, Failure, Plan, Script,
-        products::{self, NewProduct},
-    },
-    domain::{Product, ProductId, Refusal, RequestId},
+    db::{Connection, Database, Failure, Plan, Script, products},
+    domain::{NewProduct, Product, ProductId, Refusal, RequestId},
     error::Error,
     lane::{Batch, Results},
 };

@@ -12,6 +12,7 @@ pub mod get_hold;
 pub mod get_order;
 pub mod get_product;
 pub mod handle_payment_webhook;
+pub mod readiness;
 pub mod release_hold;
 
 use std::{
@@ -25,7 +26,9 @@ pub use create_product::CreateProduct;
 pub use get_product::ProductView;
 pub use handle_payment_webhook::{HandlePaymentWebhook, WebhookAnswer};
 
+pub use crate::db::sweeper_state::SweeperTotals;
 use crate::{
+    config::DatabaseConfig,
     db::Database,
     domain::{Hold, HoldId, Order, OrderId, ProductId, RequestId},
     error::Error,
@@ -56,6 +59,7 @@ pub struct Settings {
 /// All use cases that callers ask for, each behind its lanes.
 #[derive(Debug, Clone)]
 pub struct Checkout {
+    database: Database,
     get_product: Lanes<get_product::GetProducts>,
     create_hold: Lanes<create_hold::CreateHolds>,
     get_hold: Lanes<get_hold::GetHolds>,
@@ -67,13 +71,21 @@ pub struct Checkout {
 }
 
 impl Checkout {
-    /// The checkout on a database.
-    pub fn new(database: &Database, settings: Settings) -> Self {
+    /// The checkout on the database of `config`, which is connected to when it is used.
+    ///
+    /// # Errors
+    /// Those of [`Database::new`].
+    pub fn open(config: &DatabaseConfig, settings: Settings) -> Result<Self, Error> {
+        Ok(Self::new(&Database::new(config)?, settings))
+    }
+
+    fn new(database: &Database, settings: Settings) -> Self {
         let limits = |batch_max, lanes_max| Limits { batch_max, queue_max: settings.lane_queue, lanes_max };
         let product = limits(PRODUCT_BATCH_MAX, PRODUCT_LANES_MAX);
         let rows = limits(ROWS_BATCH_MAX, PRODUCT_LANES_MAX);
         let database = || database.clone();
         Self {
+            database: database(),
             get_product: Lanes::new(get_product::GetProducts::new(database()), product),
             create_hold: Lanes::new(create_hold::CreateHolds::new(database(), settings.hold_ttl), product),
             get_hold: Lanes::new(get_hold::GetHolds::new(database()), rows),
@@ -147,6 +159,14 @@ impl Checkout {
     /// `Refused` (the request_id is another request's), or temporary.
     pub async fn create_product(&self, command: CreateProduct) -> Result<ProductView, Error> {
         self.create_product.submit(0, command).await
+    }
+
+    /// Looks whether the database can be served from; see [`readiness::look`].
+    ///
+    /// # Errors
+    /// A sentence for the log.
+    pub async fn readiness(&self, current: bool) -> Result<SweeperTotals, String> {
+        readiness::look(&self.database, current).await
     }
 
     /// Takes no more calls, and returns when those taken are answered.

@@ -223,7 +223,7 @@ struct Lease(Option<Object<Connection>>);
 
 impl Lease {
     fn connection(&mut self) -> Result<&mut Connection, Failure> {
-        let object = self.0.as_mut().map(|object| &mut **object);
+        let object = self.0.as_deref_mut();
         object.ok_or_else(|| Failure { kind: FailureKind::Other, text: "the connection was given back".to_owned() })
     }
 

@@ -13,7 +13,7 @@ use super::{
     Connection, Failure, Script,
     statement::{Statement, bytes, integer_or_null, moment, timestamp_or_null},
 };
-use crate::domain::{Product, ProductId, ProductName, RequestId};
+use crate::domain::{NewProduct, Product, ProductId, RequestId};
 
 #[derive(QueryableByName)]
 struct Row {
@@ -81,30 +81,11 @@ pub async fn name(conn: &mut Connection, id: ProductId) -> Result<Option<String>
     Ok(rows.into_iter().next().map(|row| row.name))
 }
 
-/// A product as an operator puts it on sale.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewProduct {
-    /// Its name.
-    pub name: ProductName,
-    /// Price of one unit in cents, at least 0.
-    pub price_cents: i64,
-    /// Units, at least 0.
-    pub total_stock: i64,
-    /// Units that one buyer may have, at least 1.
-    pub max_per_buyer: Option<i32>,
-    /// When the sale starts, in whole microseconds.
-    pub starts_at: Option<SystemTime>,
-    /// When the sale ends, in whole microseconds.
-    pub ends_at: Option<SystemTime>,
-}
-
-impl NewProduct {
-    /// Tells requests with one request_id apart. It is stored, since the product's own columns change later.
-    fn digest(&self) -> Vec<u8> {
-        let Self { name, price_cents, total_stock, max_per_buyer, starts_at, ends_at } = self;
-        let numbers = format!("{price_cents} {total_stock} {max_per_buyer:?} {starts_at:?} {ends_at:?} ");
-        Sha256::new().chain_update(numbers).chain_update(name.as_str()).finalize().to_vec()
-    }
+/// Tells requests with one request_id apart. It is stored, since the product's own columns change later.
+fn digest(product: &NewProduct) -> Vec<u8> {
+    let NewProduct { name, price_cents, total_stock, max_per_buyer, starts_at, ends_at } = product;
+    let numbers = format!("{price_cents} {total_stock} {max_per_buyer:?} {starts_at:?} {ends_at:?} ");
+    Sha256::new().chain_update(numbers).chain_update(name.as_str()).finalize().to_vec()
 }
 
 /// Reads what was put on sale with this request_id, by its unique key: the product, and whether by the same request.
@@ -125,7 +106,7 @@ pub async fn created_by(
         .rows(conn)
         .await?;
     let created = rows.into_iter().next();
-    Ok(created.map(|row| (ProductId::stored(row.id), row.request_digest == request.digest())))
+    Ok(created.map(|row| (ProductId::stored(row.id), row.request_digest == digest(request))))
 }
 
 /// Puts a product on sale.
@@ -138,7 +119,7 @@ pub fn insert(script: &mut Script, request_id: &RequestId, product: &NewProduct)
         timestamp_or_null(product.starts_at),
         timestamp_or_null(product.ends_at),
         bytes(request_id.as_bytes()),
-        bytes(&product.digest()),
+        bytes(&digest(product)),
         stock = product.total_stock,
     );
     let into = "products (name, price_cents, total_stock, available_stock, max_per_buyer, starts_at, ends_at, \

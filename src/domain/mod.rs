@@ -14,5 +14,5 @@ pub use hold::{Hold, HoldStatus};
 pub use ids::{BuyerId, HoldId, IdempotencyKey, Invalid, OrderId, ProductId, ProductName, Quantity, RequestId};
 pub use order::{Order, OrderStatus};
 pub use payment::{PaymentEvent, PaymentOutcome, PaymentStatus, Settlement};
-pub use product::Product;
+pub use product::{NewProduct, Product};
 pub use refusal::Refusal;

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::{
-    ids::{Invalid, ProductId, Quantity},
+    ids::{Invalid, ProductId, ProductName, Quantity},
     refusal::Refusal,
 };
 
@@ -26,6 +26,23 @@ pub struct Product {
     pub ends_at: Option<SystemTime>,
     /// Whether new holds are refused.
     pub paused: bool,
+}
+
+/// A product as an operator puts it on sale.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewProduct {
+    /// Its name.
+    pub name: ProductName,
+    /// Price of one unit in cents, at least 0.
+    pub price_cents: i64,
+    /// Units, at least 0.
+    pub total_stock: i64,
+    /// Units that one buyer may have, at least 1.
+    pub max_per_buyer: Option<i32>,
+    /// When the sale starts, in whole microseconds.
+    pub starts_at: Option<SystemTime>,
+    /// When the sale ends, in whole microseconds.
+    pub ends_at: Option<SystemTime>,
 }
 
 impl Product {

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use tonic::{
     Code, Request, Response, Status, TimeoutExpired,
     metadata::MetadataMap,
-    transport::{Channel, Endpoint},
+    transport::{Channel, ClientTlsConfig, Endpoint},
 };
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_types::{ErrorInfo, StatusExt};
@@ -47,15 +47,12 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Takes the server's address, `http://host:port`, and how long each call may take. Nothing is connected before
+    /// Takes the server's address, `http://host:port` or `https://host:port` (with a certificate that the system trusts), and how long each call may take. Nothing is connected before
     /// the first call; the connection is made again whenever it is lost. Must be called on a tokio runtime.
     ///
     /// # Errors
-    /// The address isn't of that form.
+    /// The address isn't of that form, or TLS can't be set up.
     pub fn new(server_url: &Uri, timeout: Duration) -> Result<Self, ServerUrlError> {
-        if server_url.scheme_str() != Some("http") {
-            return Err(ServerUrlError("the scheme must be http"));
-        }
         // Whoever trusts in a user and a password there would trust in vain.
         if server_url.authority().is_none_or(|authority| authority.as_str().contains('@')) {
             return Err(ServerUrlError("there must be no user and no password"));
@@ -64,6 +61,13 @@ impl Upstream {
             return Err(ServerUrlError("there must be nothing after the port"));
         }
         let endpoint = Endpoint::from(server_url.clone());
+        let endpoint = match server_url.scheme_str() {
+            Some("http") => endpoint,
+            Some("https") => endpoint
+                .tls_config(ClientTlsConfig::new().with_native_roots())
+                .map_err(|_| ServerUrlError("the certificates that the system trusts can't be read"))?,
+            _ => return Err(ServerUrlError("the scheme must be http or https")),
+        };
         let channel = endpoint
             .connect_timeout(CONNECT_TIME_MAX.min(timeout / 2))
             .http2_keep_alive_interval(PROBE_INTERVAL)

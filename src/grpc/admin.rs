@@ -5,8 +5,7 @@ use tonic::{Request, Response, Status};
 use super::convert::{self, Fields, failed, moment, not_negative};
 use crate::{
     checkout::{Checkout, CreateProduct, request_id_or_made_up},
-    db::products::NewProduct,
-    domain::{Invalid, ProductName, RequestId, product::check_window},
+    domain::{Invalid, NewProduct, ProductName, RequestId, product::check_window},
     error::Error,
     pb::{CreateProductRequest, CreateProductResponse, admin_service_server::AdminService},
 };

@@ -15,11 +15,7 @@ use tonic_health::{
 use tracing::{info, warn};
 
 use crate::{
-    db::{
-        Connection, Database, migrate,
-        sweeper_state::{self, SweeperTotals},
-    },
-    error::Error,
+    checkout::{Checkout, SweeperTotals},
     telemetry::metrics as telemetry,
 };
 
@@ -66,14 +62,14 @@ impl Health {
 
     /// Asks the database every second and says what it finds; logs each change, and why. Exports what the sweeps did,
     /// since a sweep itself is gone before anybody asks.
-    pub async fn watch_database(self, database: Database, stopped: impl Future<Output = ()>) {
+    pub async fn watch(self, checkout: Checkout, stopped: impl Future<Output = ()>) {
         let watch = async {
             let mut known: Option<Result<(), String>> = None;
             let mut ticks = tokio::time::interval(INTERVAL);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
-                let found = look(&database, matches!(known, Some(Ok(())))).await;
+                let found = checkout.readiness(matches!(known, Some(Ok(())))).await.map(|totals| export(&totals));
                 if known.as_ref() == Some(&found) {
                     continue;
                 }
@@ -97,25 +93,6 @@ impl Health {
     }
 }
 
-/// Whether the database can be served from, or why not. `current` says that the migrations were all there before: then
-/// reading the totals is enough.
-async fn look(database: &Database, current: bool) -> Result<(), String> {
-    if !current {
-        let missing = migrate::missing(database).await.map_err(why)?;
-        if !missing.is_empty() {
-            return Err(format!("the database lacks migrations, run `server migrate`: {}", missing.join(", ")));
-        }
-    }
-    let totals = database
-        .read("sweeper_state", async |conn: &mut Connection, _attempt| sweeper_state::read(conn).await)
-        .await
-        .map_err(why)?;
-    if let Some(totals) = totals {
-        export(&totals);
-    }
-    Ok(())
-}
-
 fn export(totals: &SweeperTotals) {
     let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
     counter!(telemetry::SWEEPER_RUNS).absolute(unsigned(totals.runs));
@@ -124,14 +101,5 @@ fn export(totals: &SweeperTotals) {
     counter!(telemetry::SWEEPER_STOCK_RELEASED).absolute(unsigned(totals.stock_released));
     if let Some(since_1970) = totals.last_run_at.and_then(|at| at.duration_since(UNIX_EPOCH).ok()) {
         gauge!(telemetry::SWEEPER_LAST_RUN).set(since_1970.as_secs_f64());
-    }
-}
-
-/// The kind only: the text of a connection error changes from one second to the next.
-fn why(error: Error) -> String {
-    match error {
-        Error::Unavailable(_) => "the database can't be reached".to_owned(),
-        Error::Overloaded(_) => "no database connection came free in time".to_owned(),
-        other => format!("the database answers with an error: {other}"),
     }
 }

@@ -19,7 +19,7 @@ use tracing::Instrument;
 use super::status;
 use crate::{error::Error, telemetry};
 
-/// The longest that a call may take, also where the caller sets no deadline.
+/// The longest that a use case may take, also where the caller sets no deadline.
 const DEADLINE_MAX: Duration = Duration::from_secs(60);
 
 /// Wraps the services in [`Call`].
@@ -56,8 +56,9 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let limit = deadline(request.headers());
-        let span = telemetry::request_span(span_name(request.uri().path()), request.headers());
+        let use_case = use_case(request.uri().path());
+        let limit = deadline(request.headers(), use_case.is_some());
+        let span = telemetry::request_span(use_case.unwrap_or("other"), request.headers());
         let call = self.inner.call(request);
         let answer = async move {
             match limit {
@@ -73,26 +74,27 @@ where
     }
 }
 
-/// The use case's name, which is also its transaction's.
-fn span_name(path: &str) -> &'static str {
+/// The use case's name, which is also its transaction's. `None`: not a call of the product.
+fn use_case(path: &str) -> Option<&'static str> {
     match path {
-        "/flashsale.v1.FlashSaleService/GetProduct" => "get_product",
-        "/flashsale.v1.FlashSaleService/CreateHold" => "create_hold",
-        "/flashsale.v1.FlashSaleService/GetHold" => "get_hold",
-        "/flashsale.v1.FlashSaleService/ReleaseHold" => "release_hold",
-        "/flashsale.v1.FlashSaleService/CreateOrder" => "create_order",
-        "/flashsale.v1.FlashSaleService/GetOrder" => "get_order",
-        "/flashsale.v1.PaymentService/HandlePaymentWebhook" => "handle_payment_webhook",
-        "/flashsale.v1.AdminService/CreateProduct" => "create_product",
-        _ => "other",
+        "/flashsale.v1.FlashSaleService/GetProduct" => Some("get_product"),
+        "/flashsale.v1.FlashSaleService/CreateHold" => Some("create_hold"),
+        "/flashsale.v1.FlashSaleService/GetHold" => Some("get_hold"),
+        "/flashsale.v1.FlashSaleService/ReleaseHold" => Some("release_hold"),
+        "/flashsale.v1.FlashSaleService/CreateOrder" => Some("create_order"),
+        "/flashsale.v1.FlashSaleService/GetOrder" => Some("get_order"),
+        "/flashsale.v1.PaymentService/HandlePaymentWebhook" => Some("handle_payment_webhook"),
+        "/flashsale.v1.AdminService/CreateProduct" => Some("create_product"),
+        _ => None,
     }
 }
 
-/// How long the call may take. `None` for calls that aren't the product's: a health watch or a reflection stream lasts.
-fn deadline(headers: &HeaderMap) -> Option<Duration> {
+/// How long the call may take. `None`: as long as it likes, which only a health watch or a reflection stream may.
+fn deadline(headers: &HeaderMap, is_use_case: bool) -> Option<Duration> {
     let asked = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
     // Earlier than tonic's own timer for the same header, by a tenth and by 5 ms at the most.
-    asked.map(|asked| (asked - (asked / 10).min(Duration::from_millis(5))).min(DEADLINE_MAX))
+    let ours = asked.map(|asked| (asked - (asked / 10).min(Duration::from_millis(5))).min(DEADLINE_MAX));
+    ours.or(is_use_case.then_some(DEADLINE_MAX))
 }
 
 /// grpc-timeout: up to 8 digits and a unit.
@@ -151,12 +153,13 @@ mod tests {
     }
 
     #[test]
-    fn our_deadline_is_before_tonics() {
+    fn our_deadline_is_before_tonics_and_every_use_case_has_one() {
         let mut headers = HeaderMap::new();
-        assert_eq!(deadline(&headers), None);
+        assert_eq!(deadline(&headers, false), None);
+        assert_eq!(deadline(&headers, true), Some(DEADLINE_MAX));
         for (asked, ours) in [("1S", 995), ("10m", 9), ("99999999H", 60_000)] {
             headers.insert("grpc-timeout", asked.parse().unwrap());
-            assert_eq!(deadline(&headers), Some(Duration::from_millis(ours)), "{asked}");
+            assert_eq!(deadline(&headers, true), Some(Duration::from_millis(ours)), "{asked}");
         }
     }
 }

@@ -19,7 +19,6 @@ use tracing::{error, info, warn};
 use crate::{
     checkout::{Checkout, Settings},
     config::ServerConfig,
-    db::Database,
     error::Error,
     pb::{
         FILE_DESCRIPTOR_SET, admin_service_server::AdminServiceServer,
@@ -52,13 +51,13 @@ pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()>) -> Re
     };
     let listener = bind(config.listen).await?;
     let metrics_listener = bind(config.metrics_listen).await?;
-    let database = Database::new(&config.database)?;
     let settings =
         Settings { hold_ttl: config.hold_ttl, payment_due: config.payment_due, lane_queue: config.lane_queue };
+    let checkout = Checkout::open(&config.database, settings)?;
 
     let (stop, stopped) = watch::channel(false);
     let metrics = tokio::spawn(telemetry::serve_metrics(metrics_listener, until(stopped.clone())));
-    let served = serve(listener, database, settings, shutdown).await;
+    let served = serve(listener, checkout, shutdown).await;
     // The metrics are read until the very end.
     stop.send_replace(true);
     if let Err(error) = metrics.await {
@@ -76,15 +75,9 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 ///
 /// # Errors
 /// `Internal` where the server breaks down.
-pub async fn serve(
-    listener: TcpListener,
-    database: Database,
-    settings: Settings,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), Error> {
+pub async fn serve(listener: TcpListener, checkout: Checkout, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let internal = |error: String| Error::Internal(error);
     let address = listener.local_addr().map_err(|error| internal(error.to_string()))?;
-    let checkout = Checkout::new(&database, settings);
     let (health, health_service) = health::Health::new().await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -117,10 +110,10 @@ pub async fn serve(
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let mut server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, until(stopped.clone())));
     info!(%address, "Listening");
-    let watching = tokio::spawn(health.clone().watch_database(database, until(stopped)));
+    let watching = tokio::spawn(health.clone().watch(checkout.clone(), until(stopped)));
 
     tokio::select! {
-        () = shutdown => info!("Shutting down"),
+        () = shutdown => {}
         ended = &mut server => return Err(internal(format!("the server ended by itself: {ended:?}"))),
     }
     stop.send_replace(true);

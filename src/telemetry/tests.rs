@@ -171,6 +171,20 @@ fn the_callers_trace_is_in_the_lines_of_its_request_and_in_no_other() {
     }
 }
 
+#[test]
+fn a_span_of_the_log_alone_leaves_its_lines_in_the_trace_around_it() {
+    let lines = logged("debug", || {
+        request_span("create_hold", &traceparent("01")).in_scope(|| {
+            warn!("around");
+            tracing::debug_span!("transaction").in_scope(|| warn!("inside"));
+        });
+        tracing::debug_span!("transaction").in_scope(|| warn!("outside"));
+    });
+    assert_eq!(lines[0]["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_eq!((&lines[0]["trace_id"], &lines[0]["span_id"]), (&lines[1]["trace_id"], &lines[1]["span_id"]));
+    assert!(lines[2].get("trace_id").is_none());
+}
+
 fn info_span_inside(span: &tracing::Span) {
     let _request = span.enter();
     let inner = tracing::info_span!("transaction");
@@ -210,7 +224,7 @@ fn the_log_is_written_to_its_end_also_by_a_slow_reader() {
     struct Slow(Buffer);
     impl Write for Slow {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            std::thread::sleep(Duration::from_millis(30));
+            std::thread::sleep(Duration::from_millis(20));
             self.0.write(&bytes[..bytes.len().min(4096)])
         }
         fn flush(&mut self) -> io::Result<()> {
@@ -226,4 +240,27 @@ fn the_log_is_written_to_its_end_also_by_a_slow_reader() {
     }
     log.flush();
     assert_eq!(buffer.0.lock().unwrap().len(), 400_000);
+}
+
+#[test]
+fn a_log_that_cannot_be_written_does_not_delay_the_end() {
+    struct Gone(io::ErrorKind, u32);
+    impl Write for Gone {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.1 += 1;
+            if self.0 == io::ErrorKind::WouldBlock && self.1 > 3 { Ok(bytes.len()) } else { Err(self.0.into()) }
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Err(self.0.into())
+        }
+    }
+    for kind in [io::ErrorKind::BrokenPipe, io::ErrorKind::StorageFull, io::ErrorKind::WouldBlock] {
+        let (mut writer, mut log) = LogThread::start(Gone(kind, 0));
+        for _ in 0..1_000 {
+            writer.write_all(&[b'x'; 200]).unwrap();
+        }
+        let started = std::time::Instant::now();
+        log.flush();
+        assert!(started.elapsed() < LOG_FLUSH_MAX / 2, "{kind}: {:?}", started.elapsed());
+    }
 }

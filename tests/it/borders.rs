@@ -14,11 +14,12 @@ use std::{
 use self::source::{Name, Source};
 
 /// A module of the crate's top level (or the programs, `bin`), and which others it may use.
-const BORDERS: [(&str, &[&str]); 13] = [
-    ("bin", &["config", "error", "gateway", "grpc", "shutdown", "sweeper", "telemetry"]),
+const BORDERS: [(&str, &[&str]); 14] = [
+    ("bin", &["config", "error", "gateway", "grpc", "setup", "shutdown", "sweeper", "telemetry"]),
     ("grpc", &["checkout", "config", "domain", "error", "pb", "shutdown", "telemetry"]),
     ("gateway", &["pb", "shutdown", "telemetry"]),
     ("sweeper", &["checkout", "config", "db", "domain", "error", "shutdown", "telemetry"]),
+    ("setup", &["checkout", "config", "db", "domain", "error"]),
     ("checkout", &["config", "db", "domain", "error", "lane"]),
     ("db", &["config", "domain", "error"]),
     ("lane", &["error"]),

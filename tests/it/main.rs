@@ -9,6 +9,7 @@
 mod batches;
 mod borders;
 mod clock;
+mod commit;
 mod create_hold;
 mod create_order;
 mod create_product;
@@ -22,5 +23,8 @@ mod guards;
 mod handle_payment_webhook;
 mod harness;
 mod release_hold;
+mod retries;
+mod settings;
 mod support;
 mod sweep;
+mod telemetry;

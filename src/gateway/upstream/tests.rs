@@ -16,7 +16,7 @@ async fn the_server_is_addressed_by_scheme_host_and_port_only() {
         assert_eq!(at(url), Ok(()), "{url}");
     }
     let refused = [
-        "https://127.0.0.1:50051",
+        "ftp://127.0.0.1:50051",
         "server:50051",
         "/server",
         "http://user@127.0.0.1:50051",

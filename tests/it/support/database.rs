@@ -8,7 +8,7 @@ use std::{
 
 use flashsale::db::migrate::migrate;
 use mysql_async::{Conn, Opts, Row, Value, prelude::Queryable};
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
 
 use super::{
     mysqld::{self, Account, Mysqld},
@@ -21,6 +21,8 @@ const NAME_LENGTH_MAX: usize = 60;
 
 /// How long a transaction may take to be seen as ended.
 const TRANSACTION_END_LIMIT: Duration = Duration::from_secs(10);
+/// For one statement, or a login; a test that hangs says nothing. More than a lock's wait of 50 s.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(70);
 /// A little more than the server's own 0.1 s.
 const TRANSACTIONS_AGE_MAX: Duration = Duration::from_millis(110);
 
@@ -128,6 +130,22 @@ impl TestDatabase {
         self.count_transactions("trx_state = 'LOCK WAIT'").await
     }
 
+    /// Waits until exactly one transaction waits for a locked row, and returns its connection's id, for KILL.
+    pub(crate) async fn wait_for_waiter(&self) -> i64 {
+        wait::eventually(TRANSACTION_END_LIMIT, "a transaction that waits for a row", async || {
+            self.waiting_transactions().await == 1
+        })
+        .await;
+        self.query_i64(&format!(
+            "SELECT trx_mysql_thread_id
+               FROM information_schema.innodb_trx
+               JOIN information_schema.processlist ON processlist.id = innodb_trx.trx_mysql_thread_id
+              WHERE processlist.db = '{}' AND trx_state = 'LOCK WAIT'",
+            self.name
+        ))
+        .await
+    }
+
     /// innodb_trx is a copy that the server renews only if nobody has looked for 0.1 s, on whichever connection.
     async fn count_transactions(&self, condition: &str) -> i64 {
         static LAST_LOOK: Mutex<Option<Instant>> = Mutex::const_new(None);
@@ -212,9 +230,12 @@ pub(crate) struct RawConnection {
 impl RawConnection {
     /// As the account in the `url`.
     pub(crate) async fn open(url: &str) -> Result<Self, mysql_async::Error> {
-        let mut connection = Conn::new(Opts::from_url(url)?).await?;
-        connection.query_drop("SET time_zone = '+00:00'").await?;
-        Ok(Self { connection })
+        let login = async {
+            let mut connection = Conn::new(Opts::from_url(url)?).await?;
+            connection.query_drop("SET time_zone = '+00:00'").await?;
+            Ok(Self { connection })
+        };
+        timeout(STATEMENT_LIMIT, login).await.unwrap_or_else(|_| panic!("no answer to the login {url}"))
     }
 
     /// Its id at the server, for KILL.
@@ -230,7 +251,8 @@ impl RawConnection {
 
     /// As [`Self::execute`], for a statement that may fail.
     pub(crate) async fn try_execute(&mut self, sql: &str) -> Result<(), mysql_async::Error> {
-        self.connection.query_drop(sql).await
+        let done = timeout(STATEMENT_LIMIT, self.connection.query_drop(sql)).await;
+        done.unwrap_or_else(|_| panic!("no answer to {sql}"))
     }
 
     /// The first column of the only row, which must be a number.
@@ -242,7 +264,8 @@ impl RawConnection {
 
     /// All rows, every value as text, `NULL` included.
     pub(crate) async fn query_rows(&mut self, sql: &str) -> Vec<Vec<String>> {
-        let rows: Result<Vec<Row>, _> = self.connection.query(sql).await;
+        let rows = timeout(STATEMENT_LIMIT, self.connection.query(sql)).await;
+        let rows: Result<Vec<Row>, _> = rows.unwrap_or_else(|_| panic!("no answer to {sql}"));
         let rows = rows.unwrap_or_else(|error| panic!("{error} in {sql}"));
         let texts = rows.into_iter().map(|row| row.unwrap().iter().map(text).collect());
         texts.collect()

@@ -2,7 +2,12 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use flashsale::{checkout::Settings, config::DatabaseConfig, db::Database, error::Error, grpc};
+use flashsale::{
+    checkout::{Checkout, Settings},
+    config::DatabaseConfig,
+    error::Error,
+    grpc,
+};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 use super::{client::Clients, database::TestDatabase};
@@ -37,14 +42,19 @@ impl TestServer {
 
     /// On the database at `url`.
     pub(crate) async fn start_with(url: &str, settings: Settings) -> Self {
-        let database = Database::new(&database_config(url, 16)).unwrap();
+        Self::start_with_pool(url, 16, settings).await
+    }
+
+    /// As [`Self::start_with`], with at most `pool_size` connections to the database.
+    pub(crate) async fn start_with_pool(url: &str, pool_size: usize, settings: Settings) -> Self {
+        let checkout = Checkout::open(&database_config(url, pool_size), settings).unwrap();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let shutdown = async move {
             let _ = stopped.await;
         };
-        let ended = tokio::spawn(grpc::serve(listener, database, settings, shutdown));
+        let ended = tokio::spawn(grpc::serve(listener, checkout, shutdown));
         let clients = Clients::connect(&address.to_string()).await;
         Self { address, stop: Some(stop), ended, clients }
     }

@@ -1,0 +1,159 @@
+//! Settings from the environment, on the programs themselves: the exit code and what the user is told.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    net::{TcpListener, TcpStream},
+    os::unix::ffi::OsStringExt,
+    process::{Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+const SERVER: &str = env!("CARGO_BIN_EXE_server");
+const GATEWAY: &str = env!("CARGO_BIN_EXE_gateway");
+const SWEEPER: &str = env!("CARGO_BIN_EXE_sweeper");
+const URL: (&str, &str) = ("DATABASE_URL", "mysql://root@127.0.0.1:1/sale");
+const UNSIGNED: (&str, &str) = ("FLASHSALE_WEBHOOK_ALLOW_UNSIGNED", "true");
+
+fn run(program: &str, env: &[(&str, &str)], args: &[&str]) -> Output {
+    // A later pair wins.
+    let env: BTreeMap<_, _> = env.iter().copied().collect();
+    Command::new(program).env_clear().envs(env).args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+/// The one line of a program that refuses its settings.
+fn refusal(output: &Output) -> String {
+    let stderr = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(output.stdout.is_empty(), "nothing on stdout");
+    assert_eq!(stderr.lines().count(), 1, "one line: {stderr}");
+    stderr
+}
+
+#[test]
+fn a_bad_setting_ends_the_program_with_code_2_and_its_name() {
+    let cases = [
+        (SERVER, URL, "FLASHSALE_LISTEN", "--listen", &["", "here", "127.0.0.1"][..]),
+        (SERVER, URL, "FLASHSALE_METRICS_LISTEN", "--metrics-listen", &["", "localhost:9464"]),
+        (SERVER, URL, "FLASHSALE_HOLD_TTL", "--hold-ttl", &["", "0", "999ms", "31days", "120", "-1s"]),
+        (SERVER, URL, "FLASHSALE_PAYMENT_DUE", "--payment-due", &["", "1ms", "366days", "never"]),
+        (SERVER, URL, "FLASHSALE_DB_POOL_SIZE", "--db-pool-size", &["", "0", "-1", "1001", "x"]),
+        (SERVER, URL, "FLASHSALE_LANE_QUEUE", "--lane-queue", &["", "0", "1.5"]),
+        (SERVER, URL, "FLASHSALE_LOG_FORMAT", "--log-format", &["", "xml"]),
+        (SERVER, URL, "DATABASE_URL", "--database-url", &["", "x", "postgres://h/d", "mysql://h"]),
+        (GATEWAY, UNSIGNED, "FLASHSALE_GATEWAY_LISTEN", "--listen", &["", "8000"]),
+        (GATEWAY, UNSIGNED, "FLASHSALE_METRICS_LISTEN", "--metrics-listen", &["9465"]),
+        (GATEWAY, UNSIGNED, "FLASHSALE_SERVER_URL", "--server-url", &["", "127.0.0.1:50051", "http://", "http://h/p"]),
+        (GATEWAY, UNSIGNED, "FLASHSALE_GATEWAY_TIMEOUT", "--timeout", &["", "0", "6m"]),
+        (GATEWAY, UNSIGNED, "FLASHSALE_WEBHOOK_ALLOW_UNSIGNED", "--webhook-allow-unsigned", &["", "1", "TRUE"]),
+        (GATEWAY, UNSIGNED, "FLASHSALE_WEBHOOK_SECRETS", "--webhook-secrets", &["", ",", "dG9vIHNob3J0"]),
+        (GATEWAY, UNSIGNED, "FLASHSALE_WEBHOOK_SECRETS_FILE", "--webhook-secrets-file", &["", "/no/such/file"]),
+        (SWEEPER, URL, "FLASHSALE_SWEEP_BATCH", "--batch", &["", "0", "10001"]),
+        (SWEEPER, URL, "FLASHSALE_DB_POOL_SIZE", "--db-pool-size", &["0"]),
+        (SWEEPER, ("", ""), "DATABASE_URL_FILE", "--database-url-file", &["", "/no/such/file"]),
+    ];
+    for (program, needed, name, flag, values) in cases {
+        for value in values {
+            let needed: Vec<_> = [needed, (name, *value)].into_iter().filter(|(name, _)| !name.is_empty()).collect();
+            let line = refusal(&run(program, &needed, &[]));
+            assert!(line.starts_with(&format!("bad setting: {name} ({flag}) ")), "{name}={value}: {line}");
+        }
+    }
+    let migrate = refusal(&run(SERVER, &[], &["migrate"]));
+    assert!(migrate.contains("DATABASE_URL (--database-url) is required"), "{migrate}");
+    let gateway = refusal(&run(GATEWAY, &[], &[]));
+    assert!(gateway.contains("FLASHSALE_WEBHOOK_SECRETS") && gateway.contains("FLASHSALE_WEBHOOK_ALLOW_UNSIGNED"));
+}
+
+#[test]
+fn the_standards_variables_are_checked_too() {
+    let collector = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
+    for (env, named) in [
+        (&[("RUST_LOG", "flashsale=loud")][..], "RUST_LOG "),
+        (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://no host")], "OTEL_EXPORTER_OTLP_ENDPOINT "),
+        (&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "no host")], "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT "),
+        (&[collector, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")], "OTEL_EXPORTER_OTLP_PROTOCOL "),
+    ] {
+        let line = refusal(&run(SWEEPER, &[&[URL], env].concat(), &[]));
+        assert!(line.starts_with(&format!("bad setting: {named}")), "{line}");
+    }
+}
+
+#[test]
+fn a_value_that_is_no_text_is_named() {
+    let output = Command::new(SERVER)
+        .env_clear()
+        .env("FLASHSALE_LISTEN", OsString::from_vec(vec![0xff, 0xfe]))
+        .output()
+        .unwrap();
+    assert_eq!(refusal(&output).trim_end(), "bad setting: FLASHSALE_LISTEN (--listen) is not valid UTF-8");
+}
+
+#[test]
+fn secrets_are_never_printed() {
+    for (name, value) in [
+        ("DATABASE_URL", "hunter2"),
+        ("DATABASE_URL", "mysql://u:hunter2@h"),
+        ("DATABASE_URL", "http://u:hunter2@h/sale"),
+        ("DATABASE_URL_FILE", "mysql://u:hunter2@h/sale"),
+    ] {
+        for program in [SERVER, SWEEPER] {
+            assert!(!refusal(&run(program, &[(name, value)], &[])).contains("hunter2"), "{name}");
+            let help = run(program, &[(name, value)], &["--help"]);
+            assert!(!String::from_utf8(help.stdout).unwrap().contains("hunter2@h") || name.ends_with("FILE"));
+        }
+    }
+    let secret = [("FLASHSALE_WEBHOOK_SECRETS", "whsec_hunter2")];
+    assert!(!refusal(&run(GATEWAY, &secret, &[])).contains("hunter2"));
+    assert!(!String::from_utf8(run(GATEWAY, &secret, &["--help"]).stdout).unwrap().contains("hunter2"));
+}
+
+#[test]
+fn help_shows_each_setting_with_its_twin_and_its_default() {
+    for (program, expected) in [
+        (
+            SERVER,
+            &["--listen <ADDRESS>", "FLASHSALE_LISTEN", "[default: 127.0.0.1:50051]", "[default: 120s]", "migrate"][..],
+        ),
+        (
+            GATEWAY,
+            &["--webhook-secrets <SECRETS>", "FLASHSALE_WEBHOOK_SECRETS]", "[default: 127.0.0.1:9465]", "RUST_LOG"],
+        ),
+        (SWEEPER, &["--batch <ROWS>", "FLASHSALE_SWEEP_BATCH", "[default: 100]", "DATABASE_URL]"]),
+    ] {
+        let output = run(program, &[], &["--help"]);
+        assert_eq!(output.status.code(), Some(0));
+        let help = String::from_utf8(output.stdout).unwrap();
+        for text in expected {
+            assert!(help.contains(text), "{text}: {help}");
+        }
+    }
+}
+
+#[test]
+fn a_program_whose_stdout_is_closed_stops_in_order() {
+    let metrics = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut gateway = Command::new(GATEWAY)
+        .env_clear()
+        .envs([UNSIGNED, ("RUST_LOG", "trace"), ("FLASHSALE_GATEWAY_LISTEN", "127.0.0.1:0")])
+        .env("FLASHSALE_METRICS_LISTEN", metrics.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(gateway.stdout.take());
+    let started = Instant::now();
+    while TcpStream::connect(metrics).is_err() {
+        assert!(started.elapsed() < Duration::from_secs(20), "it doesn't serve");
+        thread::sleep(Duration::from_millis(10));
+    }
+
+    assert!(Command::new("kill").args(["-TERM", &gateway.id().to_string()]).status().unwrap().success());
+    let told = Instant::now();
+    let output = gateway.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{:?} {stderr}", output.status);
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    assert!(told.elapsed() < Duration::from_secs(3), "{:?}", told.elapsed());
+}

@@ -1,0 +1,156 @@
+//! Logs and traces of a whole process, up to its end: that nothing is lost there, and that a collector gets the spans.
+
+use std::{
+    process::{Command, Output},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use flashsale::{config::LogFormat, telemetry};
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::{
+        ExportTraceServiceRequest, ExportTraceServiceResponse,
+        trace_service_server::{TraceService, TraceServiceServer},
+    },
+    trace::v1::{Span, span::SpanKind},
+};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tonic::{Request, Response, Status, transport::server::TcpIncoming};
+
+const LINES: u64 = 20_000;
+
+/// Not a test, but the process that the tests here look at. Its one thread is busy until the end, and the guard is
+/// dropped on it, while its runtime waits.
+#[test]
+#[ignore = "a program that other tests start"]
+fn program() {
+    let guard = telemetry::init("flashsale-test", LogFormat::Json).unwrap();
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        let span = telemetry::job_span("sweep");
+        span.in_scope(|| tracing::info!("In the span"));
+        drop(span);
+        for n in 0..LINES {
+            tracing::info!(n, "Line");
+        }
+        guard.shutdown();
+    });
+}
+
+/// What `program` wrote on stdout, and how long it took.
+async fn run(env: &[(&str, &str)]) -> (Vec<Value>, Duration) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "telemetry::program", "--ignored", "--nocapture"]).env_clear().envs(env.iter().copied());
+    let started = Instant::now();
+    let output: Output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    // The first line stands behind the test runner's own words.
+    let lines = stdout.lines().filter_map(|line| Some(&line[line.find('{')?..]));
+    (lines.map(|line| serde_json::from_str(line).expect(line)).collect(), started.elapsed())
+}
+
+fn with_message<'a>(lines: &'a [Value], message: &str) -> Vec<&'a Value> {
+    lines.iter().filter(|line| line["message"] == message).collect()
+}
+
+fn no_line_is_missing(lines: &[Value]) {
+    let numbers: Vec<_> = with_message(lines, "Line").iter().filter_map(|line| line["n"].as_u64()).collect();
+    assert!(numbers.iter().copied().eq(0..LINES), "{} lines of {LINES}, in order", numbers.len());
+}
+
+/// A collector of traces that keeps what it gets.
+#[derive(Clone, Default)]
+struct Collector(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        self.0.lock().unwrap().push(request.into_inner());
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+impl Collector {
+    async fn start() -> (Self, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let collector = Self::default();
+        let service = TraceServiceServer::new(collector.clone());
+        tokio::spawn(
+            tonic::transport::Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener)),
+        );
+        (collector, url)
+    }
+
+    fn spans(&self) -> Vec<Span> {
+        let requests = self.0.lock().unwrap();
+        let resources = requests.iter().flat_map(|request| &request.resource_spans);
+        resources.flat_map(|spans| &spans.scope_spans).flat_map(|spans| spans.spans.clone()).collect()
+    }
+
+    fn resource(&self, key: &str) -> String {
+        let requests = self.0.lock().unwrap();
+        let resource = requests[0].resource_spans[0].resource.clone().unwrap();
+        let attribute = resource.attributes.into_iter().find(|attribute| attribute.key == key).unwrap();
+        format!("{:?}", attribute.value)
+    }
+}
+
+#[tokio::test]
+async fn a_short_process_sends_its_spans_and_writes_all_its_lines_before_it_ends() {
+    let (collector, url) = Collector::start().await;
+    let (lines, took) =
+        run(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &url), ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=lab")]).await;
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    no_line_is_missing(&lines);
+
+    let spans = collector.spans();
+    assert_eq!(spans.len(), 1, "{spans:?}");
+    assert_eq!((&*spans[0].name, spans[0].kind()), ("sweep", SpanKind::Internal));
+    assert!(collector.resource("service.name").contains("flashsale-test"));
+    assert!(collector.resource("deployment.environment").contains("lab"));
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let inside = with_message(&lines, "In the span");
+    assert_eq!(inside[0]["trace_id"], hex(&spans[0].trace_id));
+    assert_eq!(inside[0]["span_id"], hex(&spans[0].span_id));
+    assert_eq!(inside[0]["service"], "flashsale-test");
+}
+
+#[tokio::test]
+async fn the_standards_variables_name_the_service_and_switch_traces_off() {
+    let (collector, url) = Collector::start().await;
+    let endpoint = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &*url);
+    for off in [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none"), ("OTEL_TRACES_SAMPLER", "always_off")]
+    {
+        let (lines, _) = run(&[endpoint, off]).await;
+        no_line_is_missing(&lines);
+        assert!(collector.spans().is_empty(), "{off:?}");
+    }
+    run(&[endpoint, ("OTEL_SERVICE_NAME", "checkout")]).await;
+    assert_eq!(collector.spans().len(), 1);
+    assert!(collector.resource("service.name").contains("checkout"));
+}
+
+#[tokio::test]
+async fn a_collector_that_is_away_delays_nobody_and_is_told() {
+    let (lines, took) = run(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")]).await;
+    no_line_is_missing(&lines);
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    assert!(lines.iter().any(|line| line["target"] == "opentelemetry_sdk"), "{:?}", lines.last());
+}
+
+/// A process that sends nothing has no trace, and its lines none either.
+#[tokio::test]
+async fn without_a_collector_lines_have_no_trace() {
+    let (lines, _) = run(&[]).await;
+    no_line_is_missing(&lines);
+    assert!(lines.iter().all(|line| line.get("trace_id").is_none()));
+    assert!(
+        lines.iter().all(|line| line.get("target").is_none_or(|target| target == "it::telemetry")),
+        "no other voices"
+    );
+}
