@@ -6,7 +6,6 @@
 
 use flashsale::{
     checkout::{Checkout, CreateHold, CreateOrder, HandlePaymentWebhook, WebhookAnswer, request_id_or_made_up},
-    db::Database,
     domain::{
         BuyerId, Hold, HoldId, HoldStatus, IdempotencyKey, OrderId, OrderStatus, PaymentEvent, PaymentOutcome,
         PaymentStatus, ProductId, Quantity, Refusal, RequestId,
@@ -34,8 +33,8 @@ impl Shop {
              VALUES ('Shoe', 1000, {stock}, {stock}, 'p', REPEAT('0', 32), UTC_TIMESTAMP(6))"
         );
         database.execute(&sql).await;
-        let service = Database::new(&database_config(&database.url(), 4)).unwrap();
-        Self { checkout: Checkout::new(&service, default_settings()), database }
+        let checkout = Checkout::open(&database_config(&database.url(), 4), default_settings()).unwrap();
+        Self { checkout, database }
     }
 
     async fn hold_all(&self, commands: Vec<CreateHold>) -> Vec<Result<Hold, Error>> {
