@@ -22,6 +22,7 @@ mod get_product;
 mod guards;
 mod handle_payment_webhook;
 mod harness;
+mod races;
 mod release_hold;
 mod retries;
 mod settings;
