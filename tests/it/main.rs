@@ -7,6 +7,7 @@
 )]
 
 mod borders;
+mod cancellation;
 mod commit;
 mod create_hold;
 mod gateway;

@@ -10,3 +10,4 @@ pub(crate) mod proxy;
 pub(crate) mod server;
 pub(crate) mod signal;
 pub(crate) mod wait;
+pub(crate) mod wire;
