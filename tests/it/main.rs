@@ -14,6 +14,7 @@ mod gateway;
 mod gateway_server_away;
 mod gateway_webhook;
 mod harness;
+mod outage;
 mod retries;
 mod settings;
 mod support;
