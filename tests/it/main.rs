@@ -8,6 +8,7 @@
 
 mod batches;
 mod borders;
+mod cancellation;
 mod clock;
 mod commit;
 mod create_hold;
@@ -22,6 +23,7 @@ mod get_product;
 mod guards;
 mod handle_payment_webhook;
 mod harness;
+mod outage;
 mod races;
 mod release_hold;
 mod retries;

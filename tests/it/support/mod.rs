@@ -11,3 +11,4 @@ pub(crate) mod sale;
 pub(crate) mod server;
 pub(crate) mod signal;
 pub(crate) mod wait;
+pub(crate) mod wire;
