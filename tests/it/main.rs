@@ -31,3 +31,4 @@ mod settings;
 mod support;
 mod sweep;
 mod telemetry;
+mod tls;
