@@ -7,15 +7,17 @@
 )]
 
 mod batches;
+mod binaries;
 mod borders;
 mod cancellation;
 mod clock;
 mod commit;
 mod create_hold;
-mod explain;
 mod create_order;
 mod create_product;
+mod explain;
 mod gateway;
+mod gateway_end_to_end;
 mod gateway_server_away;
 mod gateway_webhook;
 mod get_hold;

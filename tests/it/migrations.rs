@@ -7,9 +7,9 @@ use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::support::{
     at_once::at_once,
-    client::{Clients, assert_refused},
+    client::assert_refused,
     database::TestDatabase,
-    process::{Process, Program},
+    programs::{self, ServerProgram, lines_of},
     server::database_config,
 };
 
@@ -84,27 +84,15 @@ async fn a_migration_cut_off_half_way_runs_again_and_spares_the_rows() {
     assert_eq!(database.query_rows("SELECT id, runs FROM sweeper_state").await, [["1", "7"]]);
 }
 
-/// A server on this database, and calls to it.
-async fn serve(database: &TestDatabase) -> (Process, Clients) {
-    let settings = [
-        ("DATABASE_URL", &*database.url()),
-        ("FLASHSALE_LISTEN", "127.0.0.1:0"),
-        ("FLASHSALE_METRICS_LISTEN", "127.0.0.1:0"),
-    ];
-    let server = Process::spawn(Program::Server, &[], &settings);
-    let clients = Clients::connect(&server.address(LIMIT).await).await;
-    (server, clients)
-}
-
 async fn migrate_by_program(database: &TestDatabase) {
-    let mut program = Process::spawn(Program::Server, &["migrate"], &[("DATABASE_URL", &database.url())]);
-    assert_eq!(program.wait_exit(LIMIT).await, 0);
-    assert_eq!(program.lines_of("Database is up to date").len(), 1);
+    let (code, lines) = programs::migrate(&database.url(), &[]).await;
+    assert_eq!(code, 0);
+    assert_eq!(lines_of(&lines, "Database is up to date").len(), 1);
 }
 
 /// The server says why it doesn't serve, and serves after `server migrate` without a restart.
 async fn assert_serves_once_migrated(database: &TestDatabase, lacking: &str) {
-    let (server, clients) = serve(database).await;
+    let ServerProgram { process: server, clients, .. } = ServerProgram::start(&database.url(), &[]).await;
     let why = server.wait_for_line("Not serving", LIMIT).await;
     let reason = why["reason"].as_str().unwrap();
     assert!(reason.contains("server migrate") && reason.contains(lacking), "{reason}");
@@ -141,7 +129,7 @@ async fn a_server_on_a_newer_schema_serves() {
     database.execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('29991231000001')").await;
     database.execute("ALTER TABLE holds ADD COLUMN channel VARCHAR(20) NULL").await;
     database.execute("ALTER TABLE products ADD COLUMN colour VARCHAR(20) NOT NULL DEFAULT 'red'").await;
-    let (server, clients) = serve(&database).await;
+    let ServerProgram { process: server, clients, .. } = ServerProgram::start(&database.url(), &[]).await;
     clients.wait_for_health(ServingStatus::Serving).await;
     let product = clients.create_product("Shoe", 1000, 5).await;
     clients.hold(product.product_id, 1).await.unwrap();
@@ -155,7 +143,7 @@ async fn a_server_on_a_newer_schema_serves() {
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_on_a_database_without_tables_are_internal_errors_without_detail() {
     let database = TestDatabase::create_empty("no_tables").await;
-    let (server, clients) = serve(&database).await;
+    let ServerProgram { process: server, clients, .. } = ServerProgram::start(&database.url(), &[]).await;
     let status = assert_refused(clients.hold(1, 1).await, tonic::Code::Internal, "INTERNAL");
     assert_eq!(status.message(), "Internal error");
     let line = server.wait_for_line("Internal error", LIMIT).await;
