@@ -16,7 +16,7 @@ use crate::{
     support::python,
 };
 
-const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+pub(crate) const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 const NEXT_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const STRANGERS_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
 const PATH: &str = "/api/payments/webhook";
@@ -33,8 +33,14 @@ print(Webhook(secret).sign(message_id, at, sys.stdin.buffer.read().decode()))
 ";
 
 /// A signature by the Python package.
+<<<<<<< HEAD
 fn signature(secret: &str, id: &str, sent: u64, body: &str) -> String {
     let mut sender = Command::new(python::interpreter())
+=======
+pub(crate) fn signature(secret: &str, id: &str, sent: u64, body: &str) -> String {
+    let python = env::var("FLASHSALE_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let mut sender = Command::new(&python)
+>>>>>>> faults
         .args(["-c", SENDER, secret, id, &sent.to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -47,7 +53,7 @@ fn signature(secret: &str, id: &str, sent: u64, body: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 

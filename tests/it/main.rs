@@ -7,6 +7,7 @@
 )]
 
 mod batches;
+mod binaries;
 mod borders;
 mod cancellation;
 mod clock;
@@ -14,7 +15,9 @@ mod commit;
 mod create_hold;
 mod create_order;
 mod create_product;
+mod explain;
 mod gateway;
+mod gateway_end_to_end;
 mod gateway_server_away;
 mod gateway_webhook;
 mod get_hold;
@@ -23,7 +26,9 @@ mod get_product;
 mod guards;
 mod handle_payment_webhook;
 mod harness;
+mod migrations;
 mod outage;
+mod protocol;
 mod races;
 mod release_hold;
 mod retries;
