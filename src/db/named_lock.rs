@@ -35,8 +35,9 @@ impl NamedLock {
             .await
             .map_err(|error| Error::Unavailable(error.to_string()))?;
         // Locks are the server's, not the database's: so the name has the database in it, within the 64 characters
-        // that a name may have.
-        let select = "SELECT CAST(GET_LOCK(CONCAT('flashsale_', ?, ':', MD5(DATABASE())), ?) AS SIGNED) AS got";
+        // that a name may have. MySQL 9 has no MD5.
+        let select = "SELECT CAST(GET_LOCK(CONCAT('flashsale_', ?, ':', LEFT(SHA2(DATABASE(), 256), 32)), ?) \
+            AS SIGNED) AS got";
         let rows: Vec<Row> = Statement::new(select)
             .bytes(name.as_bytes())
             .integer(wait_seconds)
