@@ -185,8 +185,8 @@ impl CreateHolds {
         if product.max_per_buyer.is_some() || product.on_sale(now).is_err() {
             return Ok(None);
         }
-        let refusals: Vec<Refusal> =
-            commands.iter().filter_map(|command| product.clone().take(command.qty).err()).collect();
+        let payable = commands.iter().filter(|command| product.amount_cents(command.qty).is_some());
+        let refusals: Vec<Refusal> = payable.filter_map(|command| product.clone().take(command.qty).err()).collect();
         let all_refused = refusals.len() == commands.len();
         Ok(all_refused.then(|| refusals.into_iter().map(|refusal| Err(refusal.into())).collect()))
     }

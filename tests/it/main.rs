@@ -8,10 +8,16 @@
 
 mod borders;
 mod create_hold;
+mod create_order;
+mod create_product;
 mod gateway;
 mod gateway_server_away;
 mod gateway_webhook;
+mod get_hold;
+mod get_order;
+mod get_product;
 mod harness;
+mod release_hold;
 mod settings;
 mod support;
 mod telemetry;
