@@ -7,6 +7,7 @@
 )]
 
 mod borders;
+mod commit;
 mod create_hold;
 mod create_order;
 mod create_product;
@@ -18,6 +19,7 @@ mod get_order;
 mod get_product;
 mod harness;
 mod release_hold;
+mod retries;
 mod settings;
 mod support;
 mod telemetry;
