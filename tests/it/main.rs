@@ -6,6 +6,7 @@
     reason = "a test that can't go on has failed; clippy knows #[test] functions only, not their helpers"
 )]
 
+mod adjust_stock;
 mod batches;
 mod borders;
 mod clock;
@@ -19,9 +20,11 @@ mod gateway_webhook;
 mod get_hold;
 mod get_order;
 mod get_product;
+mod get_sale_stats;
 mod guards;
 mod handle_payment_webhook;
 mod harness;
+mod payment_exceptions;
 mod races;
 mod release_hold;
 mod retries;
@@ -29,3 +32,4 @@ mod settings;
 mod support;
 mod sweep;
 mod telemetry;
+mod update_product;
