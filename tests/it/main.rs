@@ -31,5 +31,6 @@ mod retries;
 mod settings;
 mod support;
 mod sweep;
+mod take_back_overdue;
 mod telemetry;
 mod update_product;
