@@ -27,6 +27,7 @@ mod handle_payment_webhook;
 mod harness;
 mod outage;
 mod payment_exceptions;
+mod plans;
 mod races;
 mod release_hold;
 mod retries;
