@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub(crate) mod admin;
 pub(crate) mod at_once;
 pub(crate) mod client;
 pub(crate) mod conservation;
