@@ -33,14 +33,8 @@ print(Webhook(secret).sign(message_id, at, sys.stdin.buffer.read().decode()))
 ";
 
 /// A signature by the Python package.
-<<<<<<< HEAD
-fn signature(secret: &str, id: &str, sent: u64, body: &str) -> String {
-    let mut sender = Command::new(python::interpreter())
-=======
 pub(crate) fn signature(secret: &str, id: &str, sent: u64, body: &str) -> String {
-    let python = env::var("FLASHSALE_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let mut sender = Command::new(&python)
->>>>>>> faults
+    let mut sender = Command::new(python::interpreter())
         .args(["-c", SENDER, secret, id, &sent.to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
