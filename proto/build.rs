@@ -7,6 +7,8 @@ use prost::Message;
 fn main() -> Result<(), Box<dyn Error>> {
     const PROTO: &str = "flashsale/v1/flash_sale.proto";
     println!("cargo::rerun-if-changed=proto/{PROTO}");
+    // The migrations are embedded in the crate, and a new file would otherwise not be noticed.
+    println!("cargo::rerun-if-changed=migrations");
 
     let descriptors = protox::compile([PROTO], ["proto"])?;
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);

@@ -1,4 +1,7 @@
 -- Holds that somebody is going to pay for. The unique key on hold_id is the last guard of "one order per hold, ever".
+--
+-- orders_due is what the sweep finds overdue orders by; orders_product_due is the same for one product, when CreateHold
+-- is short of stock and cancels them itself. As for holds, a missing index would make the sweep lock every row.
 CREATE TABLE IF NOT EXISTS orders (
     id BIGINT NOT NULL AUTO_INCREMENT,
     hold_id BIGINT NOT NULL,
@@ -12,5 +15,6 @@ CREATE TABLE IF NOT EXISTS orders (
     PRIMARY KEY (id),
     UNIQUE KEY orders_hold (hold_id),
     KEY orders_due (status, payment_due_at),
+    KEY orders_product_due (product_id, status, payment_due_at),
     CONSTRAINT orders_qty CHECK (qty >= 1)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
