@@ -248,9 +248,12 @@ async fn a_payment_is_decided_on_what_another_program_left() {
 async fn a_request_id_that_another_program_takes_meanwhile_is_replayed() {
     let sale = Sale::start("a_request_id_is_taken_meanwhile").await;
     let product_id = sale.product(3).await;
-    let insert = "INSERT INTO holds (product_id, qty, unit_price_cents, status, expires_at, created_at, request_id)
-        SELECT id, 1, price_cents, 'expired', '2000-01-01', '2000-01-01', 'r' FROM products";
-    let other = other_program(&sale, &[insert]).await;
+    // Without a look at the product: its lock isn't what the call is to wait for.
+    let insert = format!(
+        "INSERT INTO holds (product_id, qty, unit_price_cents, status, expires_at, created_at, request_id)
+         VALUES ({product_id}, 1, 1000, 'expired', '2000-01-01', '2000-01-01', 'r')"
+    );
+    let other = other_program(&sale, &[&insert]).await;
     let clients = sale.clients().clone();
     let call = tokio::spawn(async move { clients.hold_by(repeatable_hold(product_id, 1, "r")).await });
     commit_when_waited_for(&sale, other).await;
