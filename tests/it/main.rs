@@ -31,6 +31,7 @@ mod plans;
 mod races;
 mod release_hold;
 mod retries;
+mod sale_day;
 mod settings;
 mod support;
 mod sweep;
