@@ -72,7 +72,7 @@ def moment(text):
 
 
 def line_of(product):
-    state = "paused" if product.paused else "on sale"
+    state = "paused" if product.paused else "not paused"
     return (
         f"product {product.product_id} {product.name!r}: {product.available_stock} of {product.total_stock} available,"
         f" {product.price_cents} cents, {state}"

@@ -46,7 +46,7 @@ async fn the_operators_program_goes_through_a_sale_day() {
     let program = Program { server: sale.server.address().into() };
     let create = ["put-on-sale", "Sneaker", "9900", "3", "--max-per-buyer", "2", "--request-id", "r"];
     for _ in 0..2 {
-        program.prints(&create, "product 1 'Sneaker': 3 of 3 available, 9900 cents, on sale").await;
+        program.prints(&create, "product 1 'Sneaker': 3 of 3 available, 9900 cents, not paused").await;
     }
     program.fails(&["put-on-sale", "Boot", "1", "1", "--request-id", "r"], "[REQUEST_ID_REUSED]").await;
 
@@ -59,8 +59,8 @@ async fn the_operators_program_goes_through_a_sale_day() {
     }
     program.prints(&["restock", "1", "-6", "broken"], "0 of 2 available").await;
     program.fails(&["restock", "1", "-1", "more"], "[OUT_OF_STOCK availableStock=0 productId=1 requested=1]").await;
-    program.prints(&["pause", "1"], "paused").await;
-    program.prints(&["resume", "1"], "on sale").await;
+    program.prints(&["pause", "1"], "cents, paused").await;
+    program.prints(&["resume", "1"], "cents, not paused").await;
 
     program.prints(&["refunds"], "").await;
     for key in ["first", "second"] {
