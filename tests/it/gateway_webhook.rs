@@ -16,7 +16,7 @@ use crate::{
     support::python,
 };
 
-const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+pub(crate) const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 const NEXT_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const STRANGERS_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
 const PATH: &str = "/api/payments/webhook";
@@ -33,7 +33,7 @@ print(Webhook(secret).sign(message_id, at, sys.stdin.buffer.read().decode()))
 ";
 
 /// A signature by the Python package.
-fn signature(secret: &str, id: &str, sent: u64, body: &str) -> String {
+pub(crate) fn signature(secret: &str, id: &str, sent: u64, body: &str) -> String {
     let mut sender = Command::new(python::interpreter())
         .args(["-c", SENDER, secret, id, &sent.to_string()])
         .stdin(Stdio::piped())
@@ -47,7 +47,7 @@ fn signature(secret: &str, id: &str, sent: u64, body: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 

@@ -11,8 +11,11 @@ use crate::support::{
     server::TestServer,
 };
 
-/// A part of the statement, and of each of its tables: the index, and whether it alone is read.
-const PLANS: [(&str, &[(&str, &str, bool)]); 9] = [
+/// A table of a statement, the index that it goes by, and whether the index alone is read.
+type TablePlan = (&'static str, &'static str, bool);
+
+/// A part of the statement, and the plan of each of its tables.
+const PLANS: [(&str, &[TablePlan]); 9] = [
     (
         "FROM orders FORCE INDEX (orders_product_due) % ORDER BY payment_due_at",
         &[("orders", "orders_product_due", false)],

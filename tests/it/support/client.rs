@@ -38,12 +38,6 @@ impl Clients {
         Self::over(channel.unwrap_or_else(|error| panic!("{address}: {error}")))
     }
 
-    /// As [`Self::connect`], but the connection is made, and made again, when a call needs it.
-    pub(crate) fn connect_lazily(address: &str) -> Self {
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-        Self::over(endpoint.connect_lazy())
-    }
-
     /// `count` connections.
     pub(crate) async fn connect_several(address: &str, count: usize) -> Vec<Self> {
         let mut clients = Vec::with_capacity(count);

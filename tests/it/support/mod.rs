@@ -7,6 +7,7 @@ pub(crate) mod conservation;
 pub(crate) mod database;
 pub(crate) mod mysqld;
 pub(crate) mod process;
+pub(crate) mod programs;
 pub(crate) mod proxy;
 pub(crate) mod python;
 pub(crate) mod sale;
