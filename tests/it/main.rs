@@ -36,6 +36,7 @@ mod protocol;
 mod races;
 mod release_hold;
 mod retries;
+mod sale_day;
 mod settings;
 mod support;
 mod sweep;

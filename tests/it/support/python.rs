@@ -1,4 +1,5 @@
-//! A Python with the package `standardwebhooks`, the independent sender of signed webhooks.
+//! A Python with the packages that the tests need: `standardwebhooks`, the independent sender of signed webhooks, and
+//! those of deploy/sale_day.py.
 
 use std::{
     env, fs,
@@ -7,28 +8,33 @@ use std::{
     sync::OnceLock,
 };
 
-/// The interpreter in FLASHSALE_TEST_PYTHON, or `python3` where it has the package, or one in a virtual environment of
-/// the tests' own, made with the version that deploy/requirements.txt pins. Blocks while it is made, the first time.
+/// What deploy/requirements.txt pins it as, and what is imported.
+const PACKAGES: [(&str, &str); 3] =
+    [("standardwebhooks", "standardwebhooks"), ("grpcio-tools", "grpc_tools"), ("grpcio-status", "grpc_status")];
+
+/// The interpreter in FLASHSALE_TEST_PYTHON, or `python3` where it has the packages, or one in a virtual environment of
+/// the tests' own, made with the versions that deploy/requirements.txt pins. Blocks while it is made, the first time.
 pub(crate) fn interpreter() -> &'static Path {
     static INTERPRETER: OnceLock<PathBuf> = OnceLock::new();
     INTERPRETER.get_or_init(|| {
         let known = env::var_os("FLASHSALE_TEST_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from);
-        if has_package(&known) { known } else { own_environment() }
+        if has_packages(&known) { known } else { own_environment() }
     })
 }
 
-fn has_package(python: &Path) -> bool {
-    Command::new(python).args(["-c", "import standardwebhooks"]).output().is_ok_and(|output| output.status.success())
+fn has_packages(python: &Path) -> bool {
+    let imports = PACKAGES.map(|(_, module)| module).join(", ");
+    Command::new(python).args(["-c", &format!("import {imports}")]).output().is_ok_and(|output| output.status.success())
 }
 
 fn own_environment() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
     let python = folder.join("bin/python");
-    if !has_package(&python) {
+    if !has_packages(&python) {
         let pins = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/requirements.txt")).unwrap();
-        let pin = pins.lines().find(|line| line.starts_with("standardwebhooks=="));
+        let pins = pins.lines().filter(|line| PACKAGES.iter().any(|(name, _)| line.starts_with(&format!("{name}=="))));
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--no-input", pin.unwrap()]));
+        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--no-input"]).args(pins));
     }
     python
 }
@@ -40,7 +46,7 @@ fn run(command: &mut Command) {
         Err(error) => error.to_string(),
     };
     panic!(
-        "the tests need Python 3 with the package standardwebhooks, and {command:?} failed: install it (on Debian: \
-         python3 python3-venv), or set FLASHSALE_TEST_PYTHON to an interpreter that has the package.\n{failed}"
+        "the tests need Python 3 with the packages of deploy/requirements.txt, and {command:?} failed: install it (on \
+         Debian: python3 python3-venv), or set FLASHSALE_TEST_PYTHON to an interpreter that has them.\n{failed}"
     );
 }
