@@ -1,4 +1,4 @@
-//! The sweeper: gives back the stock of expired holds and cancels overdue orders, once.
+//! The sweeper: gives back the stock of expired holds and cancels overdue orders, once, or audits the tables.
 
 use std::{env, error::Error, io::Write, process::ExitCode};
 
@@ -30,10 +30,15 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: SweeperConfig) -> Result<(), Box<dyn Error>> {
+    let stop = shutdown::signal()?;
     match config.command {
         SweeperCommand::Sweep => {
-            sweeper::run(&config, shutdown::signal()?).instrument(telemetry::job_span("sweep")).await?
+            sweeper::run(&config, stop).instrument(telemetry::job_span("sweep")).await?;
+            Ok(())
         }
-    };
-    Ok(())
+        SweeperCommand::Audit { page, repair } => {
+            let audit = sweeper::audit::run(&config.database, page, repair, stop);
+            Ok(audit.instrument(telemetry::job_span("audit")).await?.verdict()?)
+        }
+    }
 }

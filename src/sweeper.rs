@@ -3,6 +3,8 @@
 //! A full batch means that there is more, a partial one that all was done. Runs don't overlap: the second finds the
 //! first's lock and leaves it the work. Correctness doesn't depend on that, since rows are locked with SKIP LOCKED.
 
+pub mod audit;
+
 use std::{
     future::Future,
     time::{Duration, Instant},

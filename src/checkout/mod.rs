@@ -14,6 +14,7 @@ pub mod get_product;
 pub mod handle_payment_webhook;
 pub mod readiness;
 pub mod release_hold;
+pub mod repair_available_stock;
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

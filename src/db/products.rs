@@ -148,3 +148,11 @@ pub fn give_back(script: &mut Script, id: ProductId, units: i64) {
         ),
     );
 }
+
+/// Corrects what is available of a locked product.
+pub fn correct_available(script: &mut Script, id: ProductId, from: i64, to: i64) {
+    script.write(
+        1,
+        format_args!("UPDATE products SET available_stock = {to} WHERE id = {id} AND available_stock = {from}"),
+    );
+}

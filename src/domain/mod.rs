@@ -9,6 +9,7 @@ pub mod order;
 pub mod payment;
 pub mod product;
 pub mod refusal;
+pub mod stock;
 
 pub use hold::{Hold, HoldStatus};
 pub use ids::{BuyerId, HoldId, IdempotencyKey, Invalid, OrderId, ProductId, ProductName, Quantity, RequestId};
@@ -16,3 +17,4 @@ pub use order::{Order, OrderStatus};
 pub use payment::{PaymentEvent, PaymentOutcome, PaymentStatus, Settlement};
 pub use product::{NewProduct, Product};
 pub use refusal::Refusal;
+pub use stock::Stock;
