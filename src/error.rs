@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::domain::{HoldId, Invalid, OrderId, ProductId, Refusal};
+use crate::domain::{HoldId, Invalid, OrderId, PaymentExceptionId, ProductId, Refusal, product::NotAdjustable};
 
 /// Something a request names and that isn't there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Missing {
     Hold(HoldId),
     /// No order has this id.
     Order(OrderId),
+    /// No payment exception has this id.
+    PaymentException(PaymentExceptionId),
 }
 
 /// Why a call failed.
@@ -56,6 +58,15 @@ impl From<Refusal> for Error {
     }
 }
 
+impl From<NotAdjustable> for Error {
+    fn from(why: NotAdjustable) -> Self {
+        match why {
+            NotAdjustable::Invalid(invalid) => invalid.into(),
+            NotAdjustable::Refused(refusal) => refusal.into(),
+        }
+    }
+}
+
 impl Error {
     /// The reason that callers switch on, and that logs name.
     pub fn reason(&self) -> &'static str {
@@ -64,6 +75,7 @@ impl Error {
             Self::NotFound(Missing::Product(_)) => "PRODUCT_NOT_FOUND",
             Self::NotFound(Missing::Hold(_)) => "HOLD_NOT_FOUND",
             Self::NotFound(Missing::Order(_)) => "ORDER_NOT_FOUND",
+            Self::NotFound(Missing::PaymentException(_)) => "PAYMENT_EXCEPTION_NOT_FOUND",
             Self::Refused(refusal) => refusal.reason(),
             Self::LockContention => "LOCK_CONTENTION",
             Self::Unavailable(_) => "DATABASE_UNAVAILABLE",
@@ -88,6 +100,7 @@ impl fmt::Display for Missing {
             Self::Product(id) => write!(f, "no product has the id {id}"),
             Self::Hold(id) => write!(f, "no hold has the id {id}"),
             Self::Order(id) => write!(f, "no order has the id {id}"),
+            Self::PaymentException(id) => write!(f, "no payment exception has the id {id}"),
         }
     }
 }

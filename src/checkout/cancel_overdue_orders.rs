@@ -3,8 +3,6 @@
 //! orders FOR UPDATE SKIP LOCKED · orders, holds, products by id, totals and COMMIT as one script. A payment that is
 //! handled before counts: its order is no longer pending.
 
-use tracing::info;
-
 use super::{expire_holds::Swept, handle_payment_webhook::cancel};
 use crate::{
     db::{Connection, Database, Failure, Plan, Script, orders, sweeper_state},
@@ -28,14 +26,7 @@ pub async fn cancel_overdue_orders(database: &Database, limit: usize) -> Result<
             Ok::<_, Failure>(Plan { script, value: overdue })
         })
         .await?;
-    for order in &overdue {
-        info!(
-            order_id = order.id.get(),
-            product_id = order.product_id.get(),
-            qty = order.qty.get(),
-            "Order cancelled: payment overdue"
-        );
-    }
+    overdue.iter().for_each(super::log_overdue);
     let stock_released = overdue.iter().map(|order| order.qty.units()).sum();
     Ok(Swept { rows: overdue.len(), stock_released })
 }

@@ -1,7 +1,7 @@
 //! CreateHold: sets units of a product aside.
 //!
-//! product FOR UPDATE · earlier requests · what the buyers have · short of stock: this product's expired holds, SKIP
-//! LOCKED · holds, stock and COMMIT as one script.
+//! product FOR UPDATE · earlier requests · what the buyers have · short of stock: this product's expired holds and overdue
+//! orders, SKIP LOCKED · orders, holds, stock and COMMIT as one script.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,10 +11,11 @@ use std::{
 use moka::sync::Cache;
 use tracing::info;
 
+use super::take_back::TakenBack;
 use crate::{
     db::{
         Connection, Database, Failure, Plan, Script,
-        holds::{self, ExpiredHold, NewHold, StoredHold},
+        holds::{self, NewHold, StoredHold},
         products,
     },
     domain::{BuyerId, Hold, HoldId, HoldStatus, Invalid, Product, ProductId, Quantity, Refusal, RequestId},
@@ -22,10 +23,6 @@ use crate::{
     lane::{Batch, Results},
 };
 
-/// Expired holds that one transaction takes back: at least this many, so that the next is not short again, and no more
-/// than [`TAKE_BACK_MAX`], so that the product isn't locked for long.
-const TAKE_BACK_MIN: i64 = 100;
-const TAKE_BACK_MAX: i64 = 10_000;
 /// How long a product is taken for sold out without another look at its row, and how many are remembered. Only a hint
 /// which way to go first; each refusal is decided by a read of its own.
 const SOLD_OUT_HINT_TTL: Duration = Duration::from_secs(10);
@@ -111,7 +108,7 @@ struct Written {
     product: Product,
     created_at: SystemTime,
     expires_at: SystemTime,
-    taken_back: Vec<ExpiredHold>,
+    taken_back: TakenBack,
 }
 
 impl Batch for CreateHolds {
@@ -135,7 +132,7 @@ impl Batch for CreateHolds {
         let (Some(written), ids) = transaction else {
             return Ok(commands.iter().map(|_| Err(Missing::Product(product_id).into())).collect());
         };
-        written.taken_back.iter().for_each(super::log_expired);
+        written.taken_back.log();
         if written.decisions.iter().all(is_for_lack_of_stock) {
             self.sold_out.insert(product_id, ());
         }
@@ -178,15 +175,15 @@ impl CreateHolds {
             .database
             .read("create_hold_sold_out", async |conn: &mut Connection, _attempt| {
                 let product = products::read(&mut *conn, product_id).await?;
-                Ok((product, holds::any_expired_of(conn, product_id).await?))
+                Ok((product, holds::any_to_take_back(conn, product_id).await?))
             })
             .await?;
         let (Some((product, now)), false) = read else { return Ok(None) };
         if product.max_per_buyer.is_some() || product.on_sale(now).is_err() {
             return Ok(None);
         }
-        let refusals: Vec<Refusal> =
-            commands.iter().filter_map(|command| product.clone().take(command.qty).err()).collect();
+        let payable = commands.iter().filter(|command| product.amount_cents(command.qty).is_some());
+        let refusals: Vec<Refusal> = payable.filter_map(|command| product.clone().take(command.qty).err()).collect();
         let all_refused = refusals.len() == commands.len();
         Ok(all_refused.then(|| refusals.into_iter().map(|refusal| Err(refusal.into())).collect()))
     }
@@ -206,14 +203,11 @@ impl CreateHolds {
         let mut facts = Facts { product, now, earlier, taken };
 
         let mut decided = decide(&facts, commands);
-        let mut taken_back = Vec::new();
-        if decided.units_short > 0 {
-            let limit = decided.units_short.clamp(TAKE_BACK_MIN, TAKE_BACK_MAX);
-            taken_back = holds::lock_expired_of(conn, product_id, usize::try_from(limit).unwrap_or(0)).await?;
-        }
-        let units_back: i64 = taken_back.iter().map(|hold| hold.qty().units()).sum();
+        let taken_back = TakenBack::lock(conn, product_id, decided.units_short).await?;
+        let units_back = taken_back.units();
         if units_back > 0 {
             facts.product.give_back(units_back);
+            taken_back.free(&mut facts.taken);
             decided = decide(&facts, commands);
         }
 
@@ -223,8 +217,7 @@ impl CreateHolds {
         if !new.is_empty() {
             holds::insert(&mut script, product_id, facts.product.price_cents, now, expires_at, &new);
         }
-        let expired: Vec<HoldId> = taken_back.iter().map(ExpiredHold::id).collect();
-        holds::set_status(&mut script, &expired, HoldStatus::Active, HoldStatus::Expired);
+        taken_back.write(&mut script);
         match units_taken - units_back {
             0 => {}
             more @ 1.. => products::take(&mut script, product_id, more),

@@ -1,7 +1,7 @@
 //! HandlePaymentWebhook: settles an order by an event of the payment provider.
 //!
-//! orders FOR UPDATE by id, which makes deliveries of one key queue up · the keys taken before · events, orders, holds,
-//! products by id and COMMIT as one script. A key that another order's delivery takes at the same moment is a duplicate
+//! orders FOR UPDATE by id, which makes deliveries of one key queue up · the keys taken before · events, exceptions,
+//! orders, holds, products by id and COMMIT as one script. A key that another order's delivery takes at the same moment is a duplicate
 //! key of the script: the batch runs again and sees it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     db::{
-        Connection, Database, Failure, Plan, Script, holds, orders,
+        Connection, Database, Failure, Plan, Script, holds, orders, payment_exceptions,
         payment_webhooks::{self, NewEvent, StoredEvent},
         products,
     },
@@ -167,6 +167,7 @@ impl Books {
         }
         let mut script = Script::default();
         payment_webhooks::insert(&mut script, &self.new);
+        payment_exceptions::insert(&mut script, &self.new);
         orders::settle(&mut script, &paid, OrderStatus::Paid);
         cancel(&mut script, cancelled.iter().filter_map(|id| self.orders.get(id)));
         script
@@ -175,6 +176,16 @@ impl Books {
 
 /// Cancels locked, pending orders: their holds are cancelled, and their units go back.
 pub(super) fn cancel<'o>(script: &mut Script, orders: impl Iterator<Item = &'o Order>) {
+    for (product_id, units) in cancel_but_for_stock(script, orders) {
+        products::give_back(script, product_id, units);
+    }
+}
+
+/// As [`cancel`], but the units of each product are left to the caller.
+pub(super) fn cancel_but_for_stock<'o>(
+    script: &mut Script,
+    orders: impl Iterator<Item = &'o Order>,
+) -> BTreeMap<ProductId, i64> {
     let (mut order_ids, mut hold_ids): (Vec<OrderId>, Vec<HoldId>) = (Vec::new(), Vec::new());
     let mut units: BTreeMap<ProductId, i64> = BTreeMap::new();
     for order in orders {
@@ -184,7 +195,5 @@ pub(super) fn cancel<'o>(script: &mut Script, orders: impl Iterator<Item = &'o O
     }
     orders::settle(script, &order_ids, OrderStatus::Cancelled);
     holds::set_status(script, &hold_ids, HoldStatus::Used, HoldStatus::Cancelled);
-    for (product_id, units) in units {
-        products::give_back(script, product_id, units);
-    }
+    units
 }

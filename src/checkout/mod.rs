@@ -3,6 +3,7 @@
 //! Locks are taken in one order everywhere: order, hold, product, each by ascending id. A transaction that begins with
 //! a product afterwards only inserts, or locks what nobody else has locked.
 
+pub mod adjust_stock;
 pub mod cancel_overdue_orders;
 pub mod create_hold;
 pub mod create_order;
@@ -11,27 +12,36 @@ pub mod expire_holds;
 pub mod get_hold;
 pub mod get_order;
 pub mod get_product;
+pub mod get_sale_stats;
 pub mod handle_payment_webhook;
+pub mod list_payment_exceptions;
 pub mod readiness;
 pub mod release_hold;
 pub mod repair_available_stock;
+pub mod resolve_payment_exception;
+mod take_back;
+pub mod update_product;
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
+pub use adjust_stock::AdjustStock;
 pub use create_hold::CreateHold;
 pub use create_order::CreateOrder;
 pub use create_product::CreateProduct;
 pub use get_product::ProductView;
 pub use handle_payment_webhook::{HandlePaymentWebhook, WebhookAnswer};
+pub use list_payment_exceptions::ListPaymentExceptions;
+pub use resolve_payment_exception::ResolvePaymentException;
+pub use update_product::UpdateProduct;
 
 pub use crate::db::sweeper_state::SweeperTotals;
 use crate::{
     config::DatabaseConfig,
     db::Database,
-    domain::{Hold, HoldId, Order, OrderId, ProductId, RequestId},
+    domain::{Hold, HoldId, Order, OrderId, PaymentException, ProductId, RequestId, SaleStats},
     error::Error,
     lane::{Lanes, Limits},
 };
@@ -69,6 +79,11 @@ pub struct Checkout {
     get_order: Lanes<get_order::GetOrders>,
     handle_payment_webhook: Lanes<handle_payment_webhook::HandlePaymentWebhooks>,
     create_product: Lanes<create_product::CreateProducts>,
+    update_product: Lanes<update_product::UpdateProducts>,
+    adjust_stock: Lanes<adjust_stock::AdjustStocks>,
+    get_sale_stats: Lanes<get_sale_stats::GetSaleStats>,
+    list_payment_exceptions: Lanes<list_payment_exceptions::ListsOfPaymentExceptions>,
+    resolve_payment_exception: Lanes<resolve_payment_exception::ResolvePaymentExceptions>,
 }
 
 impl Checkout {
@@ -84,6 +99,8 @@ impl Checkout {
         let limits = |batch_max, lanes_max| Limits { batch_max, queue_max: settings.lane_queue, lanes_max };
         let product = limits(PRODUCT_BATCH_MAX, PRODUCT_LANES_MAX);
         let rows = limits(ROWS_BATCH_MAX, PRODUCT_LANES_MAX);
+        // An operator's calls are few: each is a batch of its own.
+        let single = limits(1, PRODUCT_LANES_MAX);
         let database = || database.clone();
         Self {
             database: database(),
@@ -94,7 +111,18 @@ impl Checkout {
             create_order: Lanes::new(create_order::CreateOrders::new(database(), settings.payment_due), rows),
             get_order: Lanes::new(get_order::GetOrders::new(database()), rows),
             handle_payment_webhook: Lanes::new(handle_payment_webhook::HandlePaymentWebhooks::new(database()), rows),
-            create_product: Lanes::new(create_product::CreateProducts::new(database()), limits(1, 1)),
+            create_product: Lanes::new(create_product::CreateProducts::new(database()), single),
+            update_product: Lanes::new(update_product::UpdateProducts::new(database()), single),
+            adjust_stock: Lanes::new(adjust_stock::AdjustStocks::new(database()), single),
+            get_sale_stats: Lanes::new(get_sale_stats::GetSaleStats::new(database()), product),
+            list_payment_exceptions: Lanes::new(
+                list_payment_exceptions::ListsOfPaymentExceptions::new(database()),
+                single,
+            ),
+            resolve_payment_exception: Lanes::new(
+                resolve_payment_exception::ResolvePaymentExceptions::new(database()),
+                single,
+            ),
         }
     }
 
@@ -162,6 +190,50 @@ impl Checkout {
         self.create_product.submit(0, command).await
     }
 
+    /// Changes a product.
+    ///
+    /// # Errors
+    /// `NotFound`, `Invalid` (the window), or temporary.
+    pub async fn update_product(&self, command: UpdateProduct) -> Result<ProductView, Error> {
+        self.update_product.submit(command.product_id.get(), command).await
+    }
+
+    /// Adds units to a product, or takes available ones away.
+    ///
+    /// # Errors
+    /// `NotFound`, `Invalid` (a total over an int64), `Refused` (fewer are available, the request_id is another
+    /// request's), or temporary.
+    pub async fn adjust_stock(&self, command: AdjustStock) -> Result<ProductView, Error> {
+        Ok(self.adjust_stock.submit(command.product_id.get(), command).await?.view)
+    }
+
+    /// Reads a product's books, after the call arrived.
+    ///
+    /// # Errors
+    /// `NotFound`, or temporary.
+    pub async fn get_sale_stats(&self, id: ProductId) -> Result<SaleStats, Error> {
+        self.get_sale_stats.submit(id.get(), id).await
+    }
+
+    /// Lists payments that need a person.
+    ///
+    /// # Errors
+    /// Temporary ones only.
+    pub async fn list_payment_exceptions(
+        &self,
+        command: ListPaymentExceptions,
+    ) -> Result<list_payment_exceptions::Page, Error> {
+        self.list_payment_exceptions.submit(0, command).await
+    }
+
+    /// Writes down what was done about such a payment.
+    ///
+    /// # Errors
+    /// `NotFound`, or temporary.
+    pub async fn resolve_payment_exception(&self, command: ResolvePaymentException) -> Result<PaymentException, Error> {
+        Ok(self.resolve_payment_exception.submit(command.id.get() % SPREAD, command).await?.exception)
+    }
+
     /// Looks whether the database can be served from; see [`readiness::look`].
     ///
     /// # Errors
@@ -181,6 +253,11 @@ impl Checkout {
             self.get_order.close(),
             self.handle_payment_webhook.close(),
             self.create_product.close(),
+            self.update_product.close(),
+            self.adjust_stock.close(),
+            self.get_sale_stats.close(),
+            self.list_payment_exceptions.close(),
+            self.resolve_payment_exception.close(),
         );
     }
 }
@@ -199,5 +276,15 @@ fn log_expired(hold: &crate::db::holds::ExpiredHold) {
         product_id = hold.product_id().get(),
         qty = hold.qty().get(),
         "Hold expired and stock released"
+    );
+}
+
+/// Logs an order whose units went back because nobody paid in time, by whoever noticed.
+fn log_overdue(order: &Order) {
+    tracing::info!(
+        order_id = order.id.get(),
+        product_id = order.product_id.get(),
+        qty = order.qty.get(),
+        "Order cancelled: payment overdue"
     );
 }

@@ -23,7 +23,6 @@ use diesel::{
 use super::{Connection, Failure, FailureKind, statement::Statement};
 
 pub use keys::faults as key_faults;
-pub use products::stock;
 
 /// The kind of finding that can be repaired.
 pub const STOCK_NOT_CONSERVED: &str = "stock_not_conserved";

@@ -105,6 +105,16 @@ pub async fn lock(
     Ok(by_id(load(conn, statement).await?))
 }
 
+/// As [`lock`], but leaves out those that somebody else has locked, and waits for none.
+pub async fn lock_free(
+    conn: &mut Connection,
+    ids: impl IntoIterator<Item = HoldId>,
+) -> Result<BTreeMap<HoldId, StoredHold>, Failure> {
+    let text = format!("{SELECT} FORCE INDEX (PRIMARY) WHERE id IN ");
+    let statement = Statement::new(&text).integers(&integers(ids), " ORDER BY id FOR UPDATE SKIP LOCKED");
+    Ok(by_id(load(conn, statement).await?))
+}
+
 /// Reads holds by their primary key, without a lock.
 pub async fn read(
     conn: &mut Connection,
@@ -197,12 +207,19 @@ pub async fn lock_expired_of(
     Ok(Statement::new(text).integer(product_id.get()).integer(limit).rows(conn).await?)
 }
 
-/// Whether the product has an expired hold, by the same index, without a lock.
-pub async fn any_expired_of(conn: &mut Connection, product_id: ProductId) -> Result<bool, Failure> {
-    let text = "SELECT id, product_id, qty FROM holds FORCE INDEX (holds_product_expiry) \
-        WHERE product_id = ? AND status = 'active' AND expires_at < UTC_TIMESTAMP(6) LIMIT 1";
-    let rows: Vec<ExpiredHold> = Statement::new(text).integer(product_id.get()).rows(conn).await?;
-    Ok(!rows.is_empty())
+/// Whether the product has an expired hold or an overdue order, by the indexes that begin with it, without a lock.
+pub async fn any_to_take_back(conn: &mut Connection, product_id: ProductId) -> Result<bool, Failure> {
+    #[derive(QueryableByName)]
+    struct Any {
+        #[diesel(sql_type = BigInt)]
+        found: i64,
+    }
+    let text = "SELECT CAST(EXISTS (SELECT 1 FROM holds FORCE INDEX (holds_product_expiry) \
+            WHERE product_id = ? AND status = 'active' AND expires_at < UTC_TIMESTAMP(6)) \
+        OR EXISTS (SELECT 1 FROM orders FORCE INDEX (orders_product_due) \
+            WHERE product_id = ? AND status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6)) AS SIGNED) AS found";
+    let rows: Vec<Any> = Statement::new(text).integer(product_id.get()).integer(product_id.get()).rows(conn).await?;
+    Ok(rows.iter().any(|row| row.found != 0))
 }
 
 /// A hold to be made.

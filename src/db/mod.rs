@@ -23,11 +23,14 @@ pub mod holds;
 pub mod migrate;
 pub mod named_lock;
 pub mod orders;
+pub mod payment_exceptions;
 pub mod payment_webhooks;
 pub mod products;
 mod retry;
+pub mod sale_stats;
 mod session;
 pub mod statement;
+pub mod stock_adjustments;
 pub mod sweeper_state;
 
 use std::time::Duration;

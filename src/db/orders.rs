@@ -126,6 +126,22 @@ pub async fn lock_overdue(conn: &mut Connection, limit: usize) -> Result<Vec<Ord
     Ok(orders.into_iter().map(|stored| stored.order).collect())
 }
 
+/// As [`lock_overdue`], of one product, by the index that begins with it.
+pub async fn lock_overdue_of(
+    conn: &mut Connection,
+    product_id: ProductId,
+    limit: usize,
+) -> Result<Vec<Order>, Failure> {
+    let text = format!(
+        "{SELECT} FORCE INDEX (orders_product_due) \
+        WHERE product_id = ? AND status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6) \
+        ORDER BY payment_due_at LIMIT ? FOR UPDATE SKIP LOCKED"
+    );
+    let limit = limit.try_into().unwrap_or(i64::MAX);
+    let orders = load(conn, Statement::new(&text).integer(product_id.get()).integer(limit)).await?;
+    Ok(orders.into_iter().map(|stored| stored.order).collect())
+}
+
 /// An order to be made.
 #[derive(Debug, Clone)]
 pub struct NewOrder {

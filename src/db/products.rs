@@ -13,7 +13,7 @@ use super::{
     Connection, Failure, Script,
     statement::{Statement, bytes, integer_or_null, moment, timestamp_or_null},
 };
-use crate::domain::{NewProduct, Product, ProductId, RequestId};
+use crate::domain::{NewProduct, Product, ProductId, ProductName, RequestId, StockDelta};
 
 #[derive(QueryableByName)]
 struct Row {
@@ -145,6 +145,36 @@ pub fn give_back(script: &mut Script, id: ProductId, units: i64) {
         format_args!(
             "UPDATE products SET available_stock = available_stock + {units} \
             WHERE id = {id} AND available_stock + {units} <= total_stock"
+        ),
+    );
+}
+
+/// Stores what an operator may change of a locked product, and its name where that is to change.
+pub fn update(script: &mut Script, product: &Product, name: Option<&ProductName>) {
+    let name = name.map(|name| format!("name = _utf8mb4 {}, ", bytes(name.as_str().as_bytes()))).unwrap_or_default();
+    script.write(
+        1,
+        format_args!(
+            "UPDATE products SET {name}price_cents = {}, max_per_buyer = {}, starts_at = {}, ends_at = {}, paused = {} \
+            WHERE id = {}",
+            product.price_cents,
+            integer_or_null(product.max_per_buyer.map(i64::from)),
+            timestamp_or_null(product.starts_at),
+            timestamp_or_null(product.ends_at),
+            product.paused,
+            product.id,
+        ),
+    );
+}
+
+/// Adds units to the total and to what is available, or takes them from both where there are that many.
+pub fn adjust(script: &mut Script, id: ProductId, delta: StockDelta) {
+    let delta = delta.get();
+    script.write(
+        1,
+        format_args!(
+            "UPDATE products SET total_stock = total_stock + {delta}, available_stock = available_stock + {delta} \
+            WHERE id = {id} AND available_stock + {delta} >= 0"
         ),
     );
 }

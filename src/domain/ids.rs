@@ -10,6 +10,8 @@ pub const TOKEN_LENGTH_MAX: usize = 64;
 pub const IDEMPOTENCY_KEY_LENGTH_MAX: usize = 255;
 /// Most characters of a product's name.
 pub const NAME_LENGTH_MAX: usize = 255;
+/// Most characters of a reason or note.
+pub const REMARK_LENGTH_MAX: usize = 1000;
 
 /// A field of a request whose value can't be taken, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +81,10 @@ id!(
 id!(
     /// Id of an order, at least 1.
     OrderId, "order_id"
+);
+id!(
+    /// Id of a payment exception, at least 1.
+    PaymentExceptionId, "exception_id"
 );
 
 /// A number of units, at least 1.
@@ -224,20 +230,46 @@ pub struct ProductName(String);
 impl ProductName {
     /// Takes the field `name` of a request.
     pub fn parse(value: &str) -> Result<Self, Invalid> {
-        let length = value.chars().count();
-        if length == 0 || length > NAME_LENGTH_MAX {
-            return Err(Invalid::new("name", format!("must be 1 to {NAME_LENGTH_MAX} characters, got {length}")));
-        }
-        if value.trim().is_empty() {
-            return Err(Invalid::new("name", "must not be only white space"));
-        }
-        Ok(Self(value.to_owned()))
+        parse_text("name", value, NAME_LENGTH_MAX).map(Self)
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// What an operator writes into the books: why stock was adjusted, or what was done about a payment. 1 to 1,000
+/// characters, not only white space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark(String);
+
+impl Remark {
+    /// Takes the field `field` of a request.
+    pub fn parse(field: &'static str, value: &str) -> Result<Self, Invalid> {
+        parse_text(field, value, REMARK_LENGTH_MAX).map(Self)
+    }
+
+    /// Takes one that the database gave.
+    pub fn stored(value: String) -> Self {
+        Self(value)
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn parse_text(field: &'static str, value: &str, length_max: usize) -> Result<String, Invalid> {
+    let length = value.chars().count();
+    if length == 0 || length > length_max {
+        return Err(Invalid::new(field, format!("must be 1 to {length_max} characters, got {length}")));
+    }
+    if value.trim().is_empty() {
+        return Err(Invalid::new(field, "must not be only white space"));
+    }
+    Ok(value.to_owned())
 }
 
 #[cfg(test)]
@@ -301,6 +333,15 @@ mod tests {
         assert_eq!(ProductName::parse(&longest).unwrap().as_str(), longest);
         for bad in ["".to_owned(), "  ".to_owned(), "x".repeat(256)] {
             assert_eq!(ProductName::parse(&bad).unwrap_err().field, "name");
+        }
+    }
+
+    #[test]
+    fn a_remark_has_1_to_1000_characters() {
+        let longest = "é".repeat(1000);
+        assert_eq!(Remark::parse("note", &longest).unwrap().as_str(), longest);
+        for bad in ["".to_owned(), " \n".to_owned(), "é".repeat(1001)] {
+            assert_eq!(Remark::parse("reason", &bad).unwrap_err().field, "reason");
         }
     }
 }

@@ -7,14 +7,19 @@ pub mod hold;
 pub mod ids;
 pub mod order;
 pub mod payment;
+pub mod payment_exception;
 pub mod product;
 pub mod refusal;
-pub mod stock;
+pub mod stats;
 
 pub use hold::{Hold, HoldStatus};
-pub use ids::{BuyerId, HoldId, IdempotencyKey, Invalid, OrderId, ProductId, ProductName, Quantity, RequestId};
+pub use ids::{
+    BuyerId, HoldId, IdempotencyKey, Invalid, OrderId, PaymentExceptionId, ProductId, ProductName, Quantity, Remark,
+    RequestId,
+};
 pub use order::{Order, OrderStatus};
 pub use payment::{PaymentEvent, PaymentOutcome, PaymentStatus, Settlement};
-pub use product::{NewProduct, Product};
+pub use payment_exception::{PaymentException, PaymentExceptionKind};
+pub use product::{NewProduct, Product, ProductChange, StockDelta};
 pub use refusal::Refusal;
-pub use stock::Stock;
+pub use stats::SaleStats;

@@ -1,6 +1,9 @@
 //! What a payment event does to an order: the whole matrix.
 
-use super::order::{Order, OrderStatus};
+use super::{
+    order::{Order, OrderStatus},
+    payment_exception::PaymentExceptionKind,
+};
 
 /// What the payment provider reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,12 +39,19 @@ pub enum PaymentOutcome {
 }
 
 impl PaymentOutcome {
+    /// What a person has to see to, where the event's money has to be paid back.
+    pub fn exception(self) -> Option<PaymentExceptionKind> {
+        match self {
+            Self::LateSuccess => Some(PaymentExceptionKind::LateSuccess),
+            Self::DuplicateSuccess => Some(PaymentExceptionKind::DuplicateSuccess),
+            Self::AmountMismatch => Some(PaymentExceptionKind::AmountMismatch),
+            Self::Applied | Self::Unchanged => None,
+        }
+    }
+
     /// Whether the event's money has to be paid back.
     pub fn refund_required(self) -> bool {
-        match self {
-            Self::LateSuccess | Self::DuplicateSuccess | Self::AmountMismatch => true,
-            Self::Applied | Self::Unchanged => false,
-        }
+        self.exception().is_some()
     }
 
     /// The name in logs, metrics and the database.

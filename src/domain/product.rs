@@ -45,6 +45,57 @@ pub struct NewProduct {
     pub ends_at: Option<SystemTime>,
 }
 
+/// What an operator wants changed of a product: each field as it shall be, or `None` where it stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProductChange {
+    /// Its name.
+    pub name: Option<ProductName>,
+    /// Price of one unit in cents, at least 0. Holds made before keep theirs.
+    pub price_cents: Option<i64>,
+    /// Units that one buyer may have, at least 1, or `Some(None)`: no limit.
+    pub max_per_buyer: Option<Option<i32>>,
+    /// When the sale starts, in whole microseconds.
+    pub starts_at: Option<Option<SystemTime>>,
+    /// When the sale ends, in whole microseconds.
+    pub ends_at: Option<Option<SystemTime>>,
+    /// Whether new holds are refused.
+    pub paused: Option<bool>,
+}
+
+/// Units to add, or to take away where it is below 0; never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StockDelta(i64);
+
+impl StockDelta {
+    /// Takes the field `delta` of a request. The lowest int64 is refused, since nothing has its opposite.
+    pub fn parse(value: i64) -> Result<Self, Invalid> {
+        match value {
+            0 => Err(Invalid::new("delta", "must not be 0")),
+            i64::MIN => Err(Invalid::new("delta", format!("must be at least {}", -i64::MAX))),
+            delta => Ok(Self(delta)),
+        }
+    }
+
+    /// Takes one that the database gave.
+    pub fn stored(value: i64) -> Self {
+        Self(value)
+    }
+
+    /// The number.
+    pub fn get(self) -> i64 {
+        self.0
+    }
+}
+
+/// Why a product's stock can't be adjusted so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotAdjustable {
+    /// The total would be more than an int64 holds.
+    Invalid(Invalid),
+    /// Units that are held or sold can't be taken away.
+    Refused(Refusal),
+}
+
 impl Product {
     /// Whether the sale is on at `now`.
     pub fn on_sale(&self, now: SystemTime) -> Result<(), Refusal> {
@@ -90,6 +141,40 @@ impl Product {
     /// Gives `units` back to what is available.
     pub fn give_back(&mut self, units: i64) {
         self.available_stock += units;
+    }
+
+    /// Adds `delta` units to what is on sale, or takes available ones away.
+    pub fn adjust(&mut self, delta: StockDelta) -> Result<(), NotAdjustable> {
+        let StockDelta(delta) = delta;
+        let Some(available_stock) = self.available_stock.checked_add(delta).filter(|left| *left >= 0) else {
+            return Err(if delta > 0 { self.too_large() } else { self.too_few(-delta) });
+        };
+        self.total_stock = self.total_stock.checked_add(delta).ok_or_else(|| self.too_large())?;
+        self.available_stock = available_stock;
+        Ok(())
+    }
+
+    fn too_large(&self) -> NotAdjustable {
+        let description = format!("is too large: total_stock is {}, and must fit an int64", self.total_stock);
+        NotAdjustable::Invalid(Invalid::new("delta", description))
+    }
+
+    fn too_few(&self, requested: i64) -> NotAdjustable {
+        let available_stock = self.available_stock;
+        NotAdjustable::Refused(Refusal::OutOfStock { product_id: self.id, requested, available_stock })
+    }
+
+    /// Changes what an operator wants changed. The result's window has to end after it starts.
+    pub fn change(&mut self, change: &ProductChange) -> Result<(), Invalid> {
+        let ProductChange { name: _, price_cents, max_per_buyer, starts_at, ends_at, paused } = change;
+        let starts_at = starts_at.unwrap_or(self.starts_at);
+        let ends_at = ends_at.unwrap_or(self.ends_at);
+        check_window(starts_at, ends_at)?;
+        self.price_cents = price_cents.unwrap_or(self.price_cents);
+        self.max_per_buyer = max_per_buyer.unwrap_or(self.max_per_buyer);
+        (self.starts_at, self.ends_at) = (starts_at, ends_at);
+        self.paused = paused.unwrap_or(self.paused);
+        Ok(())
     }
 
     /// What `qty` units cost in cents, or `None` where that is more than an int64 holds.
@@ -188,6 +273,62 @@ mod tests {
             let expected = if allowed { Ok(()) } else { Err(Refusal::BuyerLimit { limit: 2, already_taken }) };
             assert_eq!(product.within_limit(units(qty), already_taken), expected, "{qty} + {already_taken}");
         }
+    }
+
+    #[test]
+    fn an_adjustment_takes_only_what_is_available() {
+        for (delta, left) in [(5, Some((105, 45))), (-40, Some((60, 0))), (-41, None), (-i64::MAX, None)] {
+            let mut product = product(40);
+            let before = product.clone();
+            let adjusted = product.adjust(StockDelta::parse(delta).unwrap());
+            match left {
+                Some((total, available)) => {
+                    assert_eq!(adjusted, Ok(()));
+                    assert_eq!((product.total_stock, product.available_stock), (total, available));
+                }
+                None => {
+                    let refusal =
+                        Refusal::OutOfStock { product_id: product.id, requested: -delta, available_stock: 40 };
+                    assert_eq!((adjusted, &product), (Err(NotAdjustable::Refused(refusal)), &before));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_total_never_exceeds_an_int64() {
+        for (total_stock, available_stock, delta) in [(i64::MAX, 0, 1), (100, 100, i64::MAX), (100, 40, i64::MAX - 99)]
+        {
+            let mut product = Product { total_stock, ..product(available_stock) };
+            let before = product.clone();
+            let Err(NotAdjustable::Invalid(invalid)) = product.adjust(StockDelta::parse(delta).unwrap()) else {
+                panic!("{total_stock} {available_stock} + {delta} was taken");
+            };
+            assert_eq!((invalid.field, &product), ("delta", &before));
+        }
+        let mut product = product(100);
+        assert_eq!(product.adjust(StockDelta::parse(i64::MAX - 100).unwrap()), Ok(()));
+        assert_eq!((product.total_stock, product.available_stock), (i64::MAX, i64::MAX));
+        for delta in [0, i64::MIN] {
+            assert_eq!(StockDelta::parse(delta).unwrap_err().field, "delta");
+        }
+    }
+
+    #[test]
+    fn a_change_touches_what_it_names_and_keeps_the_window_in_order() {
+        let mut product = Product { max_per_buyer: Some(2), ends_at: Some(at(20)), ..product(40) };
+        let before = product.clone();
+        assert_eq!(product.change(&ProductChange::default()), Ok(()));
+        assert_eq!(product, before);
+
+        let late_start = ProductChange { starts_at: Some(Some(at(20))), paused: Some(true), ..Default::default() };
+        assert_eq!(product.change(&late_start).unwrap_err().field, "ends_at");
+        assert_eq!(product, before, "nothing of a refused change is done");
+
+        let change = ProductChange { max_per_buyer: Some(None), ends_at: Some(None), ..late_start };
+        assert_eq!(product.change(&change), Ok(()));
+        let after = Product { max_per_buyer: None, starts_at: Some(at(20)), ends_at: None, paused: true, ..before };
+        assert_eq!(product, after);
     }
 
     #[test]

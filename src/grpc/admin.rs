@@ -2,13 +2,32 @@
 
 use tonic::{Request, Response, Status};
 
-use super::convert::{self, Fields, failed, moment, not_negative};
-use crate::{
-    checkout::{Checkout, CreateProduct, request_id_or_made_up},
-    domain::{Invalid, NewProduct, ProductName, RequestId, product::check_window},
-    error::Error,
-    pb::{CreateProductRequest, CreateProductResponse, admin_service_server::AdminService},
+use super::{
+    convert::{self, Fields, failed, limit, moment, not_negative},
+    page_token::Listing,
+    update_mask,
 };
+use crate::{
+    checkout::{
+        AdjustStock, Checkout, CreateProduct, ListPaymentExceptions, ResolvePaymentException, request_id_or_made_up,
+    },
+    domain::{
+        Invalid, NewProduct, PaymentExceptionId, ProductId, ProductName, Remark, RequestId, StockDelta,
+        product::check_window,
+    },
+    error::Error,
+    pb::{
+        AdjustStockRequest, AdjustStockResponse, CreateProductRequest, CreateProductResponse, GetSaleStatsRequest,
+        GetSaleStatsResponse, ListPaymentExceptionsRequest, ListPaymentExceptionsResponse,
+        ResolvePaymentExceptionRequest, ResolvePaymentExceptionResponse, UpdateProductRequest, UpdateProductResponse,
+        admin_service_server::AdminService,
+    },
+};
+
+/// Exceptions a page, where the caller doesn't say.
+const PAGE_SIZE_DEFAULT: usize = 50;
+/// Exceptions a page, at the most.
+const PAGE_SIZE_MAX: usize = 1000;
 
 /// The service on a checkout.
 #[derive(Debug)]
@@ -22,19 +41,12 @@ impl Service {
     }
 }
 
-fn limit(value: i32) -> Result<i32, Invalid> {
-    if value < 1 {
-        return Err(Invalid::new("max_per_buyer", format!("must be at least 1, got {value}")));
-    }
-    Ok(value)
-}
-
 fn create_product(request: &CreateProductRequest) -> Result<CreateProduct, Error> {
     let mut fields = Fields::default();
     let name = fields.take(ProductName::parse(&request.name));
     let price_cents = fields.take(not_negative("price_cents", request.price_cents));
     let total_stock = fields.take(not_negative("total_stock", request.total_stock));
-    let max_per_buyer = fields.take_optional(request.max_per_buyer.map(limit));
+    let max_per_buyer = fields.take_optional(request.max_per_buyer.map(|value| limit("max_per_buyer", value)));
     let starts_at = fields.take_optional(request.starts_at.map(|time| moment("starts_at", time)));
     let ends_at = fields.take_optional(request.ends_at.map(|time| moment("ends_at", time)));
     let window = fields.take(check_window(starts_at.flatten(), ends_at.flatten()));
@@ -56,6 +68,49 @@ fn create_product(request: &CreateProductRequest) -> Result<CreateProduct, Error
     Ok(CreateProduct { product, request_id: request_id_or_made_up(request_id) })
 }
 
+fn adjust_stock(request: &AdjustStockRequest) -> Result<AdjustStock, Error> {
+    let mut fields = Fields::default();
+    let product_id = fields.take(ProductId::parse(request.product_id));
+    let delta = fields.take(StockDelta::parse(request.delta));
+    let reason = fields.take(Remark::parse("reason", &request.reason));
+    let request_id = fields.take(RequestId::parse(&request.request_id));
+    let (Some(product_id), Some(delta), Some(reason), Some(request_id)) = (product_id, delta, reason, request_id)
+    else {
+        return Err(fields.error());
+    };
+    Ok(AdjustStock { product_id, delta, reason, request_id })
+}
+
+/// Nothing asked for is the default, and more than a page may have is as much as it may.
+fn page_size(value: i32) -> Result<usize, Invalid> {
+    match usize::try_from(value) {
+        Ok(0) => Ok(PAGE_SIZE_DEFAULT),
+        Ok(size) => Ok(size.min(PAGE_SIZE_MAX)),
+        Err(_) => Err(Invalid::new("page_size", format!("must be at least 0, got {value}"))),
+    }
+}
+
+fn list_payment_exceptions(request: &ListPaymentExceptionsRequest) -> Result<(Listing, ListPaymentExceptions), Error> {
+    let mut fields = Fields::default();
+    let page_size = fields.take(page_size(request.page_size));
+    let product_id = fields.take_optional(request.product_id.map(ProductId::parse));
+    let include_resolved = request.include_resolved.unwrap_or(false);
+    let listing = Listing { product_id: product_id.flatten(), include_resolved };
+    let before = fields.take(listing.parse(&request.page_token));
+    let (Some(page_size), Some(product_id), Some(before)) = (page_size, product_id, before) else {
+        return Err(fields.error());
+    };
+    Ok((listing, ListPaymentExceptions { product_id, include_resolved, before, page_size }))
+}
+
+fn resolve_payment_exception(request: &ResolvePaymentExceptionRequest) -> Result<ResolvePaymentException, Error> {
+    let mut fields = Fields::default();
+    let id = fields.take(PaymentExceptionId::parse(request.exception_id));
+    let note = fields.take(Remark::parse("note", &request.note));
+    let (Some(id), Some(note)) = (id, note) else { return Err(fields.error()) };
+    Ok(ResolvePaymentException { id, note })
+}
+
 #[tonic::async_trait]
 impl AdminService for Service {
     async fn create_product(
@@ -65,5 +120,53 @@ impl AdminService for Service {
         let command = create_product(request.get_ref()).map_err(failed)?;
         let product = self.checkout.create_product(command).await.map_err(failed)?;
         Ok(Response::new(CreateProductResponse { product: Some(convert::product(product)) }))
+    }
+
+    async fn update_product(
+        &self,
+        request: Request<UpdateProductRequest>,
+    ) -> Result<Response<UpdateProductResponse>, Status> {
+        let command = update_mask::command(request.get_ref()).map_err(failed)?;
+        let product = self.checkout.update_product(command).await.map_err(failed)?;
+        Ok(Response::new(UpdateProductResponse { product: Some(convert::product(product)) }))
+    }
+
+    async fn adjust_stock(
+        &self,
+        request: Request<AdjustStockRequest>,
+    ) -> Result<Response<AdjustStockResponse>, Status> {
+        let command = adjust_stock(request.get_ref()).map_err(failed)?;
+        let product = self.checkout.adjust_stock(command).await.map_err(failed)?;
+        Ok(Response::new(AdjustStockResponse { product: Some(convert::product(product)) }))
+    }
+
+    async fn get_sale_stats(
+        &self,
+        request: Request<GetSaleStatsRequest>,
+    ) -> Result<Response<GetSaleStatsResponse>, Status> {
+        let id = ProductId::parse(request.get_ref().product_id).map_err(|invalid| failed(invalid.into()))?;
+        let stats = self.checkout.get_sale_stats(id).await.map_err(failed)?;
+        Ok(Response::new(convert::sale_stats(stats)))
+    }
+
+    async fn list_payment_exceptions(
+        &self,
+        request: Request<ListPaymentExceptionsRequest>,
+    ) -> Result<Response<ListPaymentExceptionsResponse>, Status> {
+        let (listing, command) = list_payment_exceptions(request.get_ref()).map_err(failed)?;
+        let page = self.checkout.list_payment_exceptions(command).await.map_err(failed)?;
+        let last = page.exceptions.last().filter(|_| page.more);
+        let next_page_token = last.map(|last| listing.token(last.id)).unwrap_or_default();
+        let exceptions = page.exceptions.into_iter().map(convert::payment_exception).collect();
+        Ok(Response::new(ListPaymentExceptionsResponse { exceptions, next_page_token }))
+    }
+
+    async fn resolve_payment_exception(
+        &self,
+        request: Request<ResolvePaymentExceptionRequest>,
+    ) -> Result<Response<ResolvePaymentExceptionResponse>, Status> {
+        let command = resolve_payment_exception(request.get_ref()).map_err(failed)?;
+        let exception = self.checkout.resolve_payment_exception(command).await.map_err(failed)?;
+        Ok(Response::new(ResolvePaymentExceptionResponse { exception: Some(convert::payment_exception(exception)) }))
     }
 }

@@ -9,7 +9,10 @@ use tracing::error;
 use super::status;
 use crate::{
     checkout::ProductView,
-    domain::{Hold, HoldStatus, Invalid, Order, OrderStatus},
+    domain::{
+        Hold, HoldStatus, Invalid, Order, OrderStatus, PaymentException, PaymentExceptionKind, SaleStats,
+        payment_exception::Resolution,
+    },
     error::Error,
     pb,
 };
@@ -37,6 +40,11 @@ impl Fields {
         }
     }
 
+    /// Whether all fields could be taken so far.
+    pub(super) fn is_empty(&self) -> bool {
+        self.invalid.is_empty()
+    }
+
     /// The error that names the fields.
     pub(super) fn error(self) -> Error {
         Error::Invalid(self.invalid)
@@ -55,6 +63,14 @@ pub(super) fn failed(error: Error) -> Status {
 pub(super) fn not_negative(field: &'static str, value: i64) -> Result<i64, Invalid> {
     if value < 0 {
         return Err(Invalid::new(field, format!("must be at least 0, got {value}")));
+    }
+    Ok(value)
+}
+
+/// The limit for one buyer: at least 1.
+pub(super) fn limit(field: &'static str, value: i32) -> Result<i32, Invalid> {
+    if value < 1 {
+        return Err(Invalid::new(field, format!("must be at least 1, got {value}")));
     }
     Ok(value)
 }
@@ -120,6 +136,43 @@ pub(super) fn order(order: Order) -> pb::Order {
         status: order_status(order.status).into(),
         payment_due_at: order.payment_due_at.map(Timestamp::from),
         created_at: Some(Timestamp::from(order.created_at)),
+    }
+}
+
+pub(super) fn sale_stats(stats: SaleStats) -> pb::GetSaleStatsResponse {
+    pb::GetSaleStatsResponse {
+        total_stock: stats.total_stock,
+        available_stock: stats.available_stock,
+        held_stock: stats.held_stock,
+        pending_stock: stats.pending_stock,
+        paid_stock: stats.paid_stock,
+        holds_active: stats.holds_active,
+        holds_used: stats.holds_used,
+        holds_expired: stats.holds_expired,
+        holds_cancelled: stats.holds_cancelled,
+        orders_pending: stats.orders_pending,
+        orders_paid: stats.orders_paid,
+        orders_cancelled: stats.orders_cancelled,
+    }
+}
+
+pub(super) fn payment_exception(exception: PaymentException) -> pb::PaymentException {
+    let kind = match exception.kind {
+        PaymentExceptionKind::LateSuccess => pb::PaymentExceptionKind::LateSuccess,
+        PaymentExceptionKind::DuplicateSuccess => pb::PaymentExceptionKind::DuplicateSuccess,
+        PaymentExceptionKind::AmountMismatch => pb::PaymentExceptionKind::AmountMismatch,
+    };
+    let resolution = exception.resolution.map(|Resolution { resolved_at, note }| (resolved_at, note));
+    let (resolved_at, note) = resolution.unzip();
+    pb::PaymentException {
+        exception_id: exception.id.get(),
+        kind: kind.into(),
+        order_id: exception.order_id.get(),
+        idempotency_key: exception.key.to_string(),
+        amount_cents: exception.amount_cents,
+        created_at: Some(Timestamp::from(exception.created_at)),
+        resolved_at: resolved_at.map(Timestamp::from),
+        note: note.map(|note| note.as_str().to_owned()),
     }
 }
 

@@ -85,6 +85,11 @@ fn use_case(path: &str) -> Option<&'static str> {
         "/flashsale.v1.FlashSaleService/GetOrder" => Some("get_order"),
         "/flashsale.v1.PaymentService/HandlePaymentWebhook" => Some("handle_payment_webhook"),
         "/flashsale.v1.AdminService/CreateProduct" => Some("create_product"),
+        "/flashsale.v1.AdminService/UpdateProduct" => Some("update_product"),
+        "/flashsale.v1.AdminService/AdjustStock" => Some("adjust_stock"),
+        "/flashsale.v1.AdminService/GetSaleStats" => Some("get_sale_stats"),
+        "/flashsale.v1.AdminService/ListPaymentExceptions" => Some("list_payment_exceptions"),
+        "/flashsale.v1.AdminService/ResolvePaymentException" => Some("resolve_payment_exception"),
         _ => None,
     }
 }

@@ -7,8 +7,10 @@ mod convert;
 mod flash_sale;
 pub mod health;
 mod layer;
+mod page_token;
 mod payment;
 mod status;
+mod update_mask;
 
 use std::{future::Future, time::Duration};
 

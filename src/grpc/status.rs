@@ -77,6 +77,7 @@ fn named(missing: Missing) -> (&'static str, &'static str, String) {
         Missing::Product(id) => ("flashsale.v1.Product", "productId", id.to_string()),
         Missing::Hold(id) => ("flashsale.v1.Hold", "holdId", id.to_string()),
         Missing::Order(id) => ("flashsale.v1.Order", "orderId", id.to_string()),
+        Missing::PaymentException(id) => ("flashsale.v1.PaymentException", "exceptionId", id.to_string()),
     }
 }
 
@@ -137,7 +138,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::domain::{HoldId, OrderId, ProductId};
+    use crate::domain::{HoldId, OrderId, PaymentExceptionId, ProductId};
 
     /// Every error, with its code, its reason and the keys of its metadata, as the contract's table has them.
     fn table() -> Vec<(Error, Code, &'static str, Vec<&'static str>)> {
@@ -148,6 +149,12 @@ mod tests {
             (Missing::Product(product_id).into(), Code::NotFound, "PRODUCT_NOT_FOUND", vec!["productId"]),
             (Missing::Hold(hold_id).into(), Code::NotFound, "HOLD_NOT_FOUND", vec!["holdId"]),
             (Missing::Order(order_id).into(), Code::NotFound, "ORDER_NOT_FOUND", vec!["orderId"]),
+            (
+                Missing::PaymentException(PaymentExceptionId::stored(4)).into(),
+                Code::NotFound,
+                "PAYMENT_EXCEPTION_NOT_FOUND",
+                vec!["exceptionId"],
+            ),
             (
                 Refusal::OutOfStock { product_id, requested: 2, available_stock: 1 }.into(),
                 failed,

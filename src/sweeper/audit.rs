@@ -286,7 +286,7 @@ impl<F: FnMut(&Finding)> Audit<F> {
         match repair_available_stock(&self.database, ProductId::stored(product_id)).await? {
             Repair::Repaired(before, available_stock) => {
                 self.report.repaired += 1;
-                let available_stock_before = before.available;
+                let available_stock_before = before.available_stock;
                 warn!(product_id, available_stock_before, available_stock, "Available stock repaired");
             }
             Repair::Unneeded => not_repaired("it adds up by now"),

@@ -1,6 +1,9 @@
 //! The shape of log lines, and when there is a trace, on a buffer in place of stdout.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    io::Write,
+    sync::{Arc, Mutex},
+};
 
 use http::HeaderMap;
 use serde_json::{Value, json};
@@ -216,51 +219,4 @@ fn the_trace_is_passed_on_with_the_callers_choice_to_sample() {
             assert!(!sent.contains("00f067aa0ba902b7") && sent.ends_with(flags), "{sent}");
         }
     });
-}
-
-#[test]
-fn the_log_is_written_to_its_end_also_by_a_slow_reader() {
-    /// Takes a while for each write, longer altogether than the worker's own guard waits.
-    struct Slow(Buffer);
-    impl Write for Slow {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            std::thread::sleep(Duration::from_millis(20));
-            self.0.write(&bytes[..bytes.len().min(4096)])
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let buffer = Buffer::default();
-    let (mut writer, mut log) = LogThread::start(Slow(buffer.clone()));
-    let line = [b'x'; 199];
-    for _ in 0..2_000 {
-        writer.write_all(&line).unwrap();
-        writer.write_all(b"\n").unwrap();
-    }
-    log.flush();
-    assert_eq!(buffer.0.lock().unwrap().len(), 400_000);
-}
-
-#[test]
-fn a_log_that_cannot_be_written_does_not_delay_the_end() {
-    struct Gone(io::ErrorKind, u32);
-    impl Write for Gone {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.1 += 1;
-            if self.0 == io::ErrorKind::WouldBlock && self.1 > 3 { Ok(bytes.len()) } else { Err(self.0.into()) }
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Err(self.0.into())
-        }
-    }
-    for kind in [io::ErrorKind::BrokenPipe, io::ErrorKind::StorageFull, io::ErrorKind::WouldBlock] {
-        let (mut writer, mut log) = LogThread::start(Gone(kind, 0));
-        for _ in 0..1_000 {
-            writer.write_all(&[b'x'; 200]).unwrap();
-        }
-        let started = std::time::Instant::now();
-        log.flush();
-        assert!(started.elapsed() < LOG_FLUSH_MAX / 2, "{kind}: {:?}", started.elapsed());
-    }
 }

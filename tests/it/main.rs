@@ -6,12 +6,26 @@
     reason = "a test that can't go on has failed; clippy knows #[test] functions only, not their helpers"
 )]
 
+mod batches;
 mod borders;
+mod clock;
+mod commit;
 mod create_hold;
+mod create_order;
+mod create_product;
 mod gateway;
 mod gateway_server_away;
 mod gateway_webhook;
+mod get_hold;
+mod get_order;
+mod get_product;
+mod guards;
+mod handle_payment_webhook;
 mod harness;
+mod races;
+mod release_hold;
+mod retries;
 mod settings;
 mod support;
+mod sweep;
 mod telemetry;

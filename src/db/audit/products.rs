@@ -1,12 +1,6 @@
 //! Products, their stock, and its adjustments by operators.
 
-use diesel::{QueryableByName, sql_types::BigInt};
-
 use super::{Check, Rows, Table};
-use crate::{
-    db::{Connection, Failure, statement::Statement},
-    domain::{ProductId, Stock},
-};
 
 /// One product a statement: its sums are all of one moment, and that moment lasts as long as this product takes. Each
 /// sum reads the product's own rows alone, by an index that begins with the product. LIMIT keeps the optimizer from
@@ -121,33 +115,3 @@ pub(super) const ADJUSTMENTS: Table = Table {
         },
     ],
 };
-
-/// The units of a product, in one snapshot. With the product locked by this transaction, nothing but CreateOrder and
-/// payments can commit on it, and these move units between sums in one commit; in two statements such units could be
-/// seen twice or not at all.
-///
-/// # Errors
-/// Those of the statement.
-pub async fn stock(conn: &mut Connection, id: ProductId) -> Result<Option<Stock>, Failure> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = BigInt)]
-        total: i64,
-        #[diesel(sql_type = BigInt)]
-        available: i64,
-        #[diesel(sql_type = BigInt)]
-        held: i64,
-        #[diesel(sql_type = BigInt)]
-        pending: i64,
-        #[diesel(sql_type = BigInt)]
-        paid: i64,
-    }
-    let text = format!(
-        "SELECT total_stock AS total, available_stock AS available, CAST(held AS SIGNED) AS held, \
-        CAST(pending AS SIGNED) AS pending, CAST(paid AS SIGNED) AS paid FROM {}",
-        PRODUCTS.from("id = ?")
-    );
-    let rows: Vec<Row> = Statement::new(&text).integer(id.get()).rows(conn).await?;
-    let stock = |Row { total, available, held, pending, paid }| Stock { total, available, held, pending, paid };
-    Ok(rows.into_iter().next().map(stock))
-}

@@ -58,6 +58,19 @@ async fn a_dropped_commit_request_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_commit_held_back_comes_late_and_keeps_its_locks_until_then() {
+    let (database, proxy, mut connection) = uncommitted("held_back").await;
+    proxy.hold_back_next_commit();
+    assert!(connection.try_execute("INSERT INTO notes VALUES (2); COMMIT").await.is_err());
+    wait::eventually(LIMIT, "the COMMIT", async || proxy.holds_back_a_commit()).await;
+    assert_eq!(database.open_transactions().await, 1);
+    assert_eq!(database.query_i64(COUNT_NOTES).await, 0);
+    proxy.deliver_held_back_commit().await;
+    assert_eq!(database.query_i64(COUNT_NOTES).await, 2);
+    assert!(!proxy.holds_back_a_commit());
+}
+
+#[tokio::test]
 async fn a_cut_proxy_resets_and_a_healed_one_passes() {
     let (database, proxy, mut connection) = uncommitted("cut").await;
     proxy.cut();

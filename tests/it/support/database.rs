@@ -130,6 +130,22 @@ impl TestDatabase {
         self.count_transactions("trx_state = 'LOCK WAIT'").await
     }
 
+    /// Waits until exactly one transaction waits for a locked row, and returns its connection's id, for KILL.
+    pub(crate) async fn wait_for_waiter(&self) -> i64 {
+        wait::eventually(TRANSACTION_END_LIMIT, "a transaction that waits for a row", async || {
+            self.waiting_transactions().await == 1
+        })
+        .await;
+        self.query_i64(&format!(
+            "SELECT trx_mysql_thread_id
+               FROM information_schema.innodb_trx
+               JOIN information_schema.processlist ON processlist.id = innodb_trx.trx_mysql_thread_id
+              WHERE processlist.db = '{}' AND trx_state = 'LOCK WAIT'",
+            self.name
+        ))
+        .await
+    }
+
     /// innodb_trx is a copy that the server renews only if nobody has looked for 0.1 s, on whichever connection.
     async fn count_transactions(&self, condition: &str) -> i64 {
         static LAST_LOOK: Mutex<Option<Instant>> = Mutex::const_new(None);

@@ -7,6 +7,7 @@ pub(crate) mod database;
 pub(crate) mod mysqld;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod sale;
 pub(crate) mod server;
 pub(crate) mod signal;
 pub(crate) mod wait;

@@ -36,7 +36,14 @@ pub(crate) struct Proxy {
 struct State {
     network: watch::Sender<Network>,
     commit_fault: Mutex<Option<CommitFault>>,
+    held_back: Mutex<Option<HeldBack>>,
     counts: [AtomicU64; 5],
+}
+
+/// A COMMIT that hasn't been sent yet, and the session it belongs to, whose client is gone.
+struct HeldBack {
+    database: TcpStream,
+    packet: Packet,
 }
 
 #[derive(Clone, Copy)]
@@ -57,12 +64,14 @@ enum Passage {
 enum CommitFault {
     LoseAnswer,
     DropRequest,
+    HoldBack,
 }
 
 /// How a connection ends.
 enum End {
     Closed,
     Reset,
+    HeldBack(Packet),
 }
 
 /// What clients have sent so far, those that a fault swallowed included.
@@ -88,6 +97,7 @@ impl Proxy {
         let state = Arc::new(State {
             network: watch::Sender::new(open),
             commit_fault: Mutex::new(None),
+            held_back: Mutex::new(None),
             counts: Default::default(),
         });
         let listening = tokio::spawn(listen(listener, database_port, Arc::clone(&state)));
@@ -131,6 +141,28 @@ impl Proxy {
     /// The next COMMIT, of whichever connection, doesn't reach the database; the client sees its connection reset.
     pub(crate) fn drop_next_commit_request(&self) {
         *self.state.commit_fault.lock().unwrap() = Some(CommitFault::DropRequest);
+    }
+
+    /// The next COMMIT, of whichever connection, is kept here; the client sees its connection reset, and the session
+    /// goes on at the database, with its locks, until [`Self::deliver_held_back_commit`].
+    pub(crate) fn hold_back_next_commit(&self) {
+        *self.state.commit_fault.lock().unwrap() = Some(CommitFault::HoldBack);
+    }
+
+    /// Whether a COMMIT is held back now.
+    pub(crate) fn holds_back_a_commit(&self) -> bool {
+        self.state.held_back.lock().unwrap().is_some()
+    }
+
+    /// Sends the COMMIT that was held back. Returns when the database has done with it, well or not.
+    pub(crate) async fn deliver_held_back_commit(&self) {
+        let held_back = self.state.held_back.lock().unwrap().take();
+        let HeldBack { mut database, packet } = held_back.unwrap();
+        database.write_all(&packet.bytes).await.unwrap();
+        // As with a lost answer: the end of the answers says that all of it is done.
+        database.shutdown().await.unwrap();
+        let mut answers = Vec::new();
+        database.read_to_end(&mut answers).await.unwrap();
     }
 
     /// Whether the fault of the next COMMIT is still to come.
@@ -205,10 +237,15 @@ async fn exchange(client: &mut TcpStream, database_port: u16, state: &State) -> 
     let (from_client, to_client) = client.split();
     let (from_database, to_database) = database.split();
     let answer_is_lost = AtomicBool::new(false);
-    tokio::select! {
+    let end = tokio::select! {
         end = pass_requests(from_client, to_database, state, &answer_is_lost) => end,
         end = pass_answers(from_database, to_client, state, &answer_is_lost) => end,
+    };
+    if let Ok(End::HeldBack(packet)) = end {
+        *state.held_back.lock().unwrap() = Some(HeldBack { database, packet });
+        return Ok(End::Reset);
     }
+    end
 }
 
 async fn pass_requests(
@@ -228,6 +265,7 @@ async fn pass_requests(
         match fault {
             None => to.write_all(&packet.bytes).await?,
             Some(CommitFault::DropRequest) => return Ok(End::Reset),
+            Some(CommitFault::HoldBack) => return Ok(End::HeldBack(packet)),
             Some(CommitFault::LoseAnswer) => {
                 answer_is_lost.store(true, Ordering::Relaxed);
                 to.write_all(&packet.bytes).await?;

@@ -42,7 +42,12 @@ impl TestServer {
 
     /// On the database at `url`.
     pub(crate) async fn start_with(url: &str, settings: Settings) -> Self {
-        let checkout = Checkout::open(&database_config(url, 16), settings).unwrap();
+        Self::start_with_pool(url, 16, settings).await
+    }
+
+    /// As [`Self::start_with`], with at most `pool_size` connections to the database.
+    pub(crate) async fn start_with_pool(url: &str, pool_size: usize, settings: Settings) -> Self {
+        let checkout = Checkout::open(&database_config(url, pool_size), settings).unwrap();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();

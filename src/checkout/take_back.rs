@@ -1,0 +1,97 @@
+//! What CreateHold takes back when a product is short of stock: its expired holds, and then its overdue orders. So a
+//! dead sweeper costs tidiness, never sales.
+//!
+//! The product is locked before, against the order of locks (order, hold, product), so nothing here may wait: every lock
+//! is taken with SKIP LOCKED. That goes for the orders' holds too: a release or an order in the making may have one
+//! locked and wait for the product. An order whose hold is busy is left out.
+
+use std::collections::BTreeMap;
+
+use super::{handle_payment_webhook::cancel_but_for_stock, log_expired, log_overdue};
+use crate::{
+    db::{
+        Connection, Failure, Script,
+        holds::{self, ExpiredHold},
+        orders,
+    },
+    domain::{BuyerId, HoldId, HoldStatus, Order, ProductId},
+};
+
+/// Rows that one transaction takes back: at least this many, so that the next is not short again, and no more than
+/// [`ROWS_MAX`], so that the product isn't locked for long.
+const ROWS_MIN: i64 = 100;
+const ROWS_MAX: i64 = 10_000;
+
+/// Holds and orders, locked, whose units go back.
+#[derive(Debug, Default)]
+pub(super) struct TakenBack {
+    expired: Vec<ExpiredHold>,
+    overdue: Vec<Overdue>,
+}
+
+#[derive(Debug)]
+struct Overdue {
+    order: Order,
+    buyer_id: Option<BuyerId>,
+}
+
+impl TakenBack {
+    /// Locks what may give back `units_short` units, as far as there is any.
+    pub(super) async fn lock(conn: &mut Connection, product_id: ProductId, units_short: i64) -> Result<Self, Failure> {
+        let mut taken_back = Self::default();
+        if units_short > 0 {
+            taken_back.expired = holds::lock_expired_of(&mut *conn, product_id, rows(units_short)).await?;
+        }
+        let still_short = units_short - taken_back.units();
+        if still_short > 0 {
+            taken_back.overdue = lock_overdue(conn, product_id, rows(still_short)).await?;
+        }
+        Ok(taken_back)
+    }
+
+    /// The units that go back.
+    pub(super) fn units(&self) -> i64 {
+        let expired = self.expired.iter().map(|hold| hold.qty().units());
+        let overdue = self.overdue.iter().map(|overdue| overdue.order.qty.units());
+        expired.chain(overdue).sum()
+    }
+
+    /// Lowers what buyers have by what goes back of their orders. Expired holds didn't count.
+    pub(super) fn free(&self, taken: &mut BTreeMap<BuyerId, i64>) {
+        for Overdue { order, buyer_id } in &self.overdue {
+            if let Some(units) = buyer_id.as_ref().and_then(|buyer_id| taken.get_mut(buyer_id)) {
+                *units -= order.qty.units();
+            }
+        }
+    }
+
+    /// Writes what becomes of the holds and orders. The caller writes the product's stock.
+    pub(super) fn write(&self, script: &mut Script) {
+        cancel_but_for_stock(script, self.overdue.iter().map(|overdue| &overdue.order));
+        let expired: Vec<HoldId> = self.expired.iter().map(ExpiredHold::id).collect();
+        holds::set_status(script, &expired, HoldStatus::Active, HoldStatus::Expired);
+    }
+
+    /// Logs it, once it is committed.
+    pub(super) fn log(&self) {
+        self.expired.iter().for_each(log_expired);
+        self.overdue.iter().for_each(|overdue| log_overdue(&overdue.order));
+    }
+}
+
+fn rows(units: i64) -> usize {
+    usize::try_from(units.clamp(ROWS_MIN, ROWS_MAX)).unwrap_or(0)
+}
+
+async fn lock_overdue(conn: &mut Connection, product_id: ProductId, limit: usize) -> Result<Vec<Overdue>, Failure> {
+    let orders = orders::lock_overdue_of(&mut *conn, product_id, limit).await?;
+    if orders.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut holds = holds::lock_free(conn, orders.iter().map(|order| order.hold_id)).await?;
+    let with_hold = |order: Order| {
+        let stored = holds.remove(&order.hold_id)?;
+        Some(Overdue { order, buyer_id: stored.hold.buyer_id })
+    };
+    Ok(orders.into_iter().filter_map(with_hold).collect())
+}

@@ -1,0 +1,84 @@
+//! UpdateProduct: changes what an operator may change of a product.
+//!
+//! product FOR UPDATE · decide · product and COMMIT as one script. The lock makes a pause take effect between two batches
+//! of holds, and two changes at the same moment each keep the window in order.
+
+use tracing::info;
+
+use super::ProductView;
+use crate::{
+    db::{Connection, Database, Failure, Plan, Script, products},
+    domain::{Invalid, Product, ProductChange, ProductId},
+    error::{Error, Missing},
+    lane::{Batch, Results},
+};
+
+/// An operator's wish to change a product.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpdateProduct {
+    /// The product.
+    pub product_id: ProductId,
+    /// What to change.
+    pub change: ProductChange,
+}
+
+/// The batch of UpdateProduct: one command.
+pub struct UpdateProducts {
+    database: Database,
+}
+
+impl UpdateProducts {
+    pub(super) fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    async fn update(&self, command: &UpdateProduct) -> Result<ProductView, Error> {
+        let UpdateProduct { product_id, change } = command;
+        let (updated, _) = self
+            .database
+            .transaction("update_product", async |conn: &mut Connection, _attempt| {
+                let locked = products::lock(&mut *conn, *product_id).await?;
+                let name = products::name(conn, *product_id).await?;
+                let mut script = Script::default();
+                let (Some((mut product, _now)), Some(name)) = (locked, name) else {
+                    return Ok(Plan { script, value: Err(Missing::Product(*product_id).into()) });
+                };
+                if let Err(invalid) = product.change(change) {
+                    return Ok(Plan { script, value: Err(in_product(invalid).into()) });
+                }
+                products::update(&mut script, &product, change.name.as_ref());
+                Ok::<_, Failure>(Plan { script, value: Ok(view(product, name, change)) })
+            })
+            .await?;
+        updated
+    }
+}
+
+impl Batch for UpdateProducts {
+    type Command = UpdateProduct;
+    type Answer = ProductView;
+
+    async fn run(&self, commands: &[UpdateProduct]) -> Result<Results<ProductView>, Error> {
+        let mut results = Vec::with_capacity(commands.len());
+        for command in commands {
+            results.push(self.update(command).await);
+        }
+        Ok(results)
+    }
+
+    fn record(&self, _command: &UpdateProduct, result: &Result<ProductView, Error>) {
+        if let Ok(ProductView { product, .. }) = result {
+            info!(product_id = product.id.get(), paused = product.paused, "Product updated");
+        }
+    }
+}
+
+fn view(product: Product, name: String, change: &ProductChange) -> ProductView {
+    let name = change.name.as_ref().map_or(name, |name| name.as_str().to_owned());
+    ProductView { name: name.into(), product }
+}
+
+/// The window's end, as it is called in the request.
+fn in_product(invalid: Invalid) -> Invalid {
+    Invalid { field: "product.ends_at", ..invalid }
+}

@@ -1,0 +1,137 @@
+//! UpdateProductRequest → the change that it asks for.
+
+use super::convert::{Fields, limit, moment, not_negative};
+use crate::{
+    checkout::UpdateProduct,
+    domain::{Invalid, ProductChange, ProductId, ProductName},
+    error::Error,
+    pb::{Product, UpdateProductRequest},
+};
+
+/// A field that a mask may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Path {
+    Name,
+    PriceCents,
+    MaxPerBuyer,
+    StartsAt,
+    EndsAt,
+    Paused,
+}
+
+const PATHS: &str = "name, price_cents, max_per_buyer, starts_at, ends_at, paused";
+
+impl Path {
+    fn parse(path: &str) -> Result<Self, Invalid> {
+        match path {
+            "name" => Ok(Self::Name),
+            "price_cents" => Ok(Self::PriceCents),
+            "max_per_buyer" => Ok(Self::MaxPerBuyer),
+            "starts_at" => Ok(Self::StartsAt),
+            "ends_at" => Ok(Self::EndsAt),
+            "paused" => Ok(Self::Paused),
+            "total_stock" | "available_stock" => Err(Invalid::new(
+                "update_mask",
+                format!("must not name {path}, which AdjustStock changes; what can be changed here: {PATHS}"),
+            )),
+            "product_id" => Err(Invalid::new("update_mask", "must not name product_id, which never changes")),
+            _ => Err(Invalid::new("update_mask", format!("names something else than {PATHS}"))),
+        }
+    }
+}
+
+/// Reads a request. All that is wrong with it is named at once; fields that the mask doesn't name aren't looked at.
+pub(super) fn command(request: &UpdateProductRequest) -> Result<UpdateProduct, Error> {
+    let mut fields = Fields::default();
+    let paths: &[String] = request.update_mask.as_ref().map_or(&[], |mask| &mask.paths);
+    if paths.is_empty() {
+        fields.take::<()>(Err(Invalid::new("update_mask", format!("must name at least one of {PATHS}"))));
+    }
+    let paths: Vec<Path> = paths.iter().filter_map(|path| fields.take(Path::parse(path))).collect();
+    let Some(product) = &request.product else {
+        fields.take::<()>(Err(Invalid::new("product", "is required")));
+        return Err(fields.error());
+    };
+    let product_id = fields.take(within("product.product_id", ProductId::parse(product.product_id)));
+    let mut change = ProductChange::default();
+    for path in paths {
+        fields.take(add(path, product, &mut change));
+    }
+    match product_id {
+        Some(product_id) if fields.is_empty() => Ok(UpdateProduct { product_id, change }),
+        Some(_) | None => Err(fields.error()),
+    }
+}
+
+/// Adds a field to the change, as it is in the product. An optional one that isn't there is to be cleared.
+fn add(path: Path, product: &Product, change: &mut ProductChange) -> Result<(), Invalid> {
+    match path {
+        Path::Name => change.name = Some(within("product.name", ProductName::parse(&product.name))?),
+        Path::PriceCents => change.price_cents = Some(not_negative("product.price_cents", product.price_cents)?),
+        Path::MaxPerBuyer => {
+            let parsed = product.max_per_buyer.map(|value| limit("product.max_per_buyer", value));
+            change.max_per_buyer = Some(parsed.transpose()?);
+        }
+        Path::StartsAt => {
+            let parsed = product.starts_at.map(|time| moment("product.starts_at", time));
+            change.starts_at = Some(parsed.transpose()?);
+        }
+        Path::EndsAt => {
+            let parsed = product.ends_at.map(|time| moment("product.ends_at", time));
+            change.ends_at = Some(parsed.transpose()?);
+        }
+        Path::Paused => change.paused = Some(product.paused),
+    }
+    Ok(())
+}
+
+/// Names the field as it is called in this request.
+fn within<T>(field: &'static str, parsed: Result<T, Invalid>) -> Result<T, Invalid> {
+    parsed.map_err(|invalid| Invalid { field, ..invalid })
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::FieldMask;
+
+    use super::*;
+
+    fn request(product: Product, paths: &[&str]) -> UpdateProductRequest {
+        let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+        UpdateProductRequest { product: Some(product), update_mask: Some(FieldMask { paths }) }
+    }
+
+    fn bad_fields(request: &UpdateProductRequest) -> Vec<&'static str> {
+        let Err(Error::Invalid(invalid)) = command(request) else { panic!("{request:?} was taken") };
+        invalid.iter().map(|invalid| invalid.field).collect()
+    }
+
+    #[test]
+    fn only_what_the_mask_names_is_taken() {
+        let product = Product { product_id: 7, name: "Shoe".to_owned(), price_cents: -1, ..Default::default() };
+        let change = command(&request(product, &["name", "ends_at", "name"])).unwrap().change;
+        let name = Some(ProductName::parse("Shoe").unwrap());
+        assert_eq!(change, ProductChange { name, ends_at: Some(None), ..Default::default() });
+    }
+
+    #[test]
+    fn a_mask_without_or_with_other_fields_is_refused() {
+        let product = Product { product_id: 7, ..Default::default() };
+        assert_eq!(bad_fields(&request(product.clone(), &[])), ["update_mask"]);
+        let no_mask = UpdateProductRequest { product: Some(product.clone()), update_mask: None };
+        assert_eq!(bad_fields(&no_mask), ["update_mask"]);
+        for path in ["", "*", "Name", "product.name", "product_id", "total_stock", "available_stock", "priceCents"] {
+            assert_eq!(bad_fields(&request(product.clone(), &["paused", path])), ["update_mask"], "{path:?}");
+        }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_named() {
+        let product = Product { price_cents: -1, max_per_buyer: Some(0), ..Default::default() };
+        let all = request(product, &["name", "price_cents", "max_per_buyer", "colour"]);
+        let expected =
+            ["update_mask", "product.product_id", "product.name", "product.price_cents", "product.max_per_buyer"];
+        assert_eq!(bad_fields(&all), expected);
+        assert_eq!(bad_fields(&UpdateProductRequest::default()), ["update_mask", "product"]);
+    }
+}

@@ -1,0 +1,261 @@
+//! A COMMIT whose answer is lost, which never arrives, or which arrives late: each ends with exactly one effect, and the
+//! caller is told of it.
+
+use flashsale::{
+    checkout::{cancel_overdue_orders::cancel_overdue_orders, expire_holds::expire_holds},
+    db::Database,
+    pb::{CreateHoldRequest, CreateOrderRequest, CreateProductRequest, HoldStatus, OrderStatus, PaymentStatus},
+};
+use futures_util::future::join_all;
+
+use crate::support::{
+    client::Clients,
+    database::TestDatabase,
+    proxy::Proxy,
+    server::{TestServer, database_config, default_settings},
+    wait,
+};
+
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// What happens to the first COMMIT of a call.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// It is carried out, and the connection breaks before the answer.
+    AnswerLost,
+    /// The connection breaks before it reaches the database.
+    RequestLost,
+    /// The connection breaks, and the old session commits when the second run already waits for its rows.
+    LateToAWaiter,
+    /// As before, but the second run doesn't wait for the old session, which commits last.
+    Last,
+}
+
+/// For what locks its rows and waits for them.
+const FAULTS: [Fault; 3] = [Fault::AnswerLost, Fault::RequestLost, Fault::LateToAWaiter];
+/// For what waits for nothing.
+const FAULTS_WITHOUT_WAITING: [Fault; 3] = [Fault::AnswerLost, Fault::RequestLost, Fault::Last];
+
+/// A server, or a sweep, that reaches its database through a proxy.
+struct Ground {
+    database: TestDatabase,
+    proxy: Proxy,
+    server: TestServer,
+}
+
+impl Ground {
+    async fn start(name: &str) -> Self {
+        let database = TestDatabase::create(name).await;
+        let proxy = Proxy::start(database.port()).await;
+        let server = TestServer::start_with(&database.url_at(proxy.port()), default_settings()).await;
+        Self { database, proxy, server }
+    }
+
+    fn clients(&self) -> &Clients {
+        &self.server.clients
+    }
+
+    /// Runs a call whose first COMMIT meets `fault`.
+    async fn under<T>(&self, fault: Fault, call: impl Future<Output = T>) -> T {
+        match fault {
+            Fault::AnswerLost => self.proxy.lose_next_commit_answer(),
+            Fault::RequestLost => self.proxy.drop_next_commit_request(),
+            Fault::LateToAWaiter | Fault::Last => self.proxy.hold_back_next_commit(),
+        }
+        let deliver_to_a_waiter = async {
+            if let Fault::LateToAWaiter = fault {
+                wait::eventually(LIMIT, "the COMMIT", async || self.proxy.holds_back_a_commit()).await;
+                self.database.wait_for_waiter().await;
+                self.proxy.deliver_held_back_commit().await;
+            }
+        };
+        let (answer, ()) = tokio::join!(call, deliver_to_a_waiter);
+        assert!(!self.proxy.is_waiting_for_commit(), "{fault:?} met no COMMIT");
+        if let Fault::Last = fault {
+            self.proxy.deliver_held_back_commit().await;
+        }
+        answer
+    }
+
+    async fn count(&self, what: &str) -> i64 {
+        self.database.query_i64(&format!("SELECT COUNT(*) FROM {what}")).await
+    }
+
+    async fn finish(self) {
+        self.server.stop().await;
+        self.database.assert_no_open_transactions().await;
+        self.database.assert_conserved().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_is_made_once_whatever_happens_to_its_commit() {
+    let ground = Ground::start("commit_hold").await;
+    for fault in FAULTS {
+        for request_id in [None, Some("mine".to_owned())] {
+            let product_id = ground.clients().create_product("Shoe", 1000, 10).await.product_id;
+            let request = CreateHoldRequest { product_id, qty: 3, request_id: request_id.clone(), buyer_id: None };
+            let hold = ground.under(fault, ground.clients().hold_by(request.clone())).await;
+            let hold = hold.unwrap_or_else(|status| panic!("{fault:?} {request_id:?}: {status:?}"));
+            assert_eq!((hold.qty, hold.status()), (3, HoldStatus::Active));
+            let stored = format!("SELECT id FROM holds WHERE product_id = {product_id}");
+            assert_eq!(ground.database.query_rows(&stored).await, [[hold.hold_id.to_string()]], "{fault:?}");
+            assert_eq!(ground.clients().available_stock(product_id).await, 7, "{fault:?} {request_id:?}");
+            if request_id.is_some() {
+                assert_eq!(ground.clients().hold_by(request).await.unwrap(), hold, "a repeat after all that");
+            }
+        }
+    }
+    ground.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_made_once_whatever_happens_to_its_commit() {
+    let ground = Ground::start("commit_order").await;
+    let product_id = ground.clients().create_product("Shoe", 1000, 100).await.product_id;
+    for fault in FAULTS {
+        for request_id in [None, Some("mine".to_owned())] {
+            let hold_id = ground.clients().hold(product_id, 2).await.unwrap().hold_id;
+            let request = CreateOrderRequest { hold_id, request_id: request_id.clone() };
+            let order = ground.under(fault, ground.clients().order_by(request.clone())).await;
+            let order = order.unwrap_or_else(|status| panic!("{fault:?} {request_id:?}: {status:?}"));
+            assert_eq!((order.hold_id, order.status(), order.amount_cents), (hold_id, OrderStatus::Pending, 2000));
+            let stored = format!("SELECT id FROM orders WHERE hold_id = {hold_id}");
+            assert_eq!(ground.database.query_rows(&stored).await, [[order.order_id.to_string()]], "{fault:?}");
+            if request_id.is_some() {
+                assert_eq!(ground.clients().order_by(request).await.unwrap(), order, "a repeat after all that");
+            }
+        }
+    }
+    ground.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_counts_once_whatever_happens_to_its_commit() {
+    let ground = Ground::start("commit_payment").await;
+    let product_id = ground.clients().create_product("Shoe", 1000, 100).await.product_id;
+    for (number, fault) in FAULTS.into_iter().enumerate() {
+        for (status, settled) in
+            [(PaymentStatus::Success, OrderStatus::Paid), (PaymentStatus::Failure, OrderStatus::Cancelled)]
+        {
+            let hold_id = ground.clients().hold(product_id, 2).await.unwrap().hold_id;
+            let order_id = ground.clients().order(hold_id).await.unwrap().order_id;
+            let before = ground.clients().available_stock(product_id).await;
+            let key = format!("key {number} {status:?}");
+            let answer = ground.under(fault, ground.clients().pay(&key, order_id, status)).await;
+            let answer = answer.unwrap_or_else(|status| panic!("{fault:?} {status:?}"));
+            assert_eq!((answer.order_status(), answer.refund_required), (settled, false), "{fault:?}");
+            assert_eq!(ground.count(&format!("payment_webhooks WHERE order_id = {order_id}")).await, 1, "{fault:?}");
+            assert_eq!(ground.clients().get_order(order_id).await.unwrap().status(), settled, "{fault:?}");
+            let given_back = if settled == OrderStatus::Cancelled { 2 } else { 0 };
+            assert_eq!(ground.clients().available_stock(product_id).await, before + given_back, "{fault:?}");
+        }
+    }
+    ground.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_gives_back_once_whatever_happens_to_its_commit() {
+    let ground = Ground::start("commit_release").await;
+    let product_id = ground.clients().create_product("Shoe", 1000, 10).await.product_id;
+    for fault in FAULTS {
+        // Units that a second release could give back in error.
+        let _other = ground.clients().hold(product_id, 1).await.unwrap();
+        let before = ground.clients().available_stock(product_id).await;
+        let hold_id = ground.clients().hold(product_id, 1).await.unwrap().hold_id;
+        let released = ground.under(fault, ground.clients().release(hold_id)).await.unwrap();
+        assert_eq!(released.status(), HoldStatus::Cancelled, "{fault:?}");
+        assert_eq!(ground.clients().available_stock(product_id).await, before, "{fault:?}");
+    }
+    ground.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_product_is_put_on_sale_once_whatever_happens_to_its_commit() {
+    let ground = Ground::start("commit_product").await;
+    for (number, fault) in FAULTS_WITHOUT_WAITING.into_iter().enumerate() {
+        for request_id in [None, Some(format!("mine{number}"))] {
+            let name = format!("Shoe {fault:?} {request_id:?}");
+            let request = CreateProductRequest {
+                name: name.clone(),
+                price_cents: 1000,
+                total_stock: 5,
+                request_id: request_id.clone(),
+                ..Default::default()
+            };
+            let product = ground.under(fault, ground.clients().try_create_product(request)).await.unwrap();
+            let stored = format!("SELECT id FROM products WHERE name = '{name}'");
+            assert_eq!(ground.database.query_rows(&stored).await, [[product.product_id.to_string()]], "{fault:?}");
+        }
+    }
+    ground.finish().await;
+}
+
+/// The old session's holds are locked, so a second run of the batch skips them, and what it finds is nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_gives_back_once_whatever_happens_to_its_commit() {
+    let ground = Ground::start("commit_sweep").await;
+    let sweeper = Database::new(&database_config(&ground.database.url_at(ground.proxy.port()), 2)).unwrap();
+    let product_id = ground.clients().create_product("Shoe", 1000, 100).await.product_id;
+    for fault in FAULTS_WITHOUT_WAITING {
+        for _ in 0..5 {
+            ground.clients().hold(product_id, 2).await.unwrap();
+        }
+        let sql = "UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE status = 'active'";
+        ground.database.execute(sql).await;
+        let swept = ground.under(fault, expire_holds(&sweeper, 100)).await.unwrap();
+        assert!(swept.rows == 5 || !matches!(fault, Fault::RequestLost), "{fault:?}: {swept:?}");
+        assert_eq!(ground.count("holds WHERE status <> 'expired'").await, 0, "{fault:?}");
+        assert_eq!(ground.clients().available_stock(product_id).await, 100, "{fault:?}");
+    }
+    let totals = "SELECT holds_expired, stock_released FROM sweeper_state";
+    assert_eq!(ground.database.query_rows(totals).await, [["15", "30"]]);
+    ground.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_cancels_an_overdue_order_once_whatever_happens_to_its_commit() {
+    let ground = Ground::start("commit_overdue").await;
+    let sweeper = Database::new(&database_config(&ground.database.url_at(ground.proxy.port()), 2)).unwrap();
+    let product_id = ground.clients().create_product("Shoe", 1000, 100).await.product_id;
+    for fault in FAULTS_WITHOUT_WAITING {
+        for _ in 0..3 {
+            let hold_id = ground.clients().hold(product_id, 2).await.unwrap().hold_id;
+            ground.clients().order(hold_id).await.unwrap();
+        }
+        ground.database.execute("UPDATE orders SET payment_due_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND").await;
+        let swept = ground.under(fault, cancel_overdue_orders(&sweeper, 100)).await.unwrap();
+        assert!(swept.rows == 3 || !matches!(fault, Fault::RequestLost), "{fault:?}: {swept:?}");
+        assert_eq!(ground.count("orders WHERE status <> 'cancelled'").await, 0, "{fault:?}");
+        assert_eq!(ground.clients().available_stock(product_id).await, 100, "{fault:?}");
+    }
+    let totals = "SELECT orders_cancelled, stock_released FROM sweeper_state";
+    assert_eq!(ground.database.query_rows(totals).await, [["9", "18"]]);
+    ground.finish().await;
+}
+
+/// Each caller of a batch gets the hold that its own command made, also where the batch was found made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_holds_is_made_once_and_each_caller_gets_its_own() {
+    let ground = Ground::start("commit_batch").await;
+    let product_id = ground.clients().create_product("Shoe", 1000, 1000).await.product_id;
+    for fault in FAULTS {
+        // The first call's batch waits for the row, and the others queue up behind it to be the next one.
+        let mut holder = ground.database.connect().await;
+        holder.execute("BEGIN").await;
+        holder.execute(&format!("SELECT id FROM products WHERE id = {product_id} FOR UPDATE")).await;
+        let calls = join_all((1..=20).map(|qty| ground.clients().hold(product_id, qty)));
+        let release = async {
+            ground.database.wait_for_waiter().await;
+            holder.execute("ROLLBACK").await;
+        };
+        let (holds, ()) = ground.under(fault, async { tokio::join!(calls, release) }).await;
+        for (qty, hold) in (1..).zip(holds) {
+            let hold = hold.unwrap_or_else(|status| panic!("{fault:?} {qty}: {status:?}"));
+            assert_eq!(hold.qty, qty, "{fault:?}");
+            assert_eq!(ground.clients().get_hold(hold.hold_id).await.unwrap(), hold, "{fault:?}");
+        }
+    }
+    assert_eq!(ground.count("holds").await, 60);
+    ground.finish().await;
+}

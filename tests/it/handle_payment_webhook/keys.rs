@@ -1,0 +1,75 @@
+//! Rule 4: the same idempotency key gives the same result. Keys compare byte for byte.
+
+use flashsale::pb::{OrderStatus, PaymentStatus::Success};
+use tonic::Code;
+
+use crate::support::{client::assert_refused, server::Sale};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_differ_in_a_byte_are_different_keys() {
+    let sale = Sale::start("keys_that_differ_in_a_byte").await;
+    let product_id = sale.product(100).await;
+    let keys = [
+        "k",
+        "K",
+        "k ",
+        " k",
+        "k  ",
+        "k\0",
+        "k\t",
+        "k\n",
+        "é",
+        "e\u{301}",
+        "e",
+        "É",
+        "ss",
+        "ß",
+        "\0",
+        "\u{feff}k",
+        "' OR 1",
+    ];
+    for key in keys {
+        let order = sale.ordered(product_id, 1).await;
+        let answer = sale.clients().pay(key, order.order_id, Success).await.unwrap();
+        assert!(answer.first_time, "{key:?}");
+        assert_eq!((answer.idempotency_key.as_str(), answer.order_status()), (key, OrderStatus::Paid));
+        let again = sale.clients().pay(key, order.order_id, Success).await.unwrap();
+        assert!(!again.first_time, "{key:?}");
+        let hex: String = key.bytes().map(|byte| format!("{byte:02X}")).collect();
+        let stored = format!("SELECT HEX(idempotency_key) FROM payment_webhooks WHERE order_id = {}", order.order_id);
+        assert_eq!(sale.database.query_rows(&stored).await, [[hex]]);
+    }
+    sale.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_255_bytes_is_taken_whole() {
+    let sale = Sale::start("a_key_of_255_bytes").await;
+    let product_id = sale.product(100).await;
+    let prefix = "𝄞".repeat(63);
+    for key in [format!("{prefix}aaa"), format!("{prefix}aab"), format!("{}k", "é".repeat(127)), "x".repeat(255)] {
+        assert_eq!(key.len(), 255);
+        let order = sale.ordered(product_id, 1).await;
+        assert!(sale.clients().pay(&key, order.order_id, Success).await.unwrap().first_time);
+        let again = sale.clients().pay(&key, order.order_id, Success).await.unwrap();
+        assert_eq!((again.first_time, again.idempotency_key), (false, key));
+    }
+    sale.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_one_orders_whatever_became_of_it() {
+    let sale = Sale::start("a_key_is_one_orders").await;
+    let product_id = sale.product(100).await;
+    let (one, other) = (sale.ordered(product_id, 1).await, sale.ordered(product_id, 1).await);
+    sale.clients().pay("k", one.order_id, Success).await.unwrap();
+    for order_id in [other.order_id, other.order_id + 1, i64::MAX] {
+        let refused = sale.clients().pay("k", order_id, Success).await;
+        assert_refused(refused, Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED");
+    }
+    assert_eq!(
+        (sale.order_status(other.order_id).await, sale.count("payment_webhooks").await),
+        ("pending".to_owned(), 1)
+    );
+    sale.finish().await;
+}

@@ -1,0 +1,71 @@
+//! What each failure of the database is taken for, and how often its transaction runs again: [`flashsale::db`]'s table,
+//! against the real servers.
+
+mod classification;
+mod connections;
+mod locks;
+mod unwritable;
+
+use std::{sync::Mutex, time::Duration};
+
+use diesel_async::SimpleAsyncConnection;
+use flashsale::db::{Connection, Database, Failure, FailureKind, Plan, Script};
+
+use crate::support::{
+    database::{RawConnection, TestDatabase},
+    server::database_config,
+};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The failures that a transaction's body ran into, one after the other.
+#[derive(Default)]
+struct Failures(Mutex<Vec<Failure>>);
+
+impl Failures {
+    /// Runs SQL in a transaction's body, and keeps its failure.
+    async fn run(&self, conn: &mut Connection, sql: &str) -> Result<(), Failure> {
+        let done = conn.batch_execute(sql).await.map_err(Failure::from);
+        done.inspect_err(|failure| self.0.lock().unwrap().push(failure.clone()))
+    }
+
+    fn kinds(&self) -> Vec<FailureKind> {
+        self.0.lock().unwrap().iter().map(|failure| failure.kind).collect()
+    }
+}
+
+/// A body's end: nothing to write beside what its statements did.
+fn done() -> Plan<()> {
+    Plan { script: Script::default(), value: () }
+}
+
+/// A pool as the programs have it.
+fn pool(database: &TestDatabase, size: usize) -> Database {
+    Database::new(&database_config(&database.url(), size)).unwrap()
+}
+
+/// Three products without stock.
+async fn with_products(name: &str) -> TestDatabase {
+    let database = TestDatabase::create(name).await;
+    insert_products(&database).await;
+    database
+}
+
+async fn insert_products(database: &TestDatabase) {
+    for id in 1..=3 {
+        database
+            .execute(&format!(
+                "INSERT INTO products (id, name, price_cents, total_stock, available_stock, request_id, \
+                 request_digest, created_at) VALUES ({id}, 'Shoe', 1000, 0, 0, 'p{id}', REPEAT('d', 32), NOW())"
+            ))
+            .await;
+    }
+}
+
+/// A connection that has locked product 1.
+async fn holder_of_product_1(database: &TestDatabase) -> RawConnection {
+    let mut holder = database.connect().await;
+    holder.execute("BEGIN").await;
+    holder.execute("SELECT id FROM products WHERE id = 1 FOR UPDATE").await;
+    holder
+}

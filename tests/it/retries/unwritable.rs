@@ -1,0 +1,112 @@
+//! A database server that answers, but takes no writes or no connections: a replica before it is promoted, or a full one.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use flashsale::{
+    db::{Connection, Failure, FailureKind::*},
+    error::Error,
+};
+use tonic::Code;
+
+use super::{Failures, LIMIT, done, insert_products, pool};
+use crate::support::{
+    client::{assert_refused, details},
+    database::{RawConnection, TestDatabase},
+    mysqld::{Engine, Mysqld},
+    server::{TestServer, default_settings},
+    wait,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_server_is_unavailable_until_it_takes_writes_again() {
+    let mysqld = Mysqld::start_private(&[]).await;
+    let database = TestDatabase::create_on(&mysqld, "read_only").await;
+    let server = TestServer::start_with(&database.url(), default_settings()).await;
+    let clients = &server.clients;
+    let product_id = clients.create_product("Shoe", 1000, 10).await.product_id;
+    let hold_id = clients.hold(product_id, 1).await.unwrap().hold_id;
+    let settings: &[&str] = match mysqld.engine() {
+        Engine::MariaDb => &["read_only"],
+        Engine::MySql => &["read_only", "super_read_only"],
+    };
+    for setting in settings {
+        database.execute(&format!("SET GLOBAL {setting} = ON")).await;
+        for refused in [
+            clients.hold(product_id, 1).await.map(drop),
+            clients.order(hold_id).await.map(drop),
+            clients.release(hold_id).await.map(drop),
+        ] {
+            let status = assert_refused(refused, Code::Unavailable, "DATABASE_UNAVAILABLE");
+            assert!(details(&status).retry_info().unwrap().retry_delay.is_some());
+        }
+        // Reads go on.
+        assert_eq!(clients.available_stock(product_id).await, 9);
+        assert_kind_of_a_write(&database).await;
+        database.execute("SET GLOBAL read_only = OFF").await;
+        let again = clients.hold(product_id, 1).await.unwrap();
+        clients.release(again.hold_id).await.unwrap();
+    }
+    clients.order(hold_id).await.unwrap();
+    server.stop().await;
+    database.assert_no_open_transactions().await;
+    database.assert_conserved().await;
+}
+
+/// What a write is taken for, and that it runs four times.
+async fn assert_kind_of_a_write(database: &TestDatabase) {
+    let failures = Failures::default();
+    let ended = pool(database, 1)
+        .transaction("write", async |conn: &mut Connection, _attempt| {
+            failures.run(conn, "UPDATE products SET name = 'changed'").await?;
+            Ok::<_, Failure>(done())
+        })
+        .await;
+    assert!(matches!(ended, Err(Error::Unavailable(_))), "{ended:?}");
+    assert_eq!(failures.kinds(), [Away, Away, Away, Away]);
+}
+
+#[tokio::test]
+async fn a_transaction_that_may_only_read_is_taken_for_a_server_that_may_only_read() {
+    let database = TestDatabase::create("read_only_transaction").await;
+    insert_products(&database).await;
+    let failures = Failures::default();
+    let ended = pool(&database, 1)
+        .transaction("read_only", async |conn: &mut Connection, attempt| {
+            if attempt == 0 {
+                failures.run(conn, "COMMIT; START TRANSACTION READ ONLY").await?;
+            }
+            failures.run(conn, "UPDATE products SET name = 'done'").await?;
+            Ok::<_, Failure>(done())
+        })
+        .await;
+    ended.unwrap();
+    assert_eq!(failures.kinds(), [Away]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_too_many_connections_is_unavailable_until_some_are_free() {
+    let mysqld = Mysqld::start_private(&["--max-connections=10"]).await;
+    let database = TestDatabase::create_on(&mysqld, "too_many").await;
+    insert_products(&database).await;
+    let pool = pool(&database, 1);
+    let mut others = Vec::new();
+    let error = loop {
+        match RawConnection::open(&database.url()).await {
+            Ok(connection) => others.push(connection),
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(error.contains("Too many connections"), "{error}");
+    let runs = AtomicU32::new(0);
+    let write = async |conn: &mut Connection, _attempt: u32| {
+        runs.fetch_add(1, Relaxed);
+        Failures::default().run(conn, "UPDATE products SET name = 'done'").await?;
+        Ok::<_, Failure>(done())
+    };
+    let ended = pool.transaction("too_many", write).await;
+    let Err(Error::Unavailable(text)) = ended else { panic!("{ended:?}") };
+    assert!(text.contains("Too many connections"), "{text}");
+    others.clear();
+    wait::eventually(LIMIT, "free connections", async || pool.transaction("again", write).await.is_ok()).await;
+    assert_eq!(runs.load(Relaxed), 1);
+}
