@@ -188,7 +188,7 @@ pub async fn suspects(
         #[diesel(sql_type = Text)]
         kinds: String,
     }
-    let statement = Statement::new(&table.suspects_text()).integer(after).integer(up_to);
+    let statement = Statement::new(&table.suspects_sql()).integer(after).integer(up_to);
     let mut rows: Vec<Suspect> = statement.rows(conn).await?;
     rows.sort_by_key(|row| row.id);
     rows.dedup_by_key(|row| row.id);
@@ -202,7 +202,8 @@ pub async fn suspects(
 }
 
 impl Table {
-    fn suspects_text(&self) -> String {
+    /// The statement of [`suspects`].
+    pub fn suspects_sql(&self) -> String {
         let kinds: Vec<String> =
             self.checks.iter().map(|check| format!("IF({}, '{}', NULL)", check.fault, check.kind)).collect();
         format!(
@@ -310,7 +311,7 @@ mod tests {
         let mut kinds = BTreeSet::new();
         for table in TABLES {
             assert_eq!(table.from.matches("{rows}").count(), 1, "{}", table.name);
-            assert_eq!(table.suspects_text().matches('?').count(), 2, "{}", table.name);
+            assert_eq!(table.suspects_sql().matches('?').count(), 2, "{}", table.name);
             for check in table.checks {
                 assert!(kinds.insert(check.kind), "{} twice", check.kind);
                 assert!(check.kind.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()), "{}", check.kind);

@@ -6,6 +6,7 @@
     reason = "a test that can't go on has failed; clippy knows #[test] functions only, not their helpers"
 )]
 
+mod audit;
 mod batches;
 mod borders;
 mod clock;

@@ -1,6 +1,7 @@
 //! What the tests stand on.
 
 pub(crate) mod at_once;
+pub(crate) mod audit;
 pub(crate) mod client;
 pub(crate) mod conservation;
 pub(crate) mod database;
