@@ -2,12 +2,8 @@
 
 use std::{env, error::Error, io::Write, process::ExitCode};
 
-use flashsale::{
-    config::{SweeperCommand, SweeperConfig},
-    shutdown, sweeper, telemetry,
-};
+use flashsale::{config::SweeperConfig, shutdown, sweeper, telemetry};
 use tokio::runtime;
-use tracing::Instrument;
 
 fn main() -> ExitCode {
     let started = SweeperConfig::from_args(env::args_os())
@@ -30,15 +26,5 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: SweeperConfig) -> Result<(), Box<dyn Error>> {
-    let stop = shutdown::signal()?;
-    match config.command {
-        SweeperCommand::Sweep => {
-            sweeper::run(&config, stop).instrument(telemetry::job_span("sweep")).await?;
-            Ok(())
-        }
-        SweeperCommand::Audit { page, repair } => {
-            let audit = sweeper::audit::run(&config.database, page, repair, stop);
-            Ok(audit.instrument(telemetry::job_span("audit")).await?.verdict()?)
-        }
-    }
+    sweeper::obey(&config, shutdown::signal()?).await
 }

@@ -10,6 +10,8 @@
 //! A product's stock is repaired where that is all that is off with it: every other finding puts the rows in doubt that
 //! the repair would go by.
 
+mod lines;
+
 use std::{
     collections::BTreeSet,
     fmt,
@@ -18,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing::{error, info, warn};
+use tracing::warn;
 
 use super::is_over;
 use crate::{
@@ -100,51 +102,12 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<AuditReport, Error> {
     let started = Instant::now();
-    let mut audit = Audit::new(&Database::new(config)?, page, log_finding);
+    let mut audit = Audit::new(&Database::new(config)?, page, lines::finding);
     let done = audit.run(repair, shutdown).await;
     let mut report = audit.report;
     report.took = started.elapsed();
-    log_report(&report, done.as_ref().err());
+    lines::report(&report, done.as_ref().err());
     done.map(|()| report)
-}
-
-fn log_finding(finding: &Finding) {
-    let Finding { kind, product_id, hold_id, order_id, webhook_id, exception_id, adjustment_id, .. } = finding;
-    let Finding { expected, found, what_to_do, .. } = finding;
-    warn!(
-        kind,
-        product_id,
-        hold_id,
-        order_id,
-        webhook_id,
-        exception_id,
-        adjustment_id,
-        expected,
-        found,
-        what_to_do,
-        "Audit finding"
-    );
-}
-
-fn log_report(report: &AuditReport, failure: Option<&Error>) {
-    let AuditReport { findings, repaired, rows, untidy, complete, took } = report;
-    let [holds, orders, webhooks, exceptions, adjustments, products] = rows;
-    let Untidy { holds_unswept, orders_overdue } = untidy;
-    let seconds = took.as_secs_f64();
-    macro_rules! line {
-        ($level:ident, $message:literal $(, $error:ident)?) => {
-            $level!(
-                $($error = %$error,)?
-                findings, repaired, products, holds, orders, webhooks, exceptions, adjustments, holds_unswept,
-                orders_overdue, seconds, $message
-            )
-        };
-    }
-    match failure {
-        Some(error) => line!(error, "Audit failed", error),
-        None if *complete => line!(info, "Audit done"),
-        None => line!(warn, "Audit interrupted"),
-    }
 }
 
 /// An audit at work.

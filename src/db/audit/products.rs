@@ -3,8 +3,8 @@
 use super::{Check, Rows, Table};
 
 /// One product a statement: its sums are all of one moment, and that moment lasts as long as this product takes. Each
-/// sum reads the product's own rows alone, by an index that begins with the product. LIMIT keeps the optimizer from
-/// working out a sum again for each place that names it.
+/// sum reads the product's own rows alone, by an index that begins with the product. LIMIT, which is no less than a page,
+/// keeps the optimizer from working out a sum again for each place that names it.
 pub(super) const PRODUCTS: Table = Table {
     name: "products",
     rows: Rows::One,

@@ -1,5 +1,7 @@
 //! Each thing that can be off, made so by SQL: the audit finds that, and all of that, and nothing else.
 
+use flashsale::db::audit::TABLES;
+
 use super::shop::Shop;
 use crate::support::audit::DEFAULT_PAGE;
 
@@ -238,6 +240,16 @@ async fn without_a_key_that_it_reads_by_the_audit_stops() {
     assert_eq!(audited.names(), ["key_missing unique key orders_hold (hold_id) of orders"]);
     assert_eq!(audited.findings[0].found, "key orders_hold (id,hold_id) of orders");
     assert_eq!((audited.report.rows, audited.report.repaired), ([0; 6], 0));
+}
+
+#[test]
+fn every_check_is_broken_by_something() {
+    let broken = [PRODUCTS, HOLDS, ORDERS, PAYMENTS].concat();
+    let mut found: Vec<&str> = broken.iter().flat_map(|(_, found)| *found).copied().collect();
+    found.extend(REPEATS.map(|repeat| repeat.4));
+    for check in TABLES.iter().flat_map(|table| table.checks) {
+        assert!(found.iter().any(|found| found.split(' ').next() == Some(check.kind)), "{} never is", check.kind);
+    }
 }
 
 /// Every unique key of the migrations is one that the audit asks for: a new one has to be added to it.
