@@ -95,3 +95,37 @@ async fn lock_overdue(conn: &mut Connection, product_id: ProductId, limit: usize
     };
     Ok(orders.into_iter().filter_map(with_hold).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::domain::{OrderId, OrderStatus, Quantity};
+
+    fn overdue(id: i64, qty: i32, buyer_id: Option<&str>) -> Overdue {
+        let order = Order {
+            id: OrderId::stored(id),
+            hold_id: HoldId::stored(id),
+            product_id: ProductId::stored(1),
+            qty: Quantity::stored(qty),
+            amount_cents: 0,
+            status: OrderStatus::Pending,
+            payment_due_at: None,
+            created_at: SystemTime::UNIX_EPOCH,
+        };
+        Overdue { order, buyer_id: buyer_id.map(|id| BuyerId::parse(id).unwrap()) }
+    }
+
+    /// A buyer whose order is taken back has fewer units in the very batch that takes it back.
+    #[test]
+    fn what_goes_back_no_longer_counts_for_its_buyers() {
+        let buyer = |id| BuyerId::parse(id).unwrap();
+        let orders = vec![overdue(1, 2, Some("ann")), overdue(2, 1, Some("ann")), overdue(3, 5, None)];
+        let taken_back = TakenBack { expired: Vec::new(), overdue: orders };
+        let mut taken = BTreeMap::from([(buyer("ann"), 4), (buyer("bob"), 2)]);
+        taken_back.free(&mut taken);
+        assert_eq!(taken, BTreeMap::from([(buyer("ann"), 1), (buyer("bob"), 2)]));
+        assert_eq!(taken_back.units(), 8);
+    }
+}

@@ -28,7 +28,7 @@ mod upstream;
 use std::{future::Future, io, time::Duration};
 
 use tokio::{net::TcpListener, sync::oneshot, time::sleep};
-use tracing::warn;
+use tracing::{info, warn};
 
 pub use self::{
     signature::{WebhookAuth, WebhookSecret, WebhookSecretError},
@@ -59,6 +59,7 @@ async fn serve_and_drain(
     drain_time_max: Duration,
 ) -> io::Result<()> {
     metrics::describe_counter!(routes::REQUESTS_TOTAL, "HTTP requests answered by the gateway, by route and status");
+    info!(address = %listener.local_addr()?, "Listening");
     let (begin_drain, drain_begun) = oneshot::channel();
     let serving = axum::serve(listener, routes::router(upstream, webhook)).with_graceful_shutdown(async move {
         shutdown.await;

@@ -26,6 +26,9 @@ const DATABASE_SERVICES: [&str; 4] =
 const LIVENESS: &str = "liveness";
 /// How often the database is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// How long it may take to answer. A transaction is more patient with a silent database, but probes give up after
+/// seconds and the calls of these seconds are as good as lost.
+const LOOK_MAX: Duration = Duration::from_secs(5);
 
 /// Sets what the health service says.
 #[derive(Clone)]
@@ -69,7 +72,10 @@ impl Health {
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
-                let found = checkout.readiness(matches!(known, Some(Ok(())))).await.map(|totals| export(&totals));
+                let look = checkout.readiness(matches!(known, Some(Ok(()))));
+                let looked = tokio::time::timeout(LOOK_MAX, look).await;
+                let found = looked.unwrap_or_else(|_| Err("the database does not answer in time".to_owned()));
+                let found = found.map(|totals| export(&totals));
                 if known.as_ref() == Some(&found) {
                     continue;
                 }

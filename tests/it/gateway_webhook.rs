@@ -2,7 +2,6 @@
 //! a webhook that is let in ends with 503, or with 422 when its fields are at fault.
 
 use std::{
-    env,
     io::Write,
     process::{Command, Stdio},
     sync::{Arc, Mutex},
@@ -12,9 +11,12 @@ use std::{
 use flashsale::gateway::{WebhookAuth, WebhookSecret};
 use reqwest::Response;
 
-use crate::gateway::{Gateway, NOBODY, refusal};
+use crate::{
+    gateway::{Gateway, NOBODY, refusal},
+    support::python,
+};
 
-const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+pub(crate) const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 const NEXT_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const STRANGERS_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
 const PATH: &str = "/api/payments/webhook";
@@ -31,29 +33,21 @@ print(Webhook(secret).sign(message_id, at, sys.stdin.buffer.read().decode()))
 ";
 
 /// A signature by the Python package.
-fn signature(secret: &str, id: &str, sent: u64, body: &str) -> String {
-    let python = env::var("FLASHSALE_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let mut sender = Command::new(&python)
+pub(crate) fn signature(secret: &str, id: &str, sent: u64, body: &str) -> String {
+    let mut sender = Command::new(python::interpreter())
         .args(["-c", SENDER, secret, id, &sent.to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| {
-            panic!("{python} can't be started ({error}): install Python 3, or set FLASHSALE_TEST_PYTHON")
-        });
+        .unwrap();
     sender.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
     let output = sender.wait_with_output().unwrap();
-    assert!(
-        output.status.success(),
-        "{python} could not sign. This test needs the Python package standardwebhooks: pip install it for that \
-         interpreter, or set FLASHSALE_TEST_PYTHON to one that has it.\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "could not sign:\n{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 

@@ -6,27 +6,42 @@
     reason = "a test that can't go on has failed; clippy knows #[test] functions only, not their helpers"
 )]
 
+mod adjust_stock;
 mod audit;
 mod batches;
+mod binaries;
 mod borders;
+mod cancellation;
 mod clock;
 mod commit;
 mod create_hold;
 mod create_order;
 mod create_product;
+mod explain;
 mod gateway;
+mod gateway_end_to_end;
 mod gateway_server_away;
 mod gateway_webhook;
 mod get_hold;
 mod get_order;
 mod get_product;
+mod get_sale_stats;
 mod guards;
 mod handle_payment_webhook;
 mod harness;
+mod migrations;
+mod outage;
+mod payment_exceptions;
+mod plans;
+mod protocol;
 mod races;
 mod release_hold;
 mod retries;
+mod sale_day;
 mod settings;
 mod support;
 mod sweep;
+mod take_back_overdue;
 mod telemetry;
+mod tls;
+mod update_product;

@@ -22,9 +22,9 @@ use crate::support::{
 };
 
 const WORKERS: usize = 16;
-const STEPS: u32 = 60;
+const STEPS: u32 = 120;
 const PRODUCTS: u64 = 3;
-const STOCK: i64 = 15;
+const STOCK: i64 = 60;
 
 /// A fixed sequence of numbers (xorshift).
 struct Numbers(u64);
@@ -93,12 +93,13 @@ impl Worker {
         self.answers.holds.push(hold);
     }
 
-    /// One of the worker's own holds, or whatever it doesn't know of.
+    /// One of the worker's last holds, or one of another's, or none.
     fn any_hold(&mut self) -> i64 {
-        let most = self.answers.holds.len().max(1) as u64;
-        let chosen = usize::try_from(self.numbers.below(most)).unwrap();
-        let own = self.answers.holds.get(chosen).map(|hold| hold.hold_id);
-        own.filter(|_| self.numbers.below(4) > 0).unwrap_or_else(|| i64::try_from(self.numbers.below(200)).unwrap() + 1)
+        let newest = self.answers.holds.last().map_or(1, |hold| hold.hold_id);
+        let back = usize::try_from(self.numbers.below(3)).unwrap();
+        let own = self.answers.holds.iter().rev().nth(back).map(|hold| hold.hold_id);
+        let another = newest + i64::try_from(self.numbers.below(8)).unwrap();
+        own.filter(|_| self.numbers.below(4) > 0).unwrap_or(another)
     }
 
     async fn release(&mut self) {
@@ -118,7 +119,8 @@ impl Worker {
     }
 
     async fn pay(&mut self, step: u32) {
-        let order_id = i64::try_from(self.numbers.below(100)).unwrap() + 1;
+        let newest = self.answers.orders.last().map_or(1, |order| order.order_id);
+        let order_id = (newest + 2 - i64::try_from(self.numbers.below(10)).unwrap()).max(1);
         let status = if self.numbers.below(3) == 0 { PaymentStatus::Failure } else { PaymentStatus::Success };
         // Keys that other workers deliver too, now and then for another order.
         let key =
@@ -174,6 +176,10 @@ async fn check(sale: &Sale, all: Vec<Answers>) {
             None => assert_ne!(status, "paid", "order {order_id} was paid by nobody"),
         }
     }
+
+    let happened: BTreeSet<&str> = holds.values().copied().chain(events.iter().map(|row| row[3].as_str())).collect();
+    let all_kinds = ["applied", "cancelled", "duplicate_success", "expired", "late_success", "unchanged", "used"];
+    assert!(happened.is_superset(&all_kinds.into()), "it was no storm: only {happened:?}");
 
     let swept: [usize; 2] = [0, 1].map(|kind| all.iter().map(|one| one.swept[kind]).sum());
     let totals = rows("SELECT holds_expired, orders_cancelled FROM sweeper_state").await;

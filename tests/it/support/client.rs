@@ -1,6 +1,6 @@
 //! Calls to a server, as short as a test wants them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use flashsale::pb::{
     CreateHoldRequest, CreateOrderRequest, CreateProductRequest, GetHoldRequest, GetOrderRequest, GetProductRequest,
@@ -12,15 +12,22 @@ use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
 };
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_types::{ErrorDetails, StatusExt};
 
-/// The three services over one HTTP/2 connection. A clone shares it; calls at the same moment that shall not share a
+use super::wait;
+
+/// How long health may take to notice.
+const HEALTH_LIMIT: Duration = Duration::from_secs(60);
+
+/// The services over one HTTP/2 connection. A clone shares it; calls at the same moment that shall not share a
 /// connection take a value of [`Clients::connect_several`] each.
 #[derive(Clone)]
 pub(crate) struct Clients {
     pub(crate) sale: FlashSaleServiceClient<Channel>,
     pub(crate) payment: PaymentServiceClient<Channel>,
     pub(crate) admin: AdminServiceClient<Channel>,
+    pub(crate) health: HealthClient<Channel>,
 }
 
 impl Clients {
@@ -29,12 +36,6 @@ impl Clients {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
         let channel = endpoint.connect().await;
         Self::over(channel.unwrap_or_else(|error| panic!("{address}: {error}")))
-    }
-
-    /// As [`Self::connect`], but the connection is made, and made again, when a call needs it.
-    pub(crate) fn connect_lazily(address: &str) -> Self {
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-        Self::over(endpoint.connect_lazy())
     }
 
     /// `count` connections.
@@ -50,8 +51,31 @@ impl Clients {
         Self {
             sale: FlashSaleServiceClient::new(channel.clone()),
             payment: PaymentServiceClient::new(channel.clone()),
-            admin: AdminServiceClient::new(channel),
+            admin: AdminServiceClient::new(channel.clone()),
+            health: HealthClient::new(channel),
         }
+    }
+
+    /// What the health service says of `service`.
+    pub(crate) async fn health(&self, service: &str) -> Result<ServingStatus, Status> {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let response = self.health.clone().check(request).await?;
+        Ok(response.into_inner().status())
+    }
+
+    /// Waits until the server says this of itself and of its three services; `liveness` must be SERVING all the time.
+    pub(crate) async fn wait_for_health(&self, expected: ServingStatus) {
+        wait::eventually(HEALTH_LIMIT, &format!("{expected:?}"), async || {
+            assert_eq!(self.health("liveness").await.unwrap(), ServingStatus::Serving);
+            let mut all = true;
+            for service in
+                ["", "flashsale.v1.FlashSaleService", "flashsale.v1.PaymentService", "flashsale.v1.AdminService"]
+            {
+                all &= self.health(service).await.unwrap() == expected;
+            }
+            all
+        })
+        .await;
     }
 
     /// Puts a product on sale: at once, for ever, without a limit.

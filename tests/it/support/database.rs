@@ -121,41 +121,35 @@ impl TestDatabase {
     }
 
     /// How many transactions are open in connections to this database.
-    pub(crate) async fn open_transactions(&self) -> i64 {
-        self.count_transactions("TRUE").await
+    pub(crate) async fn open_transactions(&self) -> usize {
+        self.transactions("TRUE").await.len()
     }
 
     /// How many of them wait for a row that another has locked: to make sure of a lock before going on.
-    pub(crate) async fn waiting_transactions(&self) -> i64 {
-        self.count_transactions("trx_state = 'LOCK WAIT'").await
+    pub(crate) async fn waiting_transactions(&self) -> usize {
+        self.transactions("trx_state = 'LOCK WAIT'").await.len()
     }
 
     /// Waits until exactly one transaction waits for a locked row, and returns its connection's id, for KILL.
-    pub(crate) async fn wait_for_waiter(&self) -> i64 {
-        wait::eventually(TRANSACTION_END_LIMIT, "a transaction that waits for a row", async || {
-            self.waiting_transactions().await == 1
+    pub(crate) async fn wait_for_waiter(&self) -> u32 {
+        wait::eventually_some(TRANSACTION_END_LIMIT, "a transaction that waits for a row", async || {
+            let waiting = self.transactions("trx_state = 'LOCK WAIT'").await;
+            (waiting.len() == 1).then(|| waiting[0])
         })
-        .await;
-        self.query_i64(&format!(
-            "SELECT trx_mysql_thread_id
-               FROM information_schema.innodb_trx
-               JOIN information_schema.processlist ON processlist.id = innodb_trx.trx_mysql_thread_id
-              WHERE processlist.db = '{}' AND trx_state = 'LOCK WAIT'",
-            self.name
-        ))
         .await
     }
 
-    /// innodb_trx is a copy that the server renews only if nobody has looked for 0.1 s, on whichever connection.
-    async fn count_transactions(&self, condition: &str) -> i64 {
+    /// The connections with such transactions. innodb_trx is a copy that the server renews only if nobody has looked
+    /// for 0.1 s, on whichever connection: nothing else may look at it.
+    async fn transactions(&self, condition: &str) -> Vec<u32> {
         static LAST_LOOK: Mutex<Option<Instant>> = Mutex::const_new(None);
         let mut last_look = LAST_LOOK.lock().await;
         if let Some(last_look) = *last_look {
             wait::until(last_look + TRANSACTIONS_AGE_MAX).await;
         }
-        let count = self
-            .query_i64(&format!(
-                "SELECT COUNT(*)
+        let rows = self
+            .query_rows(&format!(
+                "SELECT trx_mysql_thread_id
                    FROM information_schema.innodb_trx
                    JOIN information_schema.processlist ON processlist.id = innodb_trx.trx_mysql_thread_id
                   WHERE processlist.db = '{}' AND {condition}",
@@ -163,7 +157,7 @@ impl TestDatabase {
             ))
             .await;
         *last_look = Some(Instant::now());
-        count
+        rows.iter().map(|row| row[0].parse().unwrap()).collect()
     }
 
     /// Fails the test if a transaction stays open.

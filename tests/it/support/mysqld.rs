@@ -253,7 +253,7 @@ fn greets(port: u16) -> bool {
 
 /// A port below those that systems give to outgoing connections: one of these could take it while a stopped server is
 /// to come back, or even connect to itself there.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     const FIRST: u16 = 15_000;
     const COUNT: u16 = 15_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);

@@ -1,0 +1,5 @@
+//! The real programs: how they start, what they log and count, and how they end.
+
+mod logs;
+mod server;
+mod sweeper;

@@ -1,0 +1,151 @@
+//! Migrations: run twice, by two at once, cut off half-way; and servers on an older or a newer schema.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use flashsale::db::migrate::migrate;
+use tonic_health::pb::health_check_response::ServingStatus;
+
+use crate::support::{
+    at_once::at_once,
+    client::assert_refused,
+    database::TestDatabase,
+    programs::{self, ServerProgram, lines_of},
+    server::database_config,
+};
+
+const LIMIT: Duration = Duration::from_secs(60);
+const VERSIONS: &str = "SELECT version FROM __diesel_schema_migrations ORDER BY version";
+const LAST_VERSION: &str = "SELECT MAX(version) FROM __diesel_schema_migrations";
+
+/// What the tables look like.
+async fn schema(database: &TestDatabase) -> Vec<String> {
+    let mut schema = Vec::new();
+    for table in database.query_rows("SHOW TABLES").await.into_iter().flatten() {
+        // Without the next id, which isn't the schema's.
+        let create = &database.query_rows(&format!("SHOW CREATE TABLE `{table}`")).await[0][1];
+        let create: Vec<&str> = create.split_whitespace().filter(|word| !word.starts_with("AUTO_INCREMENT=")).collect();
+        schema.push(create.join(" "));
+    }
+    schema
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_run_finds_nothing_to_do() {
+    let database = TestDatabase::create_empty("twice").await;
+    let config = database_config(&database.url(), 1);
+    let ran = migrate(&config).await.unwrap();
+    let versions = database.query_rows(VERSIONS).await;
+    assert!(!ran.is_empty());
+    assert_eq!(ran.len(), versions.len());
+    let before = schema(&database).await;
+    assert_eq!(migrate(&config).await.unwrap(), Vec::<String>::new());
+    assert_eq!(schema(&database).await, before);
+    assert_eq!(database.query_rows(VERSIONS).await, versions);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn runs_at_the_same_moment_share_the_work() {
+    let database = TestDatabase::create_empty("at_once").await;
+    let runs = at_once(3, |_| {
+        let config = database_config(&database.url(), 1);
+        async move { migrate(&config).await.unwrap() }
+    })
+    .await;
+    let all: Vec<String> = runs.concat();
+    let distinct: BTreeSet<&String> = all.iter().collect();
+    assert_eq!(distinct.len(), all.len(), "none ran twice: {all:?}");
+    assert_eq!(database.query_rows(VERSIONS).await.len(), all.len());
+    database.assert_conserved().await;
+}
+
+/// The database commits DDL as it goes: a run that is cut off leaves the table without the row that says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_cut_off_half_way_runs_again_and_spares_the_rows() {
+    let database = TestDatabase::create("cut_off").await;
+    database
+        .execute(
+            "INSERT INTO products (name, price_cents, total_stock, available_stock, request_id, request_digest, \
+             created_at) VALUES ('Shoe', 1000, 5, 5, 'p', REPEAT('d', 32), NOW())",
+        )
+        .await;
+    database.execute("UPDATE sweeper_state SET runs = 7").await;
+    let config = database_config(&database.url(), 1);
+    let (before, versions) = (schema(&database).await, database.query_rows(VERSIONS).await);
+    for version in versions.iter().flatten() {
+        database.execute(&format!("DELETE FROM __diesel_schema_migrations WHERE version = '{version}'")).await;
+        let ran = migrate(&config).await.unwrap();
+        assert_eq!(ran.len(), 1, "{version}: {ran:?}");
+    }
+    database.execute("DELETE FROM __diesel_schema_migrations").await;
+    assert_eq!(migrate(&config).await.unwrap().len(), versions.len());
+    assert_eq!(schema(&database).await, before);
+    assert_eq!(database.query_rows(VERSIONS).await, versions);
+    assert_eq!(database.query_i64("SELECT available_stock FROM products").await, 5);
+    assert_eq!(database.query_rows("SELECT id, runs FROM sweeper_state").await, [["1", "7"]]);
+}
+
+async fn migrate_by_program(database: &TestDatabase) {
+    let (code, lines) = programs::migrate(&database.url(), &[]).await;
+    assert_eq!(code, 0);
+    assert_eq!(lines_of(&lines, "Database is up to date").len(), 1);
+}
+
+/// The server says why it doesn't serve, and serves after `server migrate` without a restart.
+async fn assert_serves_once_migrated(database: &TestDatabase, lacking: &str) {
+    let ServerProgram { process: server, clients, .. } = ServerProgram::start(&database.url(), &[]).await;
+    let why = server.wait_for_line("Not serving", LIMIT).await;
+    let reason = why["reason"].as_str().unwrap();
+    assert!(reason.contains("server migrate") && reason.contains(lacking), "{reason}");
+    assert_eq!(why["level"], "WARN");
+    clients.wait_for_health(ServingStatus::NotServing).await;
+    migrate_by_program(database).await;
+    clients.wait_for_health(ServingStatus::Serving).await;
+    let product = clients.create_product("Shoe", 1000, 5).await;
+    clients.hold(product.product_id, 1).await.unwrap();
+    // One line for each change, not one a second.
+    assert_eq!(server.lines_of("Not serving").len(), 1);
+    drop(server);
+    database.assert_no_open_transactions().await;
+    database.assert_conserved().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_on_an_empty_database_serves_once_it_is_migrated() {
+    let database = TestDatabase::create_empty("empty").await;
+    assert_serves_once_migrated(&database, "create_products").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_on_an_older_schema_serves_once_it_is_migrated() {
+    let database = TestDatabase::create("older").await;
+    let last = database.query_rows(LAST_VERSION).await[0][0].clone();
+    database.execute(&format!("DELETE FROM __diesel_schema_migrations WHERE version = '{last}'")).await;
+    assert_serves_once_migrated(&database, &last[..4]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_on_a_newer_schema_serves() {
+    let database = TestDatabase::create("newer").await;
+    database.execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('29991231000001')").await;
+    database.execute("ALTER TABLE holds ADD COLUMN channel VARCHAR(20) NULL").await;
+    database.execute("ALTER TABLE products ADD COLUMN colour VARCHAR(20) NOT NULL DEFAULT 'red'").await;
+    let ServerProgram { process: server, clients, .. } = ServerProgram::start(&database.url(), &[]).await;
+    clients.wait_for_health(ServingStatus::Serving).await;
+    let product = clients.create_product("Shoe", 1000, 5).await;
+    clients.hold(product.product_id, 1).await.unwrap();
+    assert_eq!(clients.available_stock(product.product_id).await, 4);
+    drop(server);
+    migrate_by_program(&database).await;
+    database.assert_no_open_transactions().await;
+    database.assert_conserved().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_on_a_database_without_tables_are_internal_errors_without_detail() {
+    let database = TestDatabase::create_empty("no_tables").await;
+    let ServerProgram { process: server, clients, .. } = ServerProgram::start(&database.url(), &[]).await;
+    let status = assert_refused(clients.hold(1, 1).await, tonic::Code::Internal, "INTERNAL");
+    assert_eq!(status.message(), "Internal error");
+    let line = server.wait_for_line("Internal error", LIMIT).await;
+    assert!(line["cause"].as_str().unwrap().contains("doesn't exist"), "{line}");
+}

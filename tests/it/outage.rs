@@ -1,0 +1,269 @@
+//! The database goes away under load and comes back: nothing acknowledged is lost, and nobody has to do anything.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use flashsale::{
+    db::{Connection, Database, Failure, FailureKind, Plan, Script},
+    error::Error,
+    pb::{CreateHoldRequest, CreateHoldResponse, CreateOrderRequest, PaymentStatus},
+};
+use tokio::task::JoinHandle;
+use tonic::{Code, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
+
+use crate::support::{
+    client::{Clients, assert_refused, reason},
+    database::TestDatabase,
+    mysqld::Mysqld,
+    proxy::Proxy,
+    server::{TestServer, database_config, default_settings},
+    wait,
+    wire::Wire,
+};
+
+const LIMIT: Duration = Duration::from_secs(60);
+const BUYERS: usize = 6;
+
+/// Buyers who buy one unit after the other, and remember what they were told.
+struct Load {
+    stop: Arc<AtomicBool>,
+    paid: Arc<AtomicUsize>,
+    failed: Arc<AtomicUsize>,
+    buyers: Vec<JoinHandle<Acknowledged>>,
+}
+
+#[derive(Default)]
+struct Acknowledged {
+    /// The id and the request_id of each.
+    holds: Vec<(i64, String)>,
+    orders: Vec<i64>,
+    /// The order and the key of each.
+    payments: Vec<(i64, String)>,
+}
+
+impl Load {
+    async fn start(address: &str, product_id: i64, prefix: &str) -> Self {
+        let (stop, paid, failed): (Arc<AtomicBool>, Arc<AtomicUsize>, Arc<AtomicUsize>) = Default::default();
+        let mut buyers = Vec::new();
+        for (number, clients) in Clients::connect_several(address, BUYERS).await.into_iter().enumerate() {
+            let (stop, paid, failed) = (Arc::clone(&stop), Arc::clone(&paid), Arc::clone(&failed));
+            let buyer = Buyer { clients, name: format!("{prefix}-{number}"), failed };
+            buyers.push(tokio::spawn(async move {
+                let mut acknowledged = Acknowledged::default();
+                for purchase in 0.. {
+                    if stop.load(Relaxed) {
+                        break;
+                    }
+                    buyer.buy(product_id, purchase, &mut acknowledged).await;
+                    paid.fetch_add(1, Relaxed);
+                }
+                acknowledged
+            }));
+        }
+        Self { stop, paid, failed, buyers }
+    }
+
+    /// Waits until `more` purchases are done from now on.
+    async fn wait_for_purchases(&self, more: usize) {
+        let enough = self.paid.load(Relaxed) + more;
+        wait::eventually(LIMIT, "more purchases", async || self.paid.load(Relaxed) >= enough).await;
+    }
+
+    /// Waits until `more` calls have failed from now on.
+    async fn wait_for_failures(&self, more: usize) {
+        let enough = self.failed.load(Relaxed) + more;
+        wait::eventually(LIMIT, "calls that fail", async || self.failed.load(Relaxed) >= enough).await;
+    }
+
+    /// Lets the buyers finish, and checks that all they were told is in the tables.
+    async fn finish(self, database: &TestDatabase) {
+        self.stop.store(true, Relaxed);
+        for buyer in self.buyers {
+            let acknowledged = buyer.await.unwrap();
+            for (hold_id, request_id) in acknowledged.holds {
+                assert_row(database, &format!("holds WHERE id = {hold_id} AND request_id = '{request_id}'")).await;
+            }
+            for order_id in acknowledged.orders {
+                assert_row(database, &format!("orders WHERE id = {order_id} AND status = 'paid'")).await;
+            }
+            for (order_id, key) in acknowledged.payments {
+                let row = format!("payment_webhooks WHERE order_id = {order_id} AND idempotency_key = '{key}'");
+                assert_row(database, &row).await;
+            }
+        }
+        // Every purchase was repeated until it was done, and none was done twice.
+        let counts = "SELECT (SELECT COUNT(*) FROM holds), (SELECT COUNT(*) FROM orders), \
+                      (SELECT COUNT(*) FROM payment_webhooks)";
+        let paid = self.paid.load(Relaxed).to_string();
+        assert_eq!(database.query_rows(counts).await, [[paid.clone(), paid.clone(), paid]]);
+    }
+}
+
+async fn assert_row(database: &TestDatabase, row: &str) {
+    assert_eq!(database.query_i64(&format!("SELECT COUNT(*) FROM {row}")).await, 1, "lost: {row}");
+}
+
+struct Buyer {
+    clients: Clients,
+    name: String,
+    failed: Arc<AtomicUsize>,
+}
+
+impl Buyer {
+    async fn buy(&self, product_id: i64, purchase: usize, acknowledged: &mut Acknowledged) {
+        let name = format!("{}-{purchase}", self.name);
+        let request_id = Some(name.clone());
+        let hold = CreateHoldRequest { product_id, qty: 1, request_id: request_id.clone(), buyer_id: None };
+        let hold_id = until_done(&self.failed, || self.clients.hold_by(hold.clone())).await.hold_id;
+        acknowledged.holds.push((hold_id, name.clone()));
+        let order = CreateOrderRequest { hold_id, request_id };
+        let order_id = until_done(&self.failed, || self.clients.order_by(order.clone())).await.order_id;
+        acknowledged.orders.push(order_id);
+        until_done(&self.failed, || self.clients.pay(&name, order_id, PaymentStatus::Success)).await;
+        acknowledged.payments.push((order_id, name));
+    }
+}
+
+/// As a patient buyer: whatever may be repeated is repeated, and nothing else happens.
+async fn until_done<T, C>(failed: &AtomicUsize, call: impl Fn() -> C) -> T
+where
+    C: Future<Output = Result<T, Status>>,
+{
+    loop {
+        match call().await {
+            Ok(answer) => return answer,
+            Err(status) => {
+                let told = (status.code(), reason(&status));
+                assert_eq!(told, (Code::Unavailable, "DATABASE_UNAVAILABLE".to_owned()), "{status:?}");
+                failed.fetch_add(1, Relaxed);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_shut_down_or_killed_under_load_loses_nothing_acknowledged() {
+    let mysqld = Mysqld::start_private(&[]).await;
+    let database = TestDatabase::create_on(&mysqld, "restarts").await;
+    let server = TestServer::start(&database).await;
+    let address = server.address();
+    let product_id = server.clients.create_product("Shoe", 1000, 1_000_000).await.product_id;
+    let load = Load::start(&address, product_id, "buyer").await;
+    load.wait_for_purchases(20).await;
+    for kill in [false, true] {
+        if kill {
+            mysqld.kill().await;
+        } else {
+            mysqld.stop().await;
+        }
+        load.wait_for_failures(2 * BUYERS).await;
+        server.clients.wait_for_health(ServingStatus::NotServing).await;
+        mysqld.start().await;
+        load.wait_for_purchases(20).await;
+        server.clients.wait_for_health(ServingStatus::Serving).await;
+    }
+    load.finish(&database).await;
+    server.stop().await;
+    database.assert_no_open_transactions().await;
+    database.assert_conserved().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_cut_under_load_loses_nothing_acknowledged() {
+    let database = TestDatabase::create("cut").await;
+    let proxy = Proxy::start(database.port()).await;
+    let server = TestServer::start_with(&database.url_at(proxy.port()), default_settings()).await;
+    let address = server.address();
+    let product_id = server.clients.create_product("Shoe", 1000, 1_000_000).await.product_id;
+    let load = Load::start(&address, product_id, "buyer").await;
+    load.wait_for_purchases(10).await;
+    // A short break is bridged by the server's own repeats, and no caller hears of it.
+    for _ in 0..5 {
+        proxy.reset_connections();
+        load.wait_for_purchases(5).await;
+    }
+    assert_eq!(load.failed.load(Relaxed), 0);
+    proxy.cut();
+    load.wait_for_failures(2 * BUYERS).await;
+    server.clients.wait_for_health(ServingStatus::NotServing).await;
+    proxy.heal();
+    load.wait_for_purchases(10).await;
+    server.clients.wait_for_health(ServingStatus::Serving).await;
+    load.finish(&database).await;
+    server.stop().await;
+    database.assert_no_open_transactions().await;
+    database.assert_conserved().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_says_nothing_costs_callers_their_deadline_and_health_notices() {
+    let database = TestDatabase::create("silent").await;
+    let proxy = Proxy::start(database.port()).await;
+    let server = TestServer::start_with(&database.url_at(proxy.port()), default_settings()).await;
+    let address = server.address();
+    let product_id = server.clients.create_product("Shoe", 1000, 10).await.product_id;
+    server.clients.wait_for_health(ServingStatus::Serving).await;
+    server.clients.hold(product_id, 1).await.unwrap();
+
+    proxy.blackhole();
+    let silent_since = Instant::now();
+    let wire = Wire::connect(&address).await;
+    let hold = CreateHoldRequest { product_id, qty: 1, request_id: Some("mine".to_owned()), buyer_id: None };
+    let path = "flashsale.v1.FlashSaleService/CreateHold";
+    let answer = wire.call::<CreateHoldResponse>(path, &[("grpc-timeout", "500m")], &hold).await;
+    assert_refused(answer, Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
+    server.clients.wait_for_health(ServingStatus::NotServing).await;
+    // An orchestrator gives up on probes of a few seconds.
+    assert!(silent_since.elapsed() < Duration::from_secs(15), "{:?}", silent_since.elapsed());
+
+    proxy.heal();
+    server.clients.wait_for_health(ServingStatus::Serving).await;
+    server.clients.hold_by(hold).await.unwrap();
+    assert_eq!(database.query_i64("SELECT COUNT(*) FROM holds WHERE request_id = 'mine'").await, 1);
+    assert_eq!(server.clients.available_stock(product_id).await, 8);
+    server.stop().await;
+    database.assert_no_open_transactions().await;
+    database.assert_conserved().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_caught_by_the_databases_shutdown_is_taken_for_an_outage() {
+    let mysqld = Mysqld::start_private(&[]).await;
+    let database = TestDatabase::create_on(&mysqld, "shutdown").await;
+    database.execute("CREATE TABLE notes (note INT PRIMARY KEY) ENGINE = InnoDB").await;
+    database.execute("INSERT INTO notes VALUES (1)").await;
+    let mut holder = database.connect().await;
+    holder.execute("BEGIN").await;
+    holder.execute("SELECT note FROM notes FOR UPDATE").await;
+
+    let pool = Database::new(&database_config(&database.url(), 1)).unwrap();
+    let kind = std::sync::Mutex::new(Vec::new());
+    let caught = pool.transaction("caught", async |conn: &mut Connection, _attempt| {
+        let locked = diesel_async::SimpleAsyncConnection::batch_execute(conn, "UPDATE notes SET note = 2").await;
+        let failure = Failure::from(locked.unwrap_err());
+        kind.lock().unwrap().push(failure.kind);
+        Err::<Plan<()>, _>(failure)
+    });
+    let stop = async {
+        database.wait_for_waiter().await;
+        mysqld.stop().await;
+    };
+    let (caught, ()) = tokio::join!(caught, stop);
+    assert!(matches!(caught, Err(Error::Unavailable(_))), "{caught:?}");
+    let kinds = kind.into_inner().unwrap();
+    assert!(!kinds.is_empty() && kinds.iter().all(|kind| *kind == FailureKind::Away), "{kinds:?}");
+
+    mysqld.start().await;
+    pool.transaction("after", async |_conn: &mut Connection, _attempt| {
+        Ok::<_, Failure>(Plan { script: Script::default(), value: () })
+    })
+    .await
+    .unwrap();
+    assert_eq!(database.query_i64("SELECT note FROM notes").await, 1);
+}
