@@ -88,9 +88,8 @@ async fn a_suspicion_that_the_second_look_does_not_share_is_no_finding() {
     assert_eq!((check.kind, &ids[..]), ("hold_used_without_order", &[2, 3][..]));
 
     shop.sale.database.execute("UPDATE holds SET status = 'cancelled' WHERE id = 2").await;
-    let confirmed = database.read("test", async |conn: &mut Connection, _| {
-        Ok::<_, Failure>(audit::confirm(conn, table, check, ids).await?)
-    });
+    let confirmed =
+        database.read("test", async |conn: &mut Connection, _| audit::confirm(conn, table, check, ids).await);
     let confirmed: Vec<_> = confirmed.await.unwrap().iter().map(|finding| finding.hold_id).collect();
     assert_eq!(confirmed, [Some(3)]);
     shop.sale.database.execute("UPDATE holds SET status = 'expired' WHERE id = 3").await;
