@@ -104,9 +104,12 @@ async fn lock_and_sweep(
     report: &mut SweepReport,
 ) -> Result<bool, Error> {
     let Some(lock) = NamedLock::take(&config.database, "sweep", 0).await? else { return Ok(false) };
-    sweep(&Database::new(&config.database)?, config.batch, shutdown, report).await?;
-    drop(lock);
-    Ok(true)
+    let swept = match Database::new(&config.database) {
+        Ok(database) => sweep(&database, config.batch, shutdown, report).await,
+        Err(error) => Err(error),
+    };
+    lock.release().await;
+    swept.map(|()| true)
 }
 
 async fn sweep(

@@ -4,14 +4,15 @@ use diesel::{
     QueryableByName,
     sql_types::{BigInt, Nullable},
 };
+use diesel_async::SimpleAsyncConnection;
 use secrecy::ExposeSecret;
 
-use super::{Connection, session, statement::Statement};
+use super::{Connection, session, statement::Statement, within_limit};
 use crate::{config::DatabaseConfig, error::Error};
 
 /// A lock of the database server on a connection of its own, with which it ends: a process that dies lets go.
 pub struct NamedLock {
-    _connection: Connection,
+    connection: Connection,
 }
 
 impl std::fmt::Debug for NamedLock {
@@ -45,6 +46,14 @@ impl NamedLock {
             .await
             .map_err(|error| Error::Unavailable(error.to_string()))?;
         let got = rows.first().and_then(|row| row.got) == Some(1);
-        Ok(got.then_some(Self { _connection: connection }))
+        Ok(got.then_some(Self { connection }))
+    }
+
+    /// Lets go. Dropping does so too, but only once the server has noticed that the connection is gone, and until then
+    /// another process would be told that this one is at work.
+    pub async fn release(mut self) {
+        let release = async { Ok(self.connection.batch_execute("DO RELEASE_ALL_LOCKS()").await?) };
+        // Where that fails the connection is broken, and the lock ends with it.
+        let _broken = within_limit(release).await;
     }
 }

@@ -236,6 +236,8 @@ async fn deliveries_of_one_key_in_one_batch_get_one_answer() {
         assert_eq!((first_time, differs), (number == 0, false));
     }
     assert_eq!((shop.count("payment_webhooks").await, shop.stock().await), (1, 9));
+    let id = shop.database.query_i64("SELECT id FROM payment_webhooks").await;
+    assert_eq!(id, 1, "stored by the first run: the unique key had nothing to refuse");
     shop.close().await;
 }
 
