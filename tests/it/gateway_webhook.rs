@@ -174,6 +174,8 @@ async fn a_webhook_refused_or_failed_is_logged_with_what_could_be_read_of_it() {
     let _here = tracing::subscriber::set_default(subscriber);
 
     let gateway = Gateway::without_server().await;
+    gateway.get("/healthz").await;
+    assert_eq!(log.take(), format!(" INFO Listening address={}\n", gateway.address));
     let cases = [
         ("{", " WARN Payment webhook refused reason=\"BAD_JSON\"\n"),
         (
@@ -195,6 +197,8 @@ async fn a_webhook_refused_or_failed_is_logged_with_what_could_be_read_of_it() {
     assert!(line.ends_with("idempotency_key=\"webhook-key-123\" order_id=456\n"), "{line}");
 
     let gateway = gateway_with(&[SECRET]).await;
+    gateway.get("/healthz").await;
+    log.take();
     gateway.post(PATH, BODY).await;
     assert_eq!(log.take(), " WARN Payment webhook refused reason=\"UNAUTHENTICATED\"\n");
 }
