@@ -1,13 +1,9 @@
-//! The sweeper: gives back the stock of expired holds and cancels overdue orders, once.
+//! The sweeper: gives back the stock of expired holds and cancels overdue orders, once, or audits the tables.
 
 use std::{env, error::Error, io::Write, process::ExitCode};
 
-use flashsale::{
-    config::{SweeperCommand, SweeperConfig},
-    shutdown, sweeper, telemetry,
-};
+use flashsale::{config::SweeperConfig, shutdown, sweeper, telemetry};
 use tokio::runtime;
-use tracing::Instrument;
 
 fn main() -> ExitCode {
     let started = SweeperConfig::from_args(env::args_os())
@@ -30,10 +26,5 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: SweeperConfig) -> Result<(), Box<dyn Error>> {
-    match config.command {
-        SweeperCommand::Sweep => {
-            sweeper::run(&config, shutdown::signal()?).instrument(telemetry::job_span("sweep")).await?
-        }
-    };
-    Ok(())
+    sweeper::obey(&config, shutdown::signal()?).await
 }

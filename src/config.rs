@@ -20,6 +20,7 @@
 //! | `FLASHSALE_WEBHOOK_SECRETS_FILE` | `--webhook-secrets-file` | – | a file that holds them | gateway |
 //! | `FLASHSALE_WEBHOOK_ALLOW_UNSIGNED` | `--webhook-allow-unsigned` | false | true or false; secrets win over it | gateway |
 //! | `FLASHSALE_SWEEP_BATCH` | `--batch` | 100 | 1 to 10,000 rows | sweeper |
+//! | `FLASHSALE_AUDIT_PAGE` | `--page` | 10000 | 1 to 100,000 rows | sweeper audit |
 //! | `FLASHSALE_LOG_FORMAT` | `--log-format` | json | json or text | all |
 //!
 //! Durations are written like `120s`, `30m` or `1h 30m`. `RUST_LOG` and `OTEL_*` are read by [`crate::telemetry`].
@@ -42,6 +43,8 @@ pub use stop::{Invalid, Stop};
 
 /// The most rows that a batch of the sweep may have: they stay locked until it commits.
 const SWEEP_BATCH_MAX: usize = 10_000;
+/// The most rows that one statement of the audit may look at: its snapshot lasts as long.
+const AUDIT_PAGE_MAX: usize = 100_000;
 /// The most connections of a pool.
 const POOL_SIZE_MAX: usize = 1_000;
 /// The most commands that may wait in a lane.
@@ -135,6 +138,13 @@ pub struct SweeperConfig {
 pub enum SweeperCommand {
     /// Give back what has expired, once.
     Sweep,
+    /// Check the tables, once.
+    Audit {
+        /// Rows that one statement looks at, 1 to 100,000.
+        page: usize,
+        /// Also set `available_stock` right, where it is all that is off.
+        repair: bool,
+    },
 }
 
 impl ServerConfig {
@@ -189,8 +199,16 @@ impl SweeperConfig {
     }
 
     fn read(args: SweeperArgs) -> Result<Self, Invalid> {
-        let SweeperArgs { database, batch, log } = args;
-        Ok(Self { database: database.check()?, batch, log_format: log.log_format, command: SweeperCommand::Sweep })
+        let SweeperArgs { database, batch, log, command } = args;
+        Ok(Self {
+            database: database.check()?,
+            batch,
+            log_format: log.log_format,
+            command: match command {
+                None => SweeperCommand::Sweep,
+                Some(SweeperSubcommand::Audit { page, repair }) => SweeperCommand::Audit { page, repair },
+            },
+        })
     }
 }
 
@@ -269,7 +287,7 @@ struct GatewayArgs {
 
 /// Gives back the stock of expired holds and cancels overdue orders: one run, then exit.
 #[derive(Parser)]
-#[command(name = "sweeper", version, after_help = AFTER_HELP)]
+#[command(name = "sweeper", version, disable_help_subcommand = true, after_help = AFTER_HELP)]
 struct SweeperArgs {
     #[command(flatten)]
     database: DatabaseArgs,
@@ -278,6 +296,23 @@ struct SweeperArgs {
     batch: usize,
     #[command(flatten)]
     log: LogArgs,
+    #[command(subcommand)]
+    command: Option<SweeperSubcommand>,
+}
+
+#[derive(Subcommand)]
+enum SweeperSubcommand {
+    /// Check stock, holds, orders and payments of every product against each other, log what is off, and exit: 0 for
+    /// nothing, 1 for anything. May run while the sale goes on.
+    Audit {
+        /// Rows that one statement looks at, 1 to 100000.
+        #[arg(long, env = "FLASHSALE_AUDIT_PAGE", value_name = "ROWS", default_value = "10000", value_parser = value::count(AUDIT_PAGE_MAX))]
+        page: usize,
+        /// Also set available_stock to what holds and orders leave of the total, where nothing else is off with the
+        /// product.
+        #[arg(long)]
+        repair: bool,
+    },
 }
 
 #[derive(Args)]

@@ -1,23 +1,26 @@
-//! One run of the sweep: expired holds and overdue orders give their units back, in bounded batches.
+//! The sweeper's program, and one run of the sweep: expired holds and overdue orders give their units back, in bounded batches.
 //!
 //! A full batch means that there is more, a partial one that all was done. Runs don't overlap: the second finds the
 //! first's lock and leaves it the work. Correctness doesn't depend on that, since rows are locked with SKIP LOCKED.
+
+pub mod audit;
 
 use std::{
     future::Future,
     time::{Duration, Instant},
 };
 
-use tracing::{error, info};
+use tracing::{Instrument, error, info};
 
 use crate::{
     checkout::{
         cancel_overdue_orders::cancel_overdue_orders,
         expire_holds::{Swept, expire_holds},
     },
-    config::SweeperConfig,
+    config::{SweeperCommand, SweeperConfig},
     db::{Connection, Database, Failure, Plan, Script, named_lock::NamedLock, sweeper_state},
     error::Error,
+    telemetry::job_span,
 };
 
 /// What a run did.
@@ -42,6 +45,26 @@ pub enum Sweep {
     Done(SweepReport),
     /// Another run is at work.
     AnotherIsRunning,
+}
+
+/// Does what the settings ask for, once, in a trace of its own.
+///
+/// # Errors
+/// Those of [`run`] and [`audit::run`], and what an audit found.
+pub async fn obey(
+    config: &SweeperConfig,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    match config.command {
+        SweeperCommand::Sweep => {
+            run(config, shutdown).instrument(job_span("sweep")).await?;
+        }
+        SweeperCommand::Audit { page, repair } => {
+            let audit = audit::run(&config.database, page, repair, shutdown);
+            audit.instrument(job_span("audit")).await?.verdict()?;
+        }
+    }
+    Ok(())
 }
 
 /// Sweeps once and logs the report as its last line. A shutdown ends it after the batch at work.

@@ -17,6 +17,7 @@ pub mod handle_payment_webhook;
 pub mod list_payment_exceptions;
 pub mod readiness;
 pub mod release_hold;
+pub mod repair_available_stock;
 pub mod resolve_payment_exception;
 mod take_back;
 pub mod update_product;

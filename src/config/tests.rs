@@ -71,6 +71,22 @@ fn the_commands_take_the_settings_before_and_after_them() {
 }
 
 #[test]
+fn the_sweeper_sweeps_unless_an_audit_is_asked_for() {
+    for (flags, command) in [
+        (&[URL][..], SweeperCommand::Sweep),
+        (&[URL, "audit"], SweeperCommand::Audit { page: 10_000, repair: false }),
+        (&["audit", URL, "--repair", "--page=1"], SweeperCommand::Audit { page: 1, repair: true }),
+        (&["audit", URL, "--page=100000"], SweeperCommand::Audit { page: 100_000, repair: false }),
+    ] {
+        assert_eq!(sweeper(flags).unwrap().command, command, "{flags:?}");
+    }
+    for page in ["0", "100001", "x"] {
+        let line = line(sweeper(&["audit", URL, &format!("--page={page}")]));
+        assert!(line.starts_with("--page") && line.contains("from 1 to 100000"), "{page}: {line}");
+    }
+}
+
+#[test]
 fn the_bounds_are_taken() {
     let ttl = |text: &str| server(&[URL, "--hold-ttl", text]).unwrap().hold_ttl;
     assert_eq!(ttl("1s"), SECOND);

@@ -17,6 +17,7 @@
 //! A run after the first looks up every request_id, the made-up ones too, and starts by locking the rows that decide.
 //! So a commit whose answer was lost is found, even if it completes only later.
 
+pub mod audit;
 mod classify;
 pub mod holds;
 pub mod migrate;
@@ -126,7 +127,19 @@ impl Database {
     ///
     /// # Errors
     /// As [`Database::transaction`].
-    pub async fn read<T, B>(&self, name: &'static str, mut body: B) -> Result<T, Error>
+    pub async fn read<T, B>(&self, name: &'static str, body: B) -> Result<T, Error>
+    where
+        T: Send,
+        B: for<'c> Body<'c, T>,
+    {
+        self.read_within(ATTEMPT_LIMIT, name, body).await
+    }
+
+    /// As [`Database::read`], for statements that read more than one answer needs: `limit` is what one run may take.
+    ///
+    /// # Errors
+    /// As [`Database::transaction`].
+    pub async fn read_within<T, B>(&self, limit: Duration, name: &'static str, mut body: B) -> Result<T, Error>
     where
         T: Send,
         B: for<'c> Body<'c, T>,
@@ -136,7 +149,7 @@ impl Database {
             let attempt = retries.attempt();
             let run = async {
                 let mut lease = self.lease().await?;
-                let value = within_limit(body(lease.connection()?, attempt)).await?;
+                let value = within(limit, body(lease.connection()?, attempt)).await?;
                 lease.give_back();
                 Ok(value)
             };
@@ -215,8 +228,12 @@ where
 }
 
 async fn within_limit<T>(run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::time::timeout(ATTEMPT_LIMIT, run).await.unwrap_or_else(|_| {
-        Err(Failure { kind: FailureKind::Away, text: format!("no answer in {} s", ATTEMPT_LIMIT.as_secs()) })
+    within(ATTEMPT_LIMIT, run).await
+}
+
+async fn within<T>(limit: Duration, run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::time::timeout(limit, run).await.unwrap_or_else(|_| {
+        Err(Failure { kind: FailureKind::Away, text: format!("no answer in {} s", limit.as_secs()) })
     })
 }
 

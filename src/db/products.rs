@@ -178,3 +178,11 @@ pub fn adjust(script: &mut Script, id: ProductId, delta: StockDelta) {
         ),
     );
 }
+
+/// Corrects what is available of a locked product.
+pub fn correct_available(script: &mut Script, id: ProductId, from: i64, to: i64) {
+    script.write(
+        1,
+        format_args!("UPDATE products SET available_stock = {to} WHERE id = {id} AND available_stock = {from}"),
+    );
+}

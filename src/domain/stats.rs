@@ -28,3 +28,46 @@ pub struct SaleStats {
     /// Orders cancelled.
     pub orders_cancelled: i64,
 }
+
+impl SaleStats {
+    /// What `available_stock` has to be: all units that are neither held nor ordered. `None` where more are held and
+    /// ordered than there are, or where they don't add up to anything: then another number is wrong.
+    pub fn derived_available_stock(&self) -> Option<i64> {
+        let taken = self.held_stock.checked_add(self.pending_stock)?.checked_add(self.paid_stock)?;
+        self.total_stock.checked_sub(taken).filter(|available| (0..=self.total_stock).contains(available))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_neither_held_nor_ordered_is_available() {
+        for (held_stock, expected) in [
+            (4, Some(85)),
+            (89, Some(0)),
+            (90, None),
+            (-11, Some(100)),
+            (-12, None),
+            (i64::MAX, None),
+            (i64::MIN, None),
+        ] {
+            let stats = SaleStats {
+                total_stock: 100,
+                available_stock: 1,
+                held_stock,
+                pending_stock: 5,
+                paid_stock: 6,
+                holds_active: 0,
+                holds_used: 0,
+                holds_expired: 0,
+                holds_cancelled: 0,
+                orders_pending: 0,
+                orders_paid: 0,
+                orders_cancelled: 0,
+            };
+            assert_eq!(stats.derived_available_stock(), expected, "{held_stock} held");
+        }
+    }
+}

@@ -232,7 +232,8 @@ async fn a_payment_is_decided_on_what_another_program_left() {
     let sale = Sale::start("a_payment_waits_for_the_order").await;
     let product_id = sale.product(3).await;
     let Order { order_id, .. } = sale.ordered(product_id, 1).await;
-    let cancel = ["UPDATE orders SET status = 'cancelled'", CANCEL_HOLD[0], CANCEL_HOLD[1]];
+    let cancel =
+        ["UPDATE orders SET status = 'cancelled', payment_due_at = created_at", CANCEL_HOLD[0], CANCEL_HOLD[1]];
     let other = other_program(&sale, &cancel).await;
     let clients = sale.clients().clone();
     let call = tokio::spawn(async move { clients.pay("k", order_id, PaymentStatus::Success).await });
@@ -248,9 +249,12 @@ async fn a_payment_is_decided_on_what_another_program_left() {
 async fn a_request_id_that_another_program_takes_meanwhile_is_replayed() {
     let sale = Sale::start("a_request_id_is_taken_meanwhile").await;
     let product_id = sale.product(3).await;
-    let insert = "INSERT INTO holds (product_id, qty, unit_price_cents, status, expires_at, created_at, request_id)
-        SELECT id, 1, price_cents, 'expired', '2000-01-01', '2000-01-01', 'r' FROM products";
-    let other = other_program(&sale, &[insert]).await;
+    // Without a look at the product: its lock isn't what the call is to wait for.
+    let insert = format!(
+        "INSERT INTO holds (product_id, qty, unit_price_cents, status, expires_at, created_at, request_id)
+         VALUES ({product_id}, 1, 1000, 'expired', '2000-01-01', '2000-01-01', 'r')"
+    );
+    let other = other_program(&sale, &[&insert]).await;
     let clients = sale.clients().clone();
     let call = tokio::spawn(async move { clients.hold_by(repeatable_hold(product_id, 1, "r")).await });
     commit_when_waited_for(&sale, other).await;
@@ -285,11 +289,14 @@ async fn a_key_that_another_program_takes_meanwhile_is_answered_as_seen() {
     for (key, order_id) in [("same order", one.order_id), ("other order", two.order_id)] {
         let insert = format!(
             "INSERT INTO payment_webhooks
-                (idempotency_key, order_id, product_id, status, order_status, result, created_at)
-             VALUES ('{key}', {}, {product_id}, 'success', 'pending', 'amount_mismatch', UTC_TIMESTAMP(6))",
+                (idempotency_key, order_id, product_id, status, amount_cents, order_status, result, created_at)
+             VALUES ('{key}', {}, {product_id}, 'success', 1, 'pending', 'amount_mismatch', UTC_TIMESTAMP(6))",
             one.order_id
         );
-        let other = other_program(&sale, &[&insert]).await;
+        let exception = "INSERT IGNORE INTO payment_exceptions
+                (kind, order_id, product_id, idempotency_key, amount_cents, created_at)
+            SELECT result, order_id, product_id, idempotency_key, amount_cents, created_at FROM payment_webhooks";
+        let other = other_program(&sale, &[&insert, exception]).await;
         let clients = sale.clients().clone();
         let call = tokio::spawn(async move { clients.pay(key, order_id, PaymentStatus::Success).await });
         commit_when_waited_for(&sale, other).await;

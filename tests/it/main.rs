@@ -7,6 +7,7 @@
 )]
 
 mod adjust_stock;
+mod audit;
 mod batches;
 mod binaries;
 mod borders;

@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod at_once;
+pub(crate) mod audit;
 pub(crate) mod client;
 pub(crate) mod conservation;
 pub(crate) mod database;

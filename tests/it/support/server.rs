@@ -111,10 +111,11 @@ impl Sale {
         self.database.execute(sql).await;
     }
 
-    /// Stops the server, and checks that no transaction is left open and no stock was lost or made.
+    /// Stops the server, and checks that no transaction is left open, no stock was lost or made, and an audit is clean.
     pub(crate) async fn finish(self) {
         self.server.stop().await;
         self.database.assert_no_open_transactions().await;
         self.database.assert_conserved().await;
+        self.database.assert_audit_clean().await;
     }
 }

@@ -1,0 +1,323 @@
+//! What `sweeper audit` reads: the tables against the rules of the sale and against each other, apart from the code
+//! that keeps the rules.
+//!
+//! Each statement is one consistent snapshot, as InnoDB gives it to every statement, and locks nothing: what one commit
+//! changes is seen together or not at all, however busy the sale is. A table is walked through by ranges of its ids, so
+//! that a snapshot is short (one held for long keeps the database from purging) and memory bounded. [`suspects`] finds
+//! the rows of a range with any fault, in one pass; [`confirm`] looks at them once more in a snapshot of its own, and
+//! only what both saw is a finding.
+//!
+//! The checks are data: a condition in SQL that is true for a faulty row, and NULL where there is nothing to compare.
+
+mod holds;
+mod keys;
+mod orders;
+mod payments;
+mod products;
+
+use diesel::{
+    QueryableByName,
+    sql_types::{BigInt, Nullable, Text},
+};
+
+use super::{Connection, Failure, FailureKind, statement::Statement};
+
+pub use keys::faults as key_faults;
+
+/// The kind of finding that can be repaired.
+pub const STOCK_NOT_CONSERVED: &str = "stock_not_conserved";
+
+/// Suspects that one statement confirms at the most.
+pub const CONFIRM_MAX: usize = 256;
+
+/// All tables. What stock is derived from comes before the products.
+pub const TABLES: [Table; 6] =
+    [holds::HOLDS, orders::ORDERS, payments::WEBHOOKS, payments::EXCEPTIONS, products::ADJUSTMENTS, products::PRODUCTS];
+
+/// How many rows of a table one statement looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// One: each has sums of its own.
+    One,
+    /// As many as the audit is told to.
+    Page,
+}
+
+/// A table, and what its rows have to fulfil.
+#[derive(Debug, Clone, Copy)]
+pub struct Table {
+    /// Its name.
+    pub name: &'static str,
+    /// How many rows a statement looks at.
+    pub rows: Rows,
+    /// The column of a row's own id.
+    id: &'static str,
+    /// Its rows in the range `{rows}`, with what they are compared to.
+    from: &'static str,
+    /// The ids of a finding.
+    ids: &'static str,
+    /// What its rows have to fulfil.
+    pub checks: &'static [Check],
+}
+
+/// One thing that every row of a table has to fulfil.
+#[derive(Debug, Clone, Copy)]
+pub struct Check {
+    /// Its name in the log.
+    pub kind: &'static str,
+    /// The condition in SQL that is true where it is not fulfilled.
+    fault: &'static str,
+    /// What should be, as a list of SQL values.
+    expected: &'static str,
+    /// What is, likewise.
+    found: &'static str,
+    /// What a person should do.
+    pub what_to_do: &'static str,
+}
+
+/// Something that is off.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Finding {
+    /// Which check failed.
+    pub kind: &'static str,
+    /// The product of the row.
+    pub product_id: Option<i64>,
+    /// The product of what the row refers to; another one only where that is what is off.
+    pub related_product_id: Option<i64>,
+    /// The hold.
+    pub hold_id: Option<i64>,
+    /// The order.
+    pub order_id: Option<i64>,
+    /// The payment event.
+    pub webhook_id: Option<i64>,
+    /// The payment exception.
+    pub exception_id: Option<i64>,
+    /// The stock adjustment.
+    pub adjustment_id: Option<i64>,
+    /// What should be.
+    pub expected: String,
+    /// What is.
+    pub found: String,
+    /// What a person should do.
+    pub what_to_do: &'static str,
+}
+
+impl Finding {
+    fn of_kind(kind: &'static str, what_to_do: &'static str) -> Self {
+        Self { kind, what_to_do, ..Self::default() }
+    }
+}
+
+/// A range of ids: after the first, up to the second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// Not in it.
+    pub after: i64,
+    /// In it.
+    pub up_to: i64,
+}
+
+impl Table {
+    fn from(&self, rows: &str) -> String {
+        self.from.replace("{rows}", rows)
+    }
+}
+
+/// The highest id of a table, 0 where it is empty.
+///
+/// # Errors
+/// Those of the statement.
+pub async fn last_id(conn: &mut Connection, table: &Table) -> Result<i64, Failure> {
+    let text = format!("SELECT COALESCE(MAX(id), 0) AS number FROM {}", table.name);
+    number(conn, Statement::new(&text)).await
+}
+
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = BigInt)]
+    number: i64,
+}
+
+async fn number(conn: &mut Connection, statement: Statement) -> Result<i64, Failure> {
+    let rows: Vec<Number> = statement.rows(conn).await?;
+    let none = || Failure { kind: FailureKind::Wrong, text: "a count without a row".to_owned() };
+    rows.first().map(|row| row.number).ok_or_else(none)
+}
+
+/// The next `limit` rows of a table within the range, by its primary key: the last of their ids, and how many there
+/// are. `None`: there are none.
+///
+/// # Errors
+/// Those of the statement.
+pub async fn page(
+    conn: &mut Connection,
+    table: &Table,
+    Range { after, up_to }: Range,
+    limit: usize,
+) -> Result<Option<(i64, i64)>, Failure> {
+    #[derive(QueryableByName)]
+    struct Page {
+        #[diesel(sql_type = Nullable<BigInt>)]
+        last: Option<i64>,
+        #[diesel(sql_type = BigInt)]
+        count: i64,
+    }
+    let text = format!(
+        "SELECT MAX(id) AS last, COUNT(*) AS count FROM (SELECT id FROM {} FORCE INDEX (PRIMARY) \
+        WHERE id > ? AND id <= ? ORDER BY id LIMIT ?) AS page",
+        table.name
+    );
+    let limit = limit.try_into().unwrap_or(i64::MAX);
+    let rows: Vec<Page> = Statement::new(&text).integer(after).integer(up_to).integer(limit).rows(conn).await?;
+    Ok(rows.into_iter().next().and_then(|page| Some((page.last?, page.count))))
+}
+
+/// The rows of a range with any fault: each one's id, and which checks it fails.
+///
+/// # Errors
+/// Those of the statement.
+pub async fn suspects(
+    conn: &mut Connection,
+    table: &Table,
+    Range { after, up_to }: Range,
+) -> Result<Vec<(&'static Check, Vec<i64>)>, Failure> {
+    #[derive(QueryableByName)]
+    struct Suspect {
+        #[diesel(sql_type = BigInt)]
+        id: i64,
+        #[diesel(sql_type = Text)]
+        kinds: String,
+    }
+    let statement = Statement::new(&table.suspects_sql()).integer(after).integer(up_to);
+    let mut rows: Vec<Suspect> = statement.rows(conn).await?;
+    rows.sort_by_key(|row| row.id);
+    rows.dedup_by_key(|row| row.id);
+    let mut suspects: Vec<_> = table.checks.iter().map(|check| (check, Vec::new())).collect();
+    for (check, ids) in &mut suspects {
+        let fails = |row: &&Suspect| row.kinds.split(',').any(|kind| kind == check.kind);
+        ids.extend(rows.iter().filter(fails).map(|row| row.id));
+    }
+    suspects.retain(|(_, ids)| !ids.is_empty());
+    Ok(suspects)
+}
+
+impl Table {
+    /// The statement of [`suspects`].
+    pub fn suspects_sql(&self) -> String {
+        let kinds: Vec<String> =
+            self.checks.iter().map(|check| format!("IF({}, '{}', NULL)", check.fault, check.kind)).collect();
+        format!(
+            "SELECT {} AS id, CONCAT_WS(',', {}) AS kinds FROM {} HAVING kinds <> ''",
+            self.id,
+            kinds.join(", "),
+            self.from("id > ? AND id <= ?")
+        )
+    }
+
+    fn confirm_text(&self, check: &Check) -> (String, String) {
+        let Check { fault, expected, found, .. } = check;
+        let from = self.from("id IN {ids}");
+        let (before, after) = from.split_once("{ids}").unwrap_or((&from, ""));
+        let select = format!(
+            "SELECT {}, CONCAT_WS('', {expected}) AS expected, CONCAT_WS('', {found}) AS found FROM {before}",
+            self.ids
+        );
+        (select, format!("{after} WHERE {fault} ORDER BY {}", self.id))
+    }
+}
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = Nullable<BigInt>)]
+    product_id: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    related_product_id: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    hold_id: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    order_id: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    webhook_id: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    exception_id: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    adjustment_id: Option<i64>,
+    #[diesel(sql_type = Nullable<Text>)]
+    expected: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    found: Option<String>,
+}
+
+/// Looks at suspects again, in another snapshot: those that still fail the check, in the order of their ids. From 1 to
+/// [`CONFIRM_MAX`] of them.
+///
+/// # Errors
+/// Those of the statement.
+pub async fn confirm(
+    conn: &mut Connection,
+    table: &Table,
+    check: &Check,
+    ids: &[i64],
+) -> Result<Vec<Finding>, Failure> {
+    let (select, rest) = table.confirm_text(check);
+    let rows: Vec<Row> = Statement::new(&select).integers(ids, &rest).rows(conn).await?;
+    let finding = |row: Row| Finding {
+        product_id: row.product_id,
+        related_product_id: row.related_product_id,
+        hold_id: row.hold_id,
+        order_id: row.order_id,
+        webhook_id: row.webhook_id,
+        exception_id: row.exception_id,
+        adjustment_id: row.adjustment_id,
+        expected: row.expected.unwrap_or_default(),
+        found: row.found.unwrap_or_default(),
+        ..Finding::of_kind(check.kind, check.what_to_do)
+    };
+    Ok(rows.into_iter().map(finding).collect())
+}
+
+/// What nobody has tidied up yet, which is no fault.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Untidy {
+    /// Active holds whose time is over.
+    pub holds_unswept: i64,
+    /// Pending orders whose payment is overdue.
+    pub orders_overdue: i64,
+}
+
+/// Counts what is untidy, by the indexes that the sweep goes by.
+///
+/// # Errors
+/// Those of the statements.
+pub async fn untidy(conn: &mut Connection) -> Result<Untidy, Failure> {
+    let holds = "SELECT COUNT(*) AS number FROM holds FORCE INDEX (holds_expiry) \
+        WHERE status = 'active' AND expires_at < UTC_TIMESTAMP(6)";
+    let orders = "SELECT COUNT(*) AS number FROM orders FORCE INDEX (orders_due) \
+        WHERE status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6)";
+    Ok(Untidy {
+        holds_unswept: number(conn, Statement::new(holds)).await?,
+        orders_overdue: number(conn, Statement::new(orders)).await?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_kind_names_one_check_and_no_other_text_takes_a_value() {
+        let mut kinds = BTreeSet::new();
+        for table in TABLES {
+            assert_eq!(table.from.matches("{rows}").count(), 1, "{}", table.name);
+            assert_eq!(table.suspects_sql().matches('?').count(), 2, "{}", table.name);
+            for check in table.checks {
+                assert!(kinds.insert(check.kind), "{} twice", check.kind);
+                assert!(check.kind.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()), "{}", check.kind);
+                let (before, after) = table.confirm_text(check);
+                assert!(!before.contains('?') && !after.contains('?'), "{}", check.kind);
+            }
+        }
+    }
+}

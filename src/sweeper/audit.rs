@@ -1,0 +1,260 @@
+//! `sweeper audit`: walks through all tables while the sale goes on, logs what is off, and repairs what is safe.
+//!
+//! | line | level | fields |
+//! |---|---|---|
+//! | `Audit finding` | warn | kind, the ids, expected, found, what_to_do |
+//! | `Available stock repaired` | warn | product_id, available_stock_before, available_stock |
+//! | `Available stock not repaired` | warn | product_id, why |
+//! | `Audit done`, `Audit interrupted`, `Audit failed` | info, warn, error | findings, repaired, rows of each table, holds_unswept, orders_overdue, seconds |
+//!
+//! A product's stock is repaired where that is all that is off with it: every other finding puts the rows in doubt that
+//! the repair would go by.
+
+mod lines;
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    future::Future,
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use tracing::warn;
+
+use super::is_over;
+use crate::{
+    checkout::repair_available_stock::{Repair, repair_available_stock},
+    config::DatabaseConfig,
+    db::{
+        Connection, Database,
+        audit::{self, CONFIRM_MAX, Check, Finding, Range, Rows, STOCK_NOT_CONSERVED, TABLES, Table, Untidy},
+    },
+    domain::ProductId,
+    error::Error,
+};
+
+/// What one statement may take: the sums of a product with a hundred million holds.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(10 * 60);
+
+/// What an audit saw and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditReport {
+    /// Faults, each of them logged.
+    pub findings: u64,
+    /// Products whose available_stock was set right.
+    pub repaired: u64,
+    /// Rows looked at, in the order of [`TABLES`].
+    pub rows: [i64; TABLES.len()],
+    /// What nobody has tidied up yet: no fault.
+    pub untidy: Untidy,
+    /// Whether all was looked at, rather than a shutdown in between.
+    pub complete: bool,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Why an audit doesn't end well although nothing failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unclean {
+    /// So many faults were found.
+    Findings(u64),
+    /// It was interrupted before its end.
+    Interrupted,
+}
+
+impl AuditReport {
+    /// The result for whoever asks only whether all is well. What was repaired isn't: somebody has to find out why it
+    /// had to be.
+    ///
+    /// # Errors
+    /// [`Unclean`].
+    pub fn verdict(&self) -> Result<(), Unclean> {
+        match self {
+            Self { findings: 1.., .. } => Err(Unclean::Findings(self.findings)),
+            Self { complete: false, .. } => Err(Unclean::Interrupted),
+            Self { .. } => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Unclean {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Findings(findings) => {
+                write!(f, "the audit found {findings} faults: see \"Audit finding\" in its log")
+            }
+            Self::Interrupted => f.write_str("the audit was interrupted before its end"),
+        }
+    }
+}
+
+impl std::error::Error for Unclean {}
+
+/// Audits once, and logs the report as its last line. A shutdown ends it at once, or after the repair at work.
+///
+/// # Errors
+/// Those of [`Database::read`] and [`Database::transaction`].
+pub async fn run(
+    config: &DatabaseConfig,
+    page: usize,
+    repair: bool,
+    shutdown: impl Future<Output = ()>,
+) -> Result<AuditReport, Error> {
+    let started = Instant::now();
+    let mut audit = Audit::new(&Database::new(config)?, page, lines::finding);
+    let done = audit.run(repair, shutdown).await;
+    let mut report = audit.report;
+    report.took = started.elapsed();
+    lines::report(&report, done.as_ref().err());
+    done.map(|()| report)
+}
+
+/// An audit at work.
+pub struct Audit<F> {
+    database: Database,
+    page: usize,
+    on_finding: F,
+    report: AuditReport,
+    /// Products whose stock doesn't add up, and products with another finding.
+    unconserved: BTreeSet<i64>,
+    doubtful: BTreeSet<i64>,
+    /// Whether there is a finding that could be about any product.
+    all_doubtful: bool,
+}
+
+impl<F: FnMut(&Finding)> Audit<F> {
+    /// An audit that looks at `page` rows in a statement, and tells each finding as soon as it is sure.
+    pub fn new(database: &Database, page: usize, on_finding: F) -> Self {
+        Self {
+            database: database.clone(),
+            page,
+            on_finding,
+            report: AuditReport::default(),
+            unconserved: BTreeSet::new(),
+            doubtful: BTreeSet::new(),
+            all_doubtful: false,
+        }
+    }
+
+    /// What was seen so far.
+    pub fn report(&self) -> &AuditReport {
+        &self.report
+    }
+
+    /// Looks at everything, and then repairs where that is asked for.
+    ///
+    /// # Errors
+    /// Those of [`Database::read`] and [`Database::transaction`]; what was found before stays told.
+    pub async fn run(&mut self, repair: bool, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        let mut shutdown = pin!(shutdown);
+        // Reading can be dropped anywhere: the connection closes, and nothing was changed.
+        tokio::select! {
+            biased;
+            () = shutdown.as_mut() => return Ok(()),
+            looked = self.look() => looked?,
+        }
+        if repair {
+            for product_id in std::mem::take(&mut self.unconserved) {
+                if is_over(shutdown.as_mut()).await {
+                    return Ok(());
+                }
+                self.repair(product_id).await?;
+            }
+        }
+        self.report.complete = true;
+        Ok(())
+    }
+
+    async fn look(&mut self) -> Result<(), Error> {
+        let (findings, readable) = self
+            .database
+            .read("audit_keys", async |conn: &mut Connection, _attempt| audit::key_faults(conn).await)
+            .await?;
+        findings.iter().for_each(|finding| self.tell(finding));
+        if !readable {
+            return Ok(());
+        }
+        for (index, table) in TABLES.iter().enumerate() {
+            self.walk(index, table).await?;
+        }
+        let untidy =
+            self.database.read_within(STATEMENT_LIMIT, "audit_untidy", async |conn: &mut Connection, _attempt| {
+                audit::untidy(conn).await
+            });
+        self.report.untidy = untidy.await?;
+        Ok(())
+    }
+
+    /// Walks through a table, up to the row that was its last at the beginning.
+    async fn walk(&mut self, index: usize, table: &'static Table) -> Result<(), Error> {
+        let last = self
+            .database
+            .read("audit_last_id", async |conn: &mut Connection, _attempt| audit::last_id(conn, table).await);
+        let mut rest = Range { after: i64::MIN, up_to: last.await? };
+        let limit = match table.rows {
+            Rows::One => 1,
+            Rows::Page => self.page,
+        };
+        loop {
+            let page = self.database.read("audit_page", async |conn: &mut Connection, _attempt| {
+                audit::page(conn, table, rest, limit).await
+            });
+            let Some((up_to, count)) = page.await? else { return Ok(()) };
+            self.look_at(table, Range { up_to, ..rest }).await?;
+            self.report.rows[index] += count;
+            rest.after = up_to;
+        }
+    }
+
+    async fn look_at(&mut self, table: &'static Table, range: Range) -> Result<(), Error> {
+        let suspects =
+            self.database.read_within(STATEMENT_LIMIT, "audit_suspects", async |conn: &mut Connection, _attempt| {
+                audit::suspects(conn, table, range).await
+            });
+        for (check, ids) in suspects.await? {
+            for ids in ids.chunks(CONFIRM_MAX) {
+                self.confirm(table, check, ids).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn confirm(&mut self, table: &'static Table, check: &'static Check, ids: &[i64]) -> Result<(), Error> {
+        let confirmed =
+            self.database.read_within(STATEMENT_LIMIT, "audit_confirm", async |conn: &mut Connection, _attempt| {
+                audit::confirm(conn, table, check, ids).await
+            });
+        confirmed.await?.iter().for_each(|finding| self.tell(finding));
+        Ok(())
+    }
+
+    fn tell(&mut self, finding: &Finding) {
+        self.report.findings += 1;
+        let products = finding.product_id.into_iter().chain(finding.related_product_id);
+        match finding.kind {
+            STOCK_NOT_CONSERVED => self.unconserved.extend(products),
+            _ if finding.product_id.is_none() => self.all_doubtful = true,
+            _ => self.doubtful.extend(products),
+        }
+        (self.on_finding)(finding);
+    }
+
+    async fn repair(&mut self, product_id: i64) -> Result<(), Error> {
+        let not_repaired = |why| warn!(product_id, why, "Available stock not repaired");
+        if self.all_doubtful || self.doubtful.contains(&product_id) {
+            not_repaired("other findings put its holds or orders in doubt: deal with them first");
+            return Ok(());
+        }
+        match repair_available_stock(&self.database, ProductId::stored(product_id)).await? {
+            Repair::Repaired(before, available_stock) => {
+                self.report.repaired += 1;
+                let available_stock_before = before.available_stock;
+                warn!(product_id, available_stock_before, available_stock, "Available stock repaired");
+            }
+            Repair::Unneeded => not_repaired("it adds up by now"),
+            Repair::Refused => not_repaired("more is held and ordered by now than there is"),
+        }
+        Ok(())
+    }
+}
