@@ -166,10 +166,9 @@ fn flag(argument: &str) -> String {
 
 /// `clap` doesn't say which value it was.
 fn not_utf8(command: &Command) -> String {
-    command
-        .get_arguments()
-        .find(|argument| argument.get_env().and_then(env::var_os).is_some_and(|value| value.to_str().is_none()))
-        .map_or_else(|| "an argument".to_owned(), name)
+    let bad = |argument: &&Arg| argument.get_env().and_then(env::var_os).is_some_and(|value| value.to_str().is_none());
+    let of_commands = command.get_subcommands().flat_map(Command::get_arguments);
+    command.get_arguments().chain(of_commands).find(bad).map_or_else(|| "an argument".to_owned(), name)
 }
 
 fn shown(value: &str) -> String {

@@ -8,23 +8,23 @@ const URL: &str = "--database-url=mysql://root:pw@127.0.0.1:3306/sale";
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz";
 
 /// The command as it is, but deaf to the environment of whoever runs the tests.
-fn deaf<A: CommandFactory>() -> Command {
-    A::command().mut_args(|argument| argument.env(None::<&'static str>))
+fn deaf(command: Command) -> Command {
+    command.mut_args(|argument| argument.env(None::<&'static str>)).mut_subcommands(deaf)
 }
 
 fn server(flags: &[&str]) -> Result<ServerConfig, Stop> {
     let args = ["server"].iter().chain(flags);
-    Ok(ServerConfig::read(parse(deaf::<ServerArgs>(), args)?)?)
+    Ok(ServerConfig::read(parse(deaf(ServerArgs::command()), args)?)?)
 }
 
 fn gateway(flags: &[&str]) -> Result<GatewayConfig, Stop> {
     let args = ["gateway"].iter().chain(flags);
-    Ok(GatewayConfig::read(parse(deaf::<GatewayArgs>(), args)?)?)
+    Ok(GatewayConfig::read(parse(deaf(GatewayArgs::command()), args)?)?)
 }
 
 fn sweeper(flags: &[&str]) -> Result<SweeperConfig, Stop> {
     let args = ["sweeper"].iter().chain(flags);
-    Ok(SweeperConfig::read(parse(deaf::<SweeperArgs>(), args)?)?)
+    Ok(SweeperConfig::read(parse(deaf(SweeperArgs::command()), args)?)?)
 }
 
 fn line<T>(result: Result<T, Stop>) -> String {

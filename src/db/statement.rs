@@ -1,4 +1,4 @@
-//! How SQL is sent: [`Statement`] reads rows, [`Script`] writes and commits.
+//! How SQL is sent: `Statement` reads rows, [`Script`] writes and commits.
 //!
 //! Round trips and PREPAREs inside a row lock decide how fast a hot product sells. So a transaction reads by
 //! statements of few fixed shapes, each prepared once per connection, and decides; all that it writes then goes to

@@ -7,7 +7,7 @@ mod shop;
 mod storm;
 
 use flashsale::db::{
-    Connection, Database, Failure,
+    Connection, Database,
     audit::{self, Range, TABLES},
 };
 
