@@ -29,11 +29,11 @@ const EARLIER_MAX: Duration = Duration::from_millis(5);
 
 /// Wraps the services in [`Call`].
 #[derive(Debug, Clone, Copy)]
-pub(super) struct CallLayer;
+pub struct CallLayer;
 
 /// A service with spans and deadlines.
 #[derive(Debug, Clone)]
-pub(super) struct Call<S> {
+pub struct Call<S> {
     inner: S,
 }
 

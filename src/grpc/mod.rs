@@ -16,6 +16,7 @@ use std::{future::Future, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch};
 use tonic::transport::{Server, server::TcpIncoming};
+use tower::layer::util::{Identity, Stack};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -68,6 +69,21 @@ pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()>) -> Re
     served
 }
 
+/// A tonic server with the limits, spans and deadlines that every call has, and no service yet: the benchmark's
+/// references stand behind the same.
+pub fn front() -> Server<Stack<layer::CallLayer, Identity>> {
+    Server::builder()
+        .max_concurrent_streams(Some(STREAMS_PER_CONNECTION_MAX))
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .layer(layer::CallLayer)
+}
+
+/// The connections that a listener takes. Answers are small and each is waited for, so none is held back for more.
+pub fn incoming(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
+}
+
 /// Resolves when the watch turns true, or its sender is gone.
 async fn until(mut stopped: watch::Receiver<bool>) {
     let _sender_gone = stopped.wait_for(|stopped| *stopped).await;
@@ -90,11 +106,7 @@ pub async fn serve(listener: TcpListener, checkout: Checkout, shutdown: impl Fut
     let reflection_v1alpha = reflection().build_v1alpha().map_err(|error| internal(error.to_string()))?;
 
     let (stop, stopped) = watch::channel(false);
-    let router = Server::builder()
-        .max_concurrent_streams(Some(STREAMS_PER_CONNECTION_MAX))
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(layer::CallLayer)
+    let router = front()
         .add_service(
             FlashSaleServiceServer::new(flash_sale::Service::new(checkout.clone()))
                 .max_decoding_message_size(MESSAGE_BYTES_MAX),
@@ -109,8 +121,7 @@ pub async fn serve(listener: TcpListener, checkout: Checkout, shutdown: impl Fut
         .add_service(health_service)
         .add_service(reflection_v1)
         .add_service(reflection_v1alpha);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let mut server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, until(stopped.clone())));
+    let mut server = tokio::spawn(router.serve_with_incoming_shutdown(incoming(listener), until(stopped.clone())));
     info!(%address, "Listening");
     let watching = tokio::spawn(health.clone().watch(checkout.clone(), until(stopped)));
 

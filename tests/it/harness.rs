@@ -63,6 +63,26 @@ async fn both_accounts_log_in_and_only_root_may_write_to_a_read_only_server() {
 }
 
 #[tokio::test]
+async fn open_transactions_are_counted_whatever_bytes_their_statements_have() {
+    let database = TestDatabase::create_empty("bytes").await;
+    database.execute("CREATE TABLE notes (note VARBINARY(255) PRIMARY KEY) ENGINE = InnoDB").await;
+    database.execute("INSERT INTO notes VALUES (x'ECCC8E8E3EBF')").await;
+    let mut owner = database.connect().await;
+    owner.execute("BEGIN").await;
+    owner.execute("SELECT * FROM notes FOR UPDATE").await;
+    let mut waiter = mysql_async::Conn::from_url(database.url()).await.unwrap();
+    let waiting = tokio::spawn(async move {
+        let select = "SELECT 1 FROM notes WHERE note = ? FOR UPDATE";
+        let bytes = mysql_async::Value::Bytes(vec![0xec, 0xcc, 0x8e, 0x8e, 0x3e, 0xbf]);
+        mysql_async::prelude::Queryable::exec_first::<i64, _, _>(&mut waiter, select, (bytes,)).await.unwrap()
+    });
+    database.wait_for_waiter().await;
+    assert_eq!(database.open_transactions().await, 2);
+    owner.execute("COMMIT").await;
+    assert_eq!(waiting.await.unwrap(), Some(1));
+}
+
+#[tokio::test]
 async fn each_test_has_a_database_of_its_own_until_it_ends() {
     let first = TestDatabase::create_empty("own").await;
     let second = TestDatabase::create_empty("own").await;
