@@ -1,0 +1,202 @@
+//! The calls that the load consists of, on the generated client.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use flashsale::pb::{
+    CreateHoldRequest, CreateOrderRequest, CreateProductRequest, GetProductRequest,
+    admin_service_client::AdminServiceClient, flash_sale_service_client::FlashSaleServiceClient,
+};
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+use crate::load::{Call, Reply};
+
+/// Connections to one server.
+const CONNECTIONS_MAX: usize = 8;
+
+/// One connection for few callers, [`CONNECTIONS_MAX`] for many.
+pub(crate) async fn connect(address: &str, clients: usize) -> Vec<Channel> {
+    let mut channels = Vec::new();
+    for _ in 0..clients.min(CONNECTIONS_MAX) {
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        channels.push(endpoint.connect().await.unwrap_or_else(|error| panic!("{address}: {error}")));
+    }
+    channels
+}
+
+/// Puts a product on sale at the server of any design.
+pub(crate) async fn create_product(address: &str, total_stock: i64, max_per_buyer: Option<i32>) -> i64 {
+    let [channel] = connect(address, 1).await.try_into().unwrap();
+    let request = CreateProductRequest {
+        name: "Benchmark".to_owned(),
+        price_cents: 1000,
+        total_stock,
+        max_per_buyer,
+        ..Default::default()
+    };
+    let created = AdminServiceClient::new(channel).create_product(request).await.unwrap();
+    created.into_inner().product.unwrap().product_id
+}
+
+fn failed(status: &Status) -> Reply {
+    match status.code() {
+        Code::FailedPrecondition => Reply::Refused,
+        _ => Reply::Failed(format!("{:?}: {}", status.code(), status.message())),
+    }
+}
+
+/// The RPC that does nothing: a health check that asks nobody.
+#[derive(Clone)]
+pub(crate) struct Empty(HealthClient<Channel>);
+
+impl Empty {
+    pub(crate) fn new(channel: Channel) -> Self {
+        Self(HealthClient::new(channel))
+    }
+}
+
+impl Call for Empty {
+    async fn call(&mut self) -> Reply {
+        match self.0.check(HealthCheckRequest { service: "liveness".to_owned() }).await {
+            Ok(_) => Reply::Granted,
+            Err(status) => failed(&status),
+        }
+    }
+}
+
+/// CreateHold of one unit, of each product in turn.
+#[derive(Clone)]
+pub(crate) struct Hold {
+    client: FlashSaleServiceClient<Channel>,
+    products: Arc<[i64]>,
+    /// Where each call is another buyer's.
+    buyers: Option<Arc<AtomicU64>>,
+    turn: usize,
+}
+
+impl Hold {
+    pub(crate) fn new(channel: Channel, products: &[i64]) -> Self {
+        Self { client: FlashSaleServiceClient::new(channel), products: products.into(), buyers: None, turn: 0 }
+    }
+
+    /// Each call by another buyer.
+    pub(crate) fn by_buyers(self) -> Self {
+        static NEXT: std::sync::LazyLock<Arc<AtomicU64>> = std::sync::LazyLock::new(Arc::default);
+        Self { buyers: Some(Arc::clone(&NEXT)), ..self }
+    }
+}
+
+impl Call for Hold {
+    async fn call(&mut self) -> Reply {
+        let product_id = self.products[self.turn % self.products.len()];
+        self.turn += 1;
+        // Scattered like real ids.
+        let number = self.buyers.as_ref().map(|next| next.fetch_add(1, Ordering::Relaxed));
+        let buyer_id = number.map(|number| format!("{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        let request = CreateHoldRequest { product_id, qty: 1, request_id: None, buyer_id };
+        match self.client.create_hold(request).await {
+            Ok(_) => Reply::Granted,
+            Err(status) => failed(&status),
+        }
+    }
+}
+
+/// GetProduct.
+#[derive(Clone)]
+pub(crate) struct Read {
+    client: FlashSaleServiceClient<Channel>,
+    product_id: i64,
+}
+
+impl Read {
+    pub(crate) fn new(channel: Channel, product_id: i64) -> Self {
+        Self { client: FlashSaleServiceClient::new(channel), product_id }
+    }
+}
+
+impl Call for Read {
+    async fn call(&mut self) -> Reply {
+        match self.client.get_product(GetProductRequest { product_id: self.product_id }).await {
+            Ok(_) => Reply::Granted,
+            Err(status) => failed(&status),
+        }
+    }
+}
+
+/// A hold, its order, and its payment, which a provider posts to the gateway on a connection that it keeps.
+pub(crate) struct Purchase {
+    client: FlashSaleServiceClient<Channel>,
+    product_id: i64,
+    gateway: Arc<str>,
+    provider: Option<http1::SendRequest<Full<Bytes>>>,
+}
+
+impl Purchase {
+    pub(crate) fn new(channel: Channel, product_id: i64, gateway: &str) -> Self {
+        let client = FlashSaleServiceClient::new(channel);
+        Self { client, product_id, gateway: gateway.into(), provider: None }
+    }
+
+    async fn buy(&mut self) -> Result<(), String> {
+        let said = |status: Status| format!("{:?}: {}", status.code(), status.message());
+        let hold = CreateHoldRequest { product_id: self.product_id, qty: 1, ..Default::default() };
+        let hold = self.client.create_hold(hold).await.map_err(said)?.into_inner().hold.unwrap();
+        let order = CreateOrderRequest { hold_id: hold.hold_id, request_id: None };
+        let order = self.client.create_order(order).await.map_err(said)?.into_inner().order.unwrap();
+        let order_id = order.order_id;
+        let event = format!(r#"{{"idempotency_key":"payment-{order_id}","order_id":{order_id},"status":"success"}}"#);
+        let answer = self.post(event).await.map_err(|error| error.to_string())?;
+        let paid = format!(r#"{{"order_id":{order_id},"order_status":"paid","idempotency_key":"payment-{order_id}"}}"#);
+        if answer == paid.as_bytes() { Ok(()) } else { Err(String::from_utf8_lossy(&answer).into_owned()) }
+    }
+
+    async fn post(&mut self, body: String) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+        let provider = &mut self.provider;
+        if provider.as_ref().is_none_or(http1::SendRequest::is_closed) {
+            let stream = TcpStream::connect(&*self.gateway).await?;
+            stream.set_nodelay(true)?;
+            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+            tokio::spawn(connection);
+            *provider = Some(sender);
+        }
+        let request = Request::post("/api/payments/webhook")
+            .header("host", &*self.gateway)
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body)))?;
+        let sender = provider.as_mut().ok_or("no connection")?;
+        sender.ready().await?;
+        let answer = sender.send_request(request).await?;
+        Ok(answer.into_body().collect().await?.to_bytes())
+    }
+}
+
+/// Each caller's payments come on a connection of their own.
+impl Clone for Purchase {
+    fn clone(&self) -> Self {
+        Self {
+            client: self.client.clone(),
+            product_id: self.product_id,
+            gateway: Arc::clone(&self.gateway),
+            provider: None,
+        }
+    }
+}
+
+impl Call for Purchase {
+    async fn call(&mut self) -> Reply {
+        match self.buy().await {
+            Ok(()) => Reply::Granted,
+            Err(why) => Reply::Failed(why),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What the service is compared with: the designs that a team would otherwise choose, behind the same tonic front and
+//! the same service definition. Each runs as a process of its own, which is this program started again.
+
+mod plain;
+mod redis;
+
+use std::{env, io::Read, process, thread};
+
+use flashsale::{
+    grpc,
+    pb::{
+        admin_service_server::{AdminService, AdminServiceServer},
+        flash_sale_service_server::{FlashSaleService, FlashSaleServiceServer},
+        payment_service_server::{PaymentService, PaymentServiceServer},
+    },
+};
+use tokio::net::TcpListener;
+use tonic::Status;
+
+/// The word that makes this program a reference.
+pub(crate) const COMMAND: &str = "reference";
+pub(crate) const PLAIN: &str = "plain";
+pub(crate) const REDIS: &str = "redis";
+
+/// `reference plain|redis LISTEN URL`: serves until standard input ends, which it does with the benchmark.
+pub(crate) fn main() {
+    let arguments: Vec<String> = env::args().skip(2).collect();
+    let [kind, listen, url] = arguments.as_slice() else { panic!("reference takes a kind, an address and a URL") };
+    thread::spawn(|| {
+        let _ = std::io::stdin().read(&mut [0]);
+        process::exit(0);
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        match kind.as_str() {
+            PLAIN => serve(listen, plain::Plain::new(url)).await,
+            REDIS => serve(listen, redis::Redis::connect(url).await).await,
+            other => panic!("no reference is called {other}"),
+        }
+    });
+}
+
+async fn serve<S>(listen: &str, service: S)
+where
+    S: FlashSaleService + PaymentService + AdminService + Clone,
+{
+    let listener = TcpListener::bind(listen).await.unwrap();
+    let router = grpc::front()
+        .add_service(FlashSaleServiceServer::new(service.clone()))
+        .add_service(PaymentServiceServer::new(service.clone()))
+        .add_service(AdminServiceServer::new(service));
+    router.serve_with_incoming(grpc::incoming(listener)).await.unwrap();
+}
+
+fn failed(error: impl std::fmt::Display) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+fn out_of_stock() -> Status {
+    Status::failed_precondition("not enough stock")
+}
+
+/// The RPCs that no scenario calls, as `async_trait` writes them: it runs before this is expanded.
+macro_rules! not_compared {
+    ($($name:ident($request:ident) -> $response:ident;)*) => {
+        $(fn $name<'life0, 'async_trait>(
+            &'life0 self,
+            _request: tonic::Request<flashsale::pb::$request>,
+        ) -> std::pin::Pin<
+            Box<
+                dyn Future<Output = Result<tonic::Response<flashsale::pb::$response>, tonic::Status>>
+                    + Send
+                    + 'async_trait,
+            >,
+        >
+        where
+            'life0: 'async_trait,
+            Self: 'async_trait,
+        {
+            Box::pin(std::future::ready(Err(tonic::Status::unimplemented("not part of the comparison"))))
+        })*
+    };
+}
+pub(crate) use not_compared;

@@ -1,0 +1,191 @@
+//! The processes that are measured: a private database, the service's own programs, and the references.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use crate::{
+    reference,
+    support::{
+        database::TestDatabase,
+        mysqld::{Mysqld, free_port},
+        programs, signal, wait,
+    },
+};
+
+const START_MAX: Duration = Duration::from_secs(60);
+/// What an operator would set on a machine of this size. Durability stays at the engine's default. Each engine takes
+/// its own and passes over the other's.
+const OPTIONS: [&str; 3] = [
+    "--innodb-buffer-pool-size=2G",
+    "--loose-innodb-log-file-size=1G",
+    "--loose-innodb-redo-log-capacity=1G",
+];
+/// What the report says of the database.
+const SETTINGS: [&str; 8] = [
+    "innodb_flush_log_at_trx_commit",
+    "sync_binlog",
+    "log_bin",
+    "innodb_doublewrite",
+    "innodb_flush_method",
+    "innodb_buffer_pool_size",
+    "innodb_log_file_size",
+    "innodb_redo_log_capacity",
+];
+
+/// A process under measurement. Dropped: killed.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) address: String,
+}
+
+impl Process {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end, and waits for that.
+    pub(crate) async fn stop(&mut self) {
+        signal::send(self.pid(), "TERM");
+        let child = &mut self.child;
+        wait::eventually(programs::STOP_LIMIT, "the end of a program", async || child.try_wait().unwrap().is_some())
+            .await;
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The database, and where the processes write their logs.
+pub(crate) struct Shop {
+    // Before the server: a database is dropped from it.
+    pub(crate) database: TestDatabase,
+    pub(crate) mysqld: Mysqld,
+    pub(crate) version: String,
+    pub(crate) settings: BTreeMap<String, String>,
+    folder: TempDir,
+}
+
+impl Shop {
+    /// Starts the database.
+    pub(crate) async fn open() -> Self {
+        let mysqld = Mysqld::start_private(&OPTIONS).await;
+        let database = TestDatabase::create_on(&mysqld, "bench").await;
+        let version = database.query_rows("SELECT CONCAT(@@version_comment, ' ', VERSION())").await[0][0].clone();
+        let list = SETTINGS.map(|name| format!("'{name}'")).join(",");
+        let rows = database.query_rows(&format!("SHOW GLOBAL VARIABLES WHERE variable_name IN ({list})")).await;
+        let settings = rows.into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
+        let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        Self { database, mysqld, version, settings, folder }
+    }
+
+    /// The folder of what this run writes and nobody keeps.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts the real server.
+    pub(crate) async fn server(&self) -> Process {
+        self.server_at(&format!("127.0.0.1:{}", free_port())).await
+    }
+
+    /// Starts the real server on a known address.
+    pub(crate) async fn server_at(&self, address: &str) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+        command.env("DATABASE_URL", self.database.url()).env("FLASHSALE_LISTEN", address);
+        self.start(command, address).await
+    }
+
+    /// Starts the real gateway, in front of the server of any design.
+    pub(crate) async fn gateway(&self, server: &str) -> Process {
+        let address = format!("127.0.0.1:{}", free_port());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        command
+            .env("FLASHSALE_GATEWAY_LISTEN", &address)
+            .env("FLASHSALE_SERVER_URL", format!("http://{server}"))
+            .env("FLASHSALE_WEBHOOK_ALLOW_UNSIGNED", "true");
+        self.start(command, &address).await
+    }
+
+    /// The real sweeper, to be run.
+    pub(crate) fn sweeper(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sweeper"));
+        command.env("DATABASE_URL", self.database.url());
+        command
+    }
+
+    /// Starts a reference: this program again.
+    pub(crate) async fn reference(&self, kind: &str, url: &str) -> Process {
+        let address = format!("127.0.0.1:{}", free_port());
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args([reference::COMMAND, kind, &address, url]);
+        self.start(command, &address).await
+    }
+
+    /// Starts a Redis that keeps nothing else than its append-only file, synced as said; `None` where there is none.
+    pub(crate) async fn redis(&self, appendfsync: &str) -> Option<Process> {
+        let port = free_port();
+        let folder = self.folder.path().join(format!("redis-{appendfsync}"));
+        fs::create_dir(&folder).unwrap();
+        let mut command = Command::new(redis_server()?);
+        command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"]).arg(&folder);
+        command.args(["--appendonly", "yes", "--appendfsync", appendfsync, "--save", ""]);
+        Some(self.start(command, &format!("127.0.0.1:{port}")).await)
+    }
+
+    /// Starts a process with its output in a file, as a service has it, and waits until it takes connections.
+    async fn start(&self, mut command: Command, address: &str) -> Process {
+        let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let path = self.folder.path().join(format!("{program}-{}.log", address.replace(':', "-")));
+        let log = File::options().create(true).append(true).open(&path).unwrap();
+        command.env("FLASHSALE_METRICS_LISTEN", format!("127.0.0.1:{}", free_port()));
+        command.stdin(Stdio::piped()).stdout(log.try_clone().unwrap()).stderr(log);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
+        let mut process = Process { child, address: address.to_owned() };
+        wait::eventually(START_MAX, &program, async || {
+            let ended = process.child.try_wait().unwrap();
+            assert!(ended.is_none(), "{program}: {}", fs::read_to_string(&path).unwrap_or_default());
+            TcpStream::connect(address).await.is_ok()
+        })
+        .await;
+        process
+    }
+
+    /// A counter of the database server.
+    pub(crate) async fn status(&self, names: &[&str]) -> Vec<u64> {
+        let list: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+        let query = format!("SHOW GLOBAL STATUS WHERE variable_name IN ({})", list.join(","));
+        let rows = self.database.query_rows(&query).await;
+        let find = |name: &&str| rows.iter().find(|row| row[0].eq_ignore_ascii_case(name));
+        names.iter().map(|name| find(name).and_then(|row| row[1].parse().ok()).unwrap_or(0)).collect()
+    }
+
+    /// The process of the database.
+    pub(crate) fn database_pid(&self) -> u32 {
+        self.mysqld.pid().unwrap()
+    }
+}
+
+/// The program, where it is installed.
+fn redis_server() -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|place| place.join("redis-server")).find(|file| file.is_file())
+}
+
+/// What Redis says of itself.
+pub(crate) fn redis_version() -> Option<String> {
+    let output = Command::new(redis_server()?).arg("--version").output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
