@@ -1,17 +1,15 @@
-//! What a run measured, as it goes into the JSON file. Plain data.
+//! What a run measured, as it goes into the JSON file and the report. Plain data.
 
-use serde::Serialize;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 /// What is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Design {
     /// The service.
     Flashsale,
-    /// The service, for a product with a limit for each buyer.
-    FlashsaleLimit,
-    /// Two of its servers on one database.
-    FlashsaleTwo,
     /// An RPC of its server that does nothing.
     Ceiling,
     /// One transaction per request.
@@ -22,8 +20,21 @@ pub(crate) enum Design {
     RedisAlways,
 }
 
+impl Design {
+    /// What the report calls it.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Flashsale => "flashsale",
+            Self::Ceiling => "empty RPC",
+            Self::Plain => "one transaction per request",
+            Self::RedisEverysec => "Redis, everysec",
+            Self::RedisAlways => "Redis, always",
+        }
+    }
+}
+
 /// Latencies in microseconds.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Latency {
     pub(crate) p50_us: u64,
     pub(crate) p99_us: u64,
@@ -32,7 +43,7 @@ pub(crate) struct Latency {
 }
 
 /// Processor time over the measured time: 1 is one core, busy all the time.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Cpu {
     pub(crate) client: f64,
     pub(crate) server: f64,
@@ -41,7 +52,7 @@ pub(crate) struct Cpu {
 }
 
 /// One measurement.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Round {
     /// Measured time.
     pub(crate) seconds: f64,
@@ -51,28 +62,84 @@ pub(crate) struct Round {
     pub(crate) granted_per_second: f64,
     pub(crate) refused_per_second: f64,
     pub(crate) latency: Latency,
+    /// The mean latency of the slowest caller over that of the median one.
     pub(crate) slowest_over_median: f64,
     pub(crate) cpu: Cpu,
-    /// The server's largest resident size so far.
+    /// The server's largest resident size during the round.
     pub(crate) server_peak_bytes: u64,
-    /// Statements of the database per granted hold or checkout; absent where it isn't used.
+    /// Statements of the database per granted call; absent where it isn't used.
     pub(crate) commits_per_grant: Option<f64>,
     pub(crate) prepares_per_grant: Option<f64>,
 }
 
 impl Round {
-    /// Answers a second.
+    /// Answers a second, granted and refused.
     pub(crate) fn per_second(&self) -> f64 {
         self.granted_per_second + self.refused_per_second
     }
 }
 
 /// The rounds of one design in one scenario.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Cell {
-    pub(crate) scenario: &'static str,
+    /// The scenario's name.
+    pub(crate) scenario: String,
     pub(crate) design: Design,
-    /// Callers at the same moment; calls a second for an open loop.
+    /// Callers at the same moment; calls a second in the scenario `open_loop`.
     pub(crate) clients: usize,
     pub(crate) rounds: Vec<Round>,
+}
+
+/// A tenth of a second of a sale.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Moment {
+    /// Its end, since the sale began.
+    pub(crate) second: f64,
+    pub(crate) granted_per_second: f64,
+    pub(crate) refused_per_second: f64,
+    /// Of the answers in it.
+    pub(crate) p99_us: u64,
+}
+
+/// A target, and what was measured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Check {
+    /// What is compared, such as `256 clients, throughput over Redis everysec`.
+    pub(crate) what: String,
+    /// Such as `≥ 0.5`.
+    pub(crate) target: String,
+    /// The median of the rounds.
+    pub(crate) measured: f64,
+    /// The lowest and the highest round.
+    pub(crate) spread: (f64, f64),
+    pub(crate) met: bool,
+}
+
+/// A number that is no cell, such as the seconds that a sweep took.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Figure {
+    pub(crate) what: String,
+    pub(crate) value: f64,
+    pub(crate) unit: String,
+}
+
+/// A whole run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Run {
+    /// RFC 3339, UTC.
+    pub(crate) started_at: String,
+    pub(crate) seconds: f64,
+    pub(crate) quick: bool,
+    pub(crate) machine: String,
+    /// What the database says of itself.
+    pub(crate) database: String,
+    pub(crate) database_settings: BTreeMap<String, String>,
+    /// What Redis says of itself; absent where it isn't installed.
+    pub(crate) redis: Option<String>,
+    pub(crate) cells: Vec<Cell>,
+    pub(crate) timeline: Vec<Moment>,
+    pub(crate) figures: Vec<Figure>,
+    pub(crate) checks: Vec<Check>,
+    /// What did not balance: empty, or the run is worth nothing.
+    pub(crate) faults: Vec<String>,
 }
