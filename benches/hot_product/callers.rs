@@ -48,6 +48,13 @@ pub(crate) async fn create_product(address: &str, total_stock: i64, max_per_buye
     created.into_inner().product.unwrap().product_id
 }
 
+/// What a server of any design says is left.
+pub(crate) async fn available_stock(address: &str, product_id: i64) -> i64 {
+    let [channel] = connect(address, 1).await.try_into().unwrap();
+    let read = FlashSaleServiceClient::new(channel).get_product(GetProductRequest { product_id }).await;
+    read.unwrap().into_inner().product.unwrap().available_stock
+}
+
 fn failed(status: &Status) -> Reply {
     match status.code() {
         Code::FailedPrecondition => Reply::Refused,

@@ -64,6 +64,8 @@ pub(crate) struct Outcome {
     pub(crate) slowest_over_median: f64,
     /// Granted from the first call to the last, the warm-up included: what has to be in the database.
     pub(crate) granted_in_all: u64,
+    /// Failed from the first call to the last.
+    pub(crate) failed_in_all: u64,
     /// What the first failed call said.
     pub(crate) first_failure: Option<String>,
 }
@@ -75,6 +77,7 @@ struct Notes {
     refused: u64,
     failed: u64,
     granted_in_all: u64,
+    failed_in_all: u64,
     first_failure: Option<String>,
 }
 
@@ -82,12 +85,13 @@ impl Notes {
     fn new() -> Self {
         let limit = u64::try_from(LATENCY_MAX.as_micros()).unwrap();
         let latency = Histogram::new_with_bounds(1, limit, 3).unwrap();
-        Self { latency, granted: 0, refused: 0, failed: 0, granted_in_all: 0, first_failure: None }
+        Self { latency, granted: 0, refused: 0, failed: 0, granted_in_all: 0, failed_in_all: 0, first_failure: None }
     }
 
     fn add(&mut self, reply: Reply, took: Duration, counts: bool) {
         self.granted_in_all += u64::from(reply == Reply::Granted);
         if let Reply::Failed(why) = &reply {
+            self.failed_in_all += 1;
             self.first_failure.get_or_insert_with(|| why.clone());
         }
         if !counts {
@@ -114,6 +118,7 @@ fn outcome(notes: impl Iterator<Item = Arc<Mutex<Notes>>>, slowest_over_median: 
         all.refused += notes.refused;
         all.failed += notes.failed;
         all.granted_in_all += notes.granted_in_all;
+        all.failed_in_all += notes.failed_in_all;
         all.first_failure = all.first_failure.or_else(|| notes.first_failure.clone());
     }
     let quantile = |quantile| all.latency.value_at_quantile(quantile);
@@ -129,6 +134,7 @@ fn outcome(notes: impl Iterator<Item = Arc<Mutex<Notes>>>, slowest_over_median: 
         },
         slowest_over_median,
         granted_in_all: all.granted_in_all,
+        failed_in_all: all.failed_in_all,
         first_failure: all.first_failure,
     }
 }

@@ -1,65 +1,99 @@
+//! How fast a hot product sells, and what that is worth: the service's own programs beside an empty RPC, one
+//! transaction per request, and Redis, in one run, taking turns.
+//!
+//! ```text
+//! cargo bench --bench hot_product               # everything, some twelve minutes
+//! cargo bench --bench hot_product -- --quick    # about two minutes, with floors; what CI runs
+//! cargo bench --bench hot_product -- --help
+//! ```
+//!
+//! It starts a private database as the tests do (`FLASHSALE_TEST_MYSQLD` chooses which). After each measurement what
+//! callers were granted is compared with the tables, and after each scenario all tables are checked. Exit code 1:
+//! something did not balance, or a quick run fell through a floor.
+
 #[expect(dead_code, reason = "the tests' support, of which a benchmark needs a part")]
 #[path = "../../tests/it/support/mod.rs"]
 mod support;
 
+mod bench;
 mod callers;
 mod load;
 mod machine;
 mod measure;
+mod options;
 mod reference;
+mod report;
 mod results;
+mod scenarios;
 mod shop;
+mod targets;
 
-use std::{env, time::Duration};
+use std::{env, fs, io, path::Path, process::ExitCode};
 
-use callers::{Empty, Hold};
-use load::{Period, closed_loop};
-use measure::{Processes, measure};
-use results::Design;
-use shop::Shop;
+use clap::Parser;
 
-fn main() {
+use bench::Bench;
+use options::Options;
+use results::Run;
+
+fn main() -> ExitCode {
     if env::args().nth(1).as_deref() == Some(reference::COMMAND) {
-        return reference::main();
+        reference::main();
+        return ExitCode::SUCCESS;
+    }
+    let options = Options::parse();
+    let unknown = options.only.iter().find(|only| !scenarios::NAMES.contains(&only.as_str()));
+    if let Some(unknown) = unknown {
+        eprintln!("no scenario is called {unknown}: there are {}", scenarios::NAMES.join(", "));
+        return ExitCode::from(2);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(run());
+    runtime.block_on(async {
+        tokio::select! {
+            code = run(options) => code,
+            // Everything that was started ends with the run's values.
+            _ = tokio::signal::ctrl_c() => ExitCode::from(130),
+        }
+    })
 }
 
-async fn run() {
-    let shop = Shop::open().await;
-    println!("{} {:?}\n{}", shop.version, shop.settings, machine::description());
-    let server = shop.server().await;
-    let plain = shop.reference(reference::PLAIN, &shop.database.url()).await;
-    let redis = shop.redis("everysec").await.unwrap();
-    let redis_front = shop.reference(reference::REDIS, &format!("redis://{}", redis.address)).await;
-    let db = shop.database_pid();
-    let period = Period { warm_up: Duration::from_millis(500), measured: Duration::from_secs(2) };
-    let counts: Vec<usize> = env::var("CLIENTS").unwrap_or("1,16,64,256,1024,4096".into()).split(',').map(|t| t.parse().unwrap()).collect();
-    let only = env::var("DESIGNS").unwrap_or("fcpr".into());
-    for clients in counts {
-        for _ in 0..env::var("ROUNDS").map_or(1, |t| t.parse().unwrap()) {
-        for design in [Design::Ceiling, Design::Flashsale, Design::Plain, Design::RedisEverysec] {
-            let (letter, address, processes) = match design {
-                Design::Ceiling => ('c', &server.address, Processes { servers: vec![server.pid()], database: vec![db] }),
-                Design::Flashsale => ('f', &server.address, Processes { servers: vec![server.pid()], database: vec![db] }),
-                Design::Plain => ('p', &plain.address, Processes { servers: vec![plain.pid()], database: vec![db] }),
-                _ => ('r', &redis_front.address, Processes { servers: vec![redis_front.pid()], database: vec![redis.pid()] }),
-            };
-            if !only.contains(letter) { continue }
-            let channels = callers::connect(address, clients).await;
-            let (round, outcome) = if design == Design::Ceiling {
-                let calls: Vec<Empty> = channels.into_iter().map(Empty::new).collect();
-                measure(&shop, &processes, period, closed_loop(&calls, clients, period)).await
-            } else {
-                let product = callers::create_product(address, 1_000_000_000, None).await;
-                let calls: Vec<Hold> = channels.into_iter().map(|c| Hold::new(c, &[product])).collect();
-                measure(&shop, &processes, period, closed_loop(&calls, clients, period)).await
-            };
-            println!("{clients:5} {design:15?} {:8.0}/s p50 {:7} p99 {:7} slow {:.2} cpu c {:.2} s {:.2} d {:.2} peak {} MiB commits {:.4} prep {:.4} failed {} {:?}",
-                round.per_second(), round.latency.p50_us, round.latency.p99_us, round.slowest_over_median, round.cpu.client, round.cpu.server, round.cpu.database,
-                round.server_peak_bytes >> 20, round.commits_per_grant.unwrap_or(0.), round.prepares_per_grant.unwrap_or(0.), outcome.failed, outcome.first_failure);
-        }
+async fn run(options: Options) -> ExitCode {
+    let mut bench = Bench::start(options.clone()).await;
+    scenarios::run(&mut bench).await;
+    let mut run = bench.finish();
+    run.checks = targets::targets(&run);
+    let floors = if run.quick { targets::floors(&run) } else { Vec::new() };
+    let collapsed = floors.iter().any(|floor| !floor.met);
+    run.checks.extend(floors);
+    println!("\n{}", report::table(&run));
+    match write(&run, &options.output) {
+        Ok(()) => {}
+        Err(error) => {
+            eprintln!("{}: {error}", options.output.display());
+            return ExitCode::FAILURE;
         }
     }
+    if !run.faults.is_empty() {
+        eprintln!("!!! the books do not balance");
+        return ExitCode::FAILURE;
+    }
+    if collapsed {
+        eprintln!("!!! a floor was missed: something is much slower than it was");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+/// Writes the run as JSON and as a report, which also shows the last run on the other engine.
+fn write(run: &Run, folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let (mine, others) = if run.database.contains("MariaDB") { ("mariadb", "mysql") } else { ("mysql", "mariadb") };
+    let json = folder.join(format!("{mine}.json"));
+    fs::write(&json, serde_json::to_string_pretty(run)?)?;
+    let other = fs::read(folder.join(format!("{others}.json"))).ok();
+    let other: Option<Run> = other.and_then(|json| serde_json::from_slice(&json).ok());
+    let html = folder.join(format!("{mine}.html"));
+    fs::write(&html, report::html(run, other.as_ref()))?;
+    println!("{}\n{}", json.display(), html.display());
+    Ok(())
 }

@@ -24,11 +24,8 @@ use crate::{
 const START_MAX: Duration = Duration::from_secs(60);
 /// What an operator would set on a machine of this size. Durability stays at the engine's default. Each engine takes
 /// its own and passes over the other's.
-const OPTIONS: [&str; 3] = [
-    "--innodb-buffer-pool-size=2G",
-    "--loose-innodb-log-file-size=1G",
-    "--loose-innodb-redo-log-capacity=1G",
-];
+const OPTIONS: [&str; 3] =
+    ["--innodb-buffer-pool-size=2G", "--loose-innodb-log-file-size=1G", "--loose-innodb-redo-log-capacity=1G"];
 /// What the report says of the database.
 const SETTINGS: [&str; 8] = [
     "innodb_flush_log_at_trx_commit",
@@ -170,6 +167,14 @@ impl Shop {
         let rows = self.database.query_rows(&query).await;
         let find = |name: &&str| rows.iter().find(|row| row[0].eq_ignore_ascii_case(name));
         names.iter().map(|name| find(name).and_then(|row| row[1].parse().ok()).unwrap_or(0)).collect()
+    }
+
+    /// Empties the tables of the sale. Products are deleted, not truncated, so that no id comes back that a server knows.
+    pub(crate) async fn empty(&self) {
+        for table in ["holds", "orders", "payment_webhooks"] {
+            self.database.execute(&format!("TRUNCATE {table}")).await;
+        }
+        self.database.execute("DELETE FROM products").await;
     }
 
     /// The process of the database.

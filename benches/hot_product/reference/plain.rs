@@ -13,8 +13,8 @@ use diesel_async::{
 use flashsale::pb::{
     CreateHoldRequest, CreateHoldResponse, CreateOrderRequest, CreateOrderResponse, CreateProductRequest,
     CreateProductResponse, GetProductRequest, GetProductResponse, HandlePaymentWebhookRequest,
-    HandlePaymentWebhookResponse, Hold, HoldStatus, Order, OrderStatus, Product, admin_service_server::AdminService, flash_sale_service_server::FlashSaleService,
-    payment_service_server::PaymentService,
+    HandlePaymentWebhookResponse, Hold, HoldStatus, Order, OrderStatus, Product, admin_service_server::AdminService,
+    flash_sale_service_server::FlashSaleService, payment_service_server::PaymentService,
 };
 use tonic::{Request, Response, Status};
 
@@ -221,7 +221,10 @@ impl FlashSaleService for Plain {
         Ok(Response::new(CreateHoldResponse { hold: Some(hold) }))
     }
 
-    async fn create_order(&self, request: Request<CreateOrderRequest>) -> Result<Response<CreateOrderResponse>, Status> {
+    async fn create_order(
+        &self,
+        request: Request<CreateOrderRequest>,
+    ) -> Result<Response<CreateOrderResponse>, Status> {
         let hold_id = request.into_inner().hold_id;
         let order = transaction!(self, async |conn| order(conn, hold_id).await)?;
         Ok(Response::new(CreateOrderResponse { order: Some(order) }))

@@ -1,0 +1,170 @@
+//! What is measured, a function each. In each round the designs take turns, so that a machine that is slower for a
+//! while is slower for all.
+
+pub(crate) mod checkouts;
+pub(crate) mod faults;
+pub(crate) mod sweeping;
+
+use crate::{
+    bench::{Bench, PLENTY},
+    callers::{self, Hold, Read},
+    load::open_loop,
+    measure::{Processes, measure},
+    results::Design,
+};
+
+/// The scenarios and their names, as the option `--only` takes them.
+pub(crate) const NAMES: [&str; 11] = [
+    "hot_product",
+    "buyer_limit",
+    "open_loop",
+    "sold_out",
+    "fresh_reads",
+    "checkouts",
+    "sixteen_products",
+    "two_servers",
+    "sweeping_while_selling",
+    "timeline",
+    "restart",
+];
+
+/// Runs the scenarios that are asked for.
+pub(crate) async fn run(bench: &mut Bench) {
+    for name in NAMES {
+        if !bench.options.wants(name) {
+            continue;
+        }
+        match name {
+            "hot_product" => hot_product(bench).await,
+            "buyer_limit" => buyer_limit(bench).await,
+            "open_loop" => half_the_peak(bench).await,
+            "sold_out" => sold_out(bench).await,
+            "fresh_reads" => fresh_reads(bench).await,
+            "checkouts" => checkouts::checkouts(bench).await,
+            "sixteen_products" => sixteen_products(bench).await,
+            "two_servers" => two_servers(bench).await,
+            "sweeping_while_selling" => sweeping::sweeping(bench).await,
+            "timeline" => faults::timeline(bench).await,
+            _ => faults::restart(bench).await,
+        }
+        bench.close_books(name).await;
+    }
+}
+
+/// Callers where it isn't the number of callers that is looked at.
+fn many(bench: &Bench) -> usize {
+    if bench.options.quick { 128 } else { 256 }
+}
+
+/// One product, every design, few callers to many.
+async fn hot_product(bench: &mut Bench) {
+    let all = [Design::Flashsale, Design::Plain, Design::RedisEverysec, Design::RedisAlways];
+    let designs = bench.present(&all);
+    for &clients in bench.options.clients() {
+        for _ in 0..bench.options.rounds() {
+            bench.empty("hot_product", clients).await;
+            for &design in &designs {
+                bench.holds("hot_product", design, clients, 1, None).await;
+            }
+        }
+    }
+}
+
+/// One product without and with a limit for each buyer, every call by another one.
+async fn buyer_limit(bench: &mut Bench) {
+    let clients = many(bench);
+    for _ in 0..bench.options.rounds() {
+        bench.holds("buyer_limit_none", Design::Flashsale, clients, 1, None).await;
+        bench.holds("buyer_limit", Design::Flashsale, clients, 1, Some(2)).await;
+    }
+}
+
+/// Arrivals at a fixed rate, half of what callers in a closed loop get out of the service.
+async fn half_the_peak(bench: &mut Bench) {
+    let peak = bench.run().cells.iter().filter(|cell| cell.design == Design::Flashsale);
+    let peak = peak.flat_map(|cell| &cell.rounds).map(|round| round.granted_per_second).fold(0.0, f64::max);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive rate")]
+    let rate = if peak > 0.0 { (peak / 2.0 / 1000.0) as u64 * 1000 } else { 10_000 };
+    let period = bench.options.period();
+    for _ in 0..bench.options.rounds() {
+        for design in bench.present(&[Design::Flashsale, Design::RedisEverysec]) {
+            let address = bench.address(design);
+            let product = callers::create_product(&address, PLENTY, None).await;
+            let hold = |channel| Hold::new(channel, &[product]);
+            let calls: Vec<Hold> = callers::connect(&address, many(bench)).await.into_iter().map(hold).collect();
+            let load = open_loop(&calls, rate.max(1000), period);
+            let (round, outcome) = measure(&bench.shop, &bench.processes(design), period, load).await;
+            bench.keep("open_loop", design, usize::try_from(rate).unwrap_or(0), &round, &outcome);
+            bench.check_books(design, &[product], PLENTY, &outcome).await;
+        }
+    }
+}
+
+/// Holds of a product that has nothing left.
+async fn sold_out(bench: &mut Bench) {
+    let clients = many(bench);
+    for _ in 0..bench.options.rounds() {
+        bench.empty("sold_out", clients).await;
+        for design in bench.present(&[Design::Flashsale, Design::Plain, Design::RedisEverysec]) {
+            let address = bench.address(design);
+            let product = callers::create_product(&address, 0, None).await;
+            let hold = |channel| Hold::new(channel, &[product]);
+            let calls: Vec<Hold> = callers::connect(&address, clients).await.into_iter().map(hold).collect();
+            let (_, outcome) = bench.round("sold_out", design, &calls, clients).await;
+            if outcome.granted_in_all > 0 {
+                bench.fault(format!("sold_out: {} holds of nothing", outcome.granted_in_all));
+            }
+        }
+    }
+}
+
+/// GetProduct of one product.
+async fn fresh_reads(bench: &mut Bench) {
+    let clients = many(bench);
+    for _ in 0..bench.options.rounds() {
+        bench.empty("fresh_reads", clients).await;
+        for design in bench.present(&[Design::Flashsale, Design::Plain, Design::RedisEverysec]) {
+            let address = bench.address(design);
+            let product = callers::create_product(&address, PLENTY, None).await;
+            let read = |channel| Read::new(channel, product);
+            let calls: Vec<Read> = callers::connect(&address, clients).await.into_iter().map(read).collect();
+            bench.round("fresh_reads", design, &calls, clients).await;
+        }
+    }
+}
+
+/// The same callers on one product, and on sixteen in turn.
+async fn sixteen_products(bench: &mut Bench) {
+    let clients = many(bench);
+    for _ in 0..bench.options.rounds() {
+        bench.holds("sixteen_products_one", Design::Flashsale, clients, 1, None).await;
+        bench.holds("sixteen_products", Design::Flashsale, clients, 16, None).await;
+    }
+}
+
+/// The same callers on one server, and on two with one database.
+async fn two_servers(bench: &mut Bench) {
+    let clients = many(bench);
+    let second = bench.shop.server().await;
+    let first = bench.address(Design::Flashsale);
+    let period = bench.options.period();
+    for _ in 0..bench.options.rounds() {
+        bench.holds("two_servers_one", Design::Flashsale, clients, 1, None).await;
+
+        let product = callers::create_product(&first, PLENTY, None).await;
+        let mut channels = callers::connect(&first, clients / 2).await;
+        channels.extend(callers::connect(&second.address, clients / 2).await);
+        // Callers take the connections in turn.
+        let half = channels.len() / 2;
+        let calls: Vec<Hold> = (0..channels.len())
+            .map(|place| Hold::new(channels[place / 2 + place % 2 * half].clone(), &[product]))
+            .collect();
+        let mut processes = bench.processes(Design::Flashsale);
+        processes.servers.push(second.pid());
+        let processes = Processes { ..processes };
+        let load = crate::load::closed_loop(&calls, clients, period);
+        let (round, outcome) = measure(&bench.shop, &processes, period, load).await;
+        bench.keep("two_servers", Design::Flashsale, clients, &round, &outcome);
+        bench.check_books(Design::Flashsale, &[product], PLENTY, &outcome).await;
+    }
+}
