@@ -1,0 +1,117 @@
+//! The report as plain text, for the terminal and the log of a CI run.
+
+use crate::{
+    report::summary::{
+        Spread, count, engine, in_order, load, mebibytes, median, milliseconds, number, per_grant, with_range,
+    },
+    results::{Cell, Check, Figure, Round, Run},
+};
+
+/// The cells' columns. The first three are text and stand left, the numbers right.
+const COLUMNS: [&str; 14] = [
+    "scenario",
+    "clients",
+    "design",
+    "granted/s",
+    "refused/s",
+    "p50 ms",
+    "p99 ms",
+    "p99.9 ms",
+    "CPU client",
+    "server",
+    "database",
+    "peak MiB",
+    "commits/grant",
+    "prepares/grant",
+];
+
+/// Of each cell the medians over its rounds, for throughput with the lowest and the highest; then the targets, the
+/// figures, and the faults. CPU is in cores.
+pub(crate) fn table(run: &Run) -> String {
+    let cells = in_order(run);
+    let rows: Vec<Vec<String>> = cells.iter().map(|cell| row(cell)).collect();
+    let failed: Vec<String> = cells.iter().filter_map(|cell| failures(cell)).collect();
+    let parts = [
+        format!("{}\n{}", headline(run), align(&COLUMNS, &rows, &[0, 2])),
+        part("failed calls", &failed),
+        targets(run),
+        part("figures", &figures(run)),
+        faults(run),
+    ];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+fn headline(run: &Run) -> String {
+    let quick = if run.quick { "quick run" } else { "full run" };
+    let redis = if run.redis.is_some() { "" } else { ", Redis not installed" };
+    format!("{}, {quick}{redis}; medians of the rounds (lowest–highest)", engine(run))
+}
+
+fn row(cell: &Cell) -> Vec<String> {
+    let of = |number: fn(&Round) -> f64| Spread::of_rounds(cell, number);
+    vec![
+        cell.scenario.clone(),
+        load(cell),
+        cell.design.label().to_owned(),
+        with_range(of(|round| round.granted_per_second)),
+        with_range(of(|round| round.refused_per_second)),
+        median(of(|round| milliseconds(round.latency.p50_us))),
+        median(of(|round| milliseconds(round.latency.p99_us))),
+        median(of(|round| milliseconds(round.latency.p999_us))),
+        median(of(|round| round.cpu.client)),
+        median(of(|round| round.cpu.server)),
+        median(of(|round| round.cpu.database)),
+        median(of(|round| mebibytes(round.server_peak_bytes))),
+        median(per_grant(cell, |round| round.commits_per_grant)),
+        median(per_grant(cell, |round| round.prepares_per_grant)),
+    ]
+}
+
+/// A cell with failed calls is fast for the wrong reason, so it is named.
+fn failures(cell: &Cell) -> Option<String> {
+    let failed: u64 = cell.rounds.iter().map(|round| round.failed).sum();
+    (failed > 0).then(|| format!("{}, {}, {}: {}", cell.scenario, load(cell), cell.design.label(), count(failed)))
+}
+
+fn targets(run: &Run) -> String {
+    let row = |check: &Check| {
+        let spread = Spread { median: check.measured, lowest: check.spread.0, highest: check.spread.1 };
+        let verdict = if check.met { "met" } else { "MISSED" };
+        vec![check.what.clone(), check.target.clone(), number(check.measured), spread.range(), verdict.to_owned()]
+    };
+    if run.checks.is_empty() {
+        return "no target was checked\n".to_owned();
+    }
+    let rows: Vec<Vec<String>> = run.checks.iter().map(row).collect();
+    align(&["target", "wanted", "measured", "lowest–highest", "verdict"], &rows, &[0, 1, 4])
+}
+
+fn figures(run: &Run) -> Vec<String> {
+    let line = |figure: &Figure| format!("{}: {} {}", figure.what, number(figure.value), figure.unit);
+    run.figures.iter().map(line).collect()
+}
+
+fn faults(run: &Run) -> String {
+    let faults = part("faults: this run is worth nothing", &run.faults);
+    if faults.is_empty() { "no faults\n".to_owned() } else { faults }
+}
+
+/// A heading with a line for each item; nothing without items.
+fn part(heading: &str, lines: &[String]) -> String {
+    let lines: String = lines.iter().map(|line| format!("  {line}\n")).collect();
+    if lines.is_empty() { lines } else { format!("{heading}\n{lines}") }
+}
+
+/// Columns as wide as their widest text, two spaces apart; those of `left` begin at the left.
+fn align(head: &[&str], rows: &[Vec<String>], left: &[usize]) -> String {
+    let head: Vec<String> = head.iter().map(|&text| text.to_owned()).collect();
+    let lines = || std::iter::once(&head).chain(rows);
+    let width = |column: usize| lines().filter_map(|line| line.get(column)).map(|text| text.chars().count()).max();
+    let widths: Vec<usize> = (0..head.len()).map(|column| width(column).unwrap_or(0)).collect();
+    let field = |(column, text): (usize, &String)| match widths[column] {
+        width if left.contains(&column) => format!("{text:<width$}"),
+        width => format!("{text:>width$}"),
+    };
+    let line = |line: &Vec<String>| line.iter().enumerate().map(field).collect::<Vec<_>>().join("  ");
+    lines().map(|fields| format!("{}\n", line(fields).trim_end())).collect()
+}
