@@ -3,7 +3,7 @@
 //! A hot product is one row, and the database keeps it locked until the commit is on disk. So a lane takes what has
 //! queued up for its key, runs it as one batch, answers each caller, and takes what has queued up since. It never
 //! waits for a batch to fill: idle, a batch is one command. A key has one batch in flight at the most; different keys
-//! run side by side.
+//! run side by side, as far as that gets more done ([`turns`]).
 //!
 //! A lane lives from the first command for its key until its queue is empty, so an id that nobody asks for, or that
 //! doesn't exist, leaves nothing behind. Everything about it is bounded: commands a batch, commands waiting, lanes.
@@ -11,6 +11,8 @@
 //! Every transaction runs in a lane and none in a request handler, because a handler is dropped when its caller hangs
 //! up or its deadline passes, and a transaction dropped half-way leaves its rows locked. What is dropped here is the
 //! command: one whose caller has gone before its batch began is passed over.
+
+mod turns;
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -24,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Span;
 
 use crate::error::Error;
+use turns::Turns;
 
 /// One result per command, in their order.
 pub type Results<A> = Vec<Result<A, Error>>;
@@ -54,6 +57,8 @@ pub struct Limits {
     pub queue_max: usize,
     /// Lanes at the same moment, at least 1; commands for further keys are refused as overloaded.
     pub lanes_max: usize,
+    /// Batches in flight before a lane waits for its turn, at least 1. Very many busy lanes may have more.
+    pub in_flight: usize,
 }
 
 /// The lanes of one use case, by key.
@@ -77,6 +82,7 @@ struct Shared<B: Batch> {
     batch: B,
     limits: Limits,
     state: Mutex<State<B>>,
+    turns: Arc<Turns>,
     tasks: TaskTracker,
 }
 
@@ -113,7 +119,8 @@ impl<B: Batch> Lanes<B> {
     /// Lanes that run `batch`.
     pub fn new(batch: B, limits: Limits) -> Self {
         let state = Mutex::new(State { queues: HashMap::new(), closed: false });
-        Self { shared: Arc::new(Shared { batch, limits, state, tasks: TaskTracker::new() }) }
+        let turns = Arc::new(Turns::new(limits.in_flight));
+        Self { shared: Arc::new(Shared { batch, limits, state, turns, tasks: TaskTracker::new() }) }
     }
 
     /// Queues a command in its key's lane and waits for its result. Dropping the future takes the command back if its
@@ -201,7 +208,9 @@ impl<B: Batch> Drop for Lane<B> {
 
 impl<B: Batch> Lane<B> {
     async fn work(self) {
-        while let Some(Taken { commands, callers }) = self.next_batch() {
+        loop {
+            let _turn = self.shared.turns.take().await;
+            let Some(Taken { commands, callers }) = self.next_batch() else { break };
             if commands.is_empty() {
                 continue;
             }

@@ -56,6 +56,11 @@ const PRODUCT_BATCH_MAX: usize = 1024;
 /// Commands of a batch that touches a row each.
 const ROWS_BATCH_MAX: usize = 256;
 
+/// Batches of a use case in flight for each core of this machine, where few lanes are busy. While one waits for the
+/// database, another can be prepared or answered. Sixteen hot products on two cores sold 0.6 to 0.7 times as fast as one
+/// with a batch each in flight, and as fast with four.
+const BATCHES_PER_CORE: usize = 2;
+
 /// What the checkout depends on beside the database.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -96,7 +101,9 @@ impl Checkout {
     }
 
     fn new(database: &Database, settings: Settings) -> Self {
-        let limits = |batch_max, lanes_max| Limits { batch_max, queue_max: settings.lane_queue, lanes_max };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let in_flight = cores * BATCHES_PER_CORE;
+        let limits = |batch_max, lanes_max| Limits { batch_max, queue_max: settings.lane_queue, lanes_max, in_flight };
         let product = limits(PRODUCT_BATCH_MAX, PRODUCT_LANES_MAX);
         let rows = limits(ROWS_BATCH_MAX, PRODUCT_LANES_MAX);
         // An operator's calls are few: each is a batch of its own.

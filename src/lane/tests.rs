@@ -44,7 +44,7 @@ impl Batch for Doubling {
     }
 }
 
-const LIMITS: Limits = Limits { batch_max: 3, queue_max: 4, lanes_max: 2 };
+const LIMITS: Limits = Limits { batch_max: 3, queue_max: 4, lanes_max: 2, in_flight: 2 };
 
 /// Lanes whose batches wait, the gate that lets them go, and what they saw.
 fn gated() -> (Lanes<Doubling>, Arc<Semaphore>, Doubling) {
