@@ -1,6 +1,6 @@
 //! CreateHold: sets units of a product aside.
 //!
-//! product FOR UPDATE · earlier requests · what the buyers have · short of stock: this product's expired holds and overdue
+//! product FOR UPDATE · earlier requests · what the buyers have, their past holds SKIP LOCKED · short of stock: this product's expired holds and overdue
 //! orders, SKIP LOCKED · orders, holds, stock and COMMIT as one script.
 
 use std::{
@@ -245,6 +245,9 @@ async fn earlier_requests(
     Ok(holds.into_iter().map(|stored| (stored.request_id.clone(), stored)).collect())
 }
 
+/// What the buyers have that counts for the limit: all but holds past their time. An order in the making has decided
+/// in time and may commit later, so a past hold that is locked still counts; one that this transaction has locked can't
+/// be ordered any more.
 async fn taken_by_buyers(
     conn: &mut Connection,
     product: &Product,
@@ -254,7 +257,16 @@ async fn taken_by_buyers(
     if product.max_per_buyer.is_none() || buyers.is_empty() {
         return Ok(BTreeMap::new());
     }
-    holds::taken_by(conn, product.id, &buyers).await
+    let taken = holds::taken_by(&mut *conn, product.id, &buyers).await?;
+    let mut units: BTreeMap<BuyerId, i64> = taken.iter().map(|(buyer, taken)| (buyer.clone(), taken.units)).collect();
+    let with_past: Vec<&BuyerId> =
+        taken.iter().filter(|(_, taken)| taken.past_units > 0).map(|(buyer, _)| buyer).collect();
+    if !with_past.is_empty() {
+        for (buyer, qty) in holds::lock_past_of(conn, product.id, &with_past).await? {
+            *units.entry(buyer).or_default() -= qty.units();
+        }
+    }
+    Ok(units)
 }
 
 /// Decides the commands one after the other, each on what those before it left.

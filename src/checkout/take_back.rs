@@ -56,7 +56,8 @@ impl TakenBack {
         expired.chain(overdue).sum()
     }
 
-    /// Lowers what buyers have by what goes back of their orders. Expired holds didn't count.
+    /// Lowers what buyers have by what goes back of their orders. Expired holds didn't count, or for this batch
+    /// still do: where another had them locked a moment ago.
     pub(super) fn free(&self, taken: &mut BTreeMap<BuyerId, i64>) {
         for Overdue { order, buyer_id } in &self.overdue {
             if let Some(units) = buyer_id.as_ref().and_then(|buyer_id| taken.get_mut(buyer_id)) {
