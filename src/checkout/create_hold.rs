@@ -16,7 +16,7 @@ use crate::{
     db::{
         Connection, Database, Failure, Plan, Script,
         holds::{self, NewHold, StoredHold},
-        products,
+        products::{self, Glance},
     },
     domain::{BuyerId, Hold, HoldId, HoldStatus, Invalid, Product, ProductId, Quantity, Refusal, RequestId},
     error::{Error, Missing},
@@ -171,14 +171,13 @@ impl CreateHolds {
         if commands.iter().any(|command| command.request_id.is_callers()) {
             return Ok(None);
         }
-        let read = self
+        let glance = self
             .database
             .read("create_hold_sold_out", async |conn: &mut Connection, _attempt| {
-                let product = products::read(&mut *conn, product_id).await?;
-                Ok((product, holds::any_to_take_back(conn, product_id).await?))
+                products::glance(conn, product_id).await
             })
             .await?;
-        let (Some((product, now)), false) = read else { return Ok(None) };
+        let Some(Glance { product, now, any_to_take_back: false }) = glance else { return Ok(None) };
         if product.max_per_buyer.is_some() || product.on_sale(now).is_err() {
             return Ok(None);
         }

@@ -243,21 +243,6 @@ pub async fn lock_expired_of(
     Ok(Statement::new(text).integer(product_id.get()).integer(limit).rows(conn).await?)
 }
 
-/// Whether the product has an expired hold or an overdue order, by the indexes that begin with it, without a lock.
-pub async fn any_to_take_back(conn: &mut Connection, product_id: ProductId) -> Result<bool, Failure> {
-    #[derive(QueryableByName)]
-    struct Any {
-        #[diesel(sql_type = BigInt)]
-        found: i64,
-    }
-    let text = "SELECT CAST(EXISTS (SELECT 1 FROM holds FORCE INDEX (holds_product_expiry) \
-            WHERE product_id = ? AND status = 'active' AND expires_at < UTC_TIMESTAMP(6)) \
-        OR EXISTS (SELECT 1 FROM orders FORCE INDEX (orders_product_due) \
-            WHERE product_id = ? AND status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6)) AS SIGNED) AS found";
-    let rows: Vec<Any> = Statement::new(text).integer(product_id.get()).integer(product_id.get()).rows(conn).await?;
-    Ok(rows.iter().any(|row| row.found != 0))
-}
-
 /// A hold to be made.
 #[derive(Debug, Clone)]
 pub struct NewHold {

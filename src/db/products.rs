@@ -55,19 +55,59 @@ impl Row {
 
 /// SYSDATE is the time when the row was read, that is after the wait for its lock; UTC_TIMESTAMP would be the time
 /// when the statement began. Sessions are in UTC.
-const SELECT: &str = "SELECT id, price_cents, total_stock, available_stock, max_per_buyer, starts_at, ends_at, paused, \
-    SYSDATE(6) AS now FROM products WHERE id = ?";
+const COLUMNS: &str = "id, price_cents, total_stock, available_stock, max_per_buyer, starts_at, ends_at, paused, \
+    SYSDATE(6) AS now";
 
 /// Locks a product, by its primary key, and reads it and the time.
 pub async fn lock(conn: &mut Connection, id: ProductId) -> Result<Option<(Product, SystemTime)>, Failure> {
-    let rows: Vec<Row> = Statement::new(&format!("{SELECT} FOR UPDATE")).integer(id.get()).rows(conn).await?;
+    let text = format!("SELECT {COLUMNS} FROM products WHERE id = ? FOR UPDATE");
+    let rows: Vec<Row> = Statement::new(&text).integer(id.get()).rows(conn).await?;
     Ok(rows.into_iter().next().map(Row::into_product))
 }
 
 /// Reads a product and the time, by its primary key, without a lock.
 pub async fn read(conn: &mut Connection, id: ProductId) -> Result<Option<(Product, SystemTime)>, Failure> {
-    let rows: Vec<Row> = Statement::new(SELECT).integer(id.get()).rows(conn).await?;
+    let text = format!("SELECT {COLUMNS} FROM products WHERE id = ?");
+    let rows: Vec<Row> = Statement::new(&text).integer(id.get()).rows(conn).await?;
     Ok(rows.into_iter().next().map(Row::into_product))
+}
+
+/// A product as read, with what its stock doesn't show.
+#[derive(Debug, Clone)]
+pub struct Glance {
+    /// The product.
+    pub product: Product,
+    /// When it was read.
+    pub now: SystemTime,
+    /// Whether it has an expired hold or an overdue order, whose units could be taken back.
+    pub any_to_take_back: bool,
+}
+
+/// Reads a product, and whether it has anything to take back, by the indexes that begin with it, without a lock.
+///
+/// One statement, since one statement sees one moment: units that a sweep moves from a hold to the product in between
+/// would be seen by neither of two.
+pub async fn glance(conn: &mut Connection, id: ProductId) -> Result<Option<Glance>, Failure> {
+    #[derive(QueryableByName)]
+    struct GlanceRow {
+        #[diesel(embed)]
+        product: Row,
+        #[diesel(sql_type = BigInt)]
+        any_to_take_back: i64,
+    }
+    let text = format!(
+        "SELECT {COLUMNS}, CAST(EXISTS (SELECT 1 FROM holds FORCE INDEX (holds_product_expiry) \
+            WHERE product_id = ? AND status = 'active' AND expires_at < UTC_TIMESTAMP(6)) \
+        OR EXISTS (SELECT 1 FROM orders FORCE INDEX (orders_product_due) \
+            WHERE product_id = ? AND status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6)) AS SIGNED) \
+        AS any_to_take_back FROM products WHERE id = ?"
+    );
+    let statement = Statement::new(&text).integer(id.get()).integer(id.get()).integer(id.get());
+    let rows: Vec<GlanceRow> = statement.rows(conn).await?;
+    Ok(rows.into_iter().next().map(|GlanceRow { product, any_to_take_back }| {
+        let (product, now) = product.into_product();
+        Glance { product, now, any_to_take_back: any_to_take_back != 0 }
+    }))
 }
 
 /// Reads a product's name, by its primary key.

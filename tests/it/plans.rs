@@ -24,7 +24,14 @@ const PLANS: [(&str, &[TablePlan]); 11] = [
         &[("orders", "orders_product_due", false)],
     ),
     ("FROM holds FORCE INDEX (PRIMARY) WHERE id IN % SKIP LOCKED", &[("holds", "PRIMARY", false)]),
-    ("SELECT CAST(EXISTS", &[("holds", "holds_product_expiry", true), ("orders", "orders_product_due", true)]),
+    (
+        "AS any_to_take_back FROM products",
+        &[
+            ("products", "PRIMARY", false),
+            ("holds", "holds_product_expiry", true),
+            ("orders", "orders_product_due", true),
+        ],
+    ),
     (
         "SELECT total_stock, available_stock, (SELECT",
         &[
