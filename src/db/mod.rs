@@ -14,6 +14,9 @@
 //! | CHECK, row count | never again; an alarm in the log | |
 //! | a wrong statement | never again | |
 //!
+//! Once a run's outcome is unknown, whatever ends the transaction later, all that a caller may be told is `Unavailable`:
+//! try again with the same request_id.
+//!
 //! A run after the first looks up every request_id, the made-up ones too, and starts by locking the rows that decide.
 //! So a commit whose answer was lost is found, even if it completes only later.
 
@@ -113,12 +116,16 @@ impl Database {
     {
         let mut retries = Retries::new(name);
         loop {
-            let failure =
-                match self.attempt(retries.attempt(), &mut body).instrument(debug_span!("transaction", name)).await {
-                    Ok(done) => return Ok(done),
-                    Err(failure) => failure,
-                };
+            let mut progress = Progress::Deciding;
+            let run = self.attempt(retries.attempt(), &mut progress, &mut body);
+            let failure = match run.instrument(debug_span!("transaction", name)).await {
+                Ok(done) => return Ok(done),
+                Err(failure) => failure,
+            };
             self.after(name, &failure);
+            if progress.leaves_open(&failure) {
+                retries.remember_unknown_outcome();
+            }
             retries.wait_after(failure).await?;
         }
     }
@@ -162,13 +169,18 @@ impl Database {
         }
     }
 
-    async fn attempt<T, B>(&self, attempt: u32, body: &mut B) -> Result<(T, InsertedIds), Failure>
+    async fn attempt<T, B>(
+        &self,
+        attempt: u32,
+        progress: &mut Progress,
+        body: &mut B,
+    ) -> Result<(T, InsertedIds), Failure>
     where
         T: Send,
         B: for<'c> Body<'c, Plan<T>>,
     {
         let mut lease = self.lease().await?;
-        let result = within_limit(begin_to_commit(lease.connection()?, attempt, body)).await;
+        let result = within_limit(begin_to_commit(lease.connection()?, attempt, progress, body)).await;
         match &result {
             Ok(_) => lease.give_back(),
             Err(failure) if failure.spares_connection() => {
@@ -214,7 +226,35 @@ impl Database {
     }
 }
 
-async fn begin_to_commit<T, B>(conn: &mut Connection, attempt: u32, body: &mut B) -> Result<(T, InsertedIds), Failure>
+/// How far a run has come, for when it fails or is cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// Nothing was asked to be committed.
+    Deciding,
+    /// The script that ends in COMMIT is sent.
+    Committing,
+    /// It is done, but the ids aren't known.
+    Committed,
+}
+
+impl Progress {
+    /// Whether a run that fails at this point with `failure` may have committed. The server names a deadlock, a lock
+    /// wait, a duplicate key, a CHECK or a row count for a statement of the script, and never goes on to its COMMIT.
+    fn leaves_open(self, failure: &Failure) -> bool {
+        match self {
+            Self::Deciding => false,
+            Self::Committing => matches!(failure.kind, FailureKind::Away | FailureKind::Other),
+            Self::Committed => true,
+        }
+    }
+}
+
+async fn begin_to_commit<T, B>(
+    conn: &mut Connection,
+    attempt: u32,
+    progress: &mut Progress,
+    body: &mut B,
+) -> Result<(T, InsertedIds), Failure>
 where
     T: Send,
     B: for<'c> Body<'c, Plan<T>>,
@@ -222,7 +262,9 @@ where
     conn.batch_execute("BEGIN").await?;
     let Plan { script, value } = body(&mut *conn, attempt).await?;
     let inserts = script.inserts();
+    *progress = Progress::Committing;
     conn.batch_execute(&script.into_commit()).await?;
+    *progress = Progress::Committed;
     let inserted = if inserts { session::inserted_ids(conn).await? } else { InsertedIds::default() };
     Ok((value, inserted))
 }

@@ -24,11 +24,17 @@ pub(super) struct Retries {
     aways: u32,
     duplicates: u32,
     others: u32,
+    outcome_unknown: bool,
 }
 
 impl Retries {
     pub(super) fn new(transaction: &'static str) -> Self {
-        Self { transaction, deadlocks: 0, lock_waits: 0, aways: 0, duplicates: 0, others: 0 }
+        Self { transaction, deadlocks: 0, lock_waits: 0, aways: 0, duplicates: 0, others: 0, outcome_unknown: false }
+    }
+
+    /// From now on nobody knows whether the transaction has taken place, unless a run succeeds.
+    pub(super) fn remember_unknown_outcome(&mut self) {
+        self.outcome_unknown = true;
     }
 
     /// Runs so far.
@@ -43,12 +49,20 @@ impl Retries {
             metrics::counter!("flashsale_lock_conflicts_total", "kind" => failure.name(), "transaction" => transaction)
                 .increment(1);
         }
-        let pause = self.next_pause(&failure)?;
+        let pause = self.next_pause(&failure).map_err(|error| self.final_error(error))?;
         metrics::counter!("flashsale_transaction_retries_total", "transaction" => transaction, "reason" => failure.name())
             .increment(1);
         let jittered = rand::rng().random_range(pause / 2..=pause);
         tokio::time::sleep(jittered).await;
         Ok(())
+    }
+
+    /// What the caller is told instead of `error`, which would say that nothing has taken place.
+    fn final_error(&self, error: Error) -> Error {
+        if !self.outcome_unknown {
+            return error;
+        }
+        Error::Unavailable(format!("the outcome of a commit is unknown, and a later run failed: {error}"))
     }
 
     /// The longest pause before the next run, or the error where there is none.
@@ -101,6 +115,21 @@ mod tests {
                 assert!(retries.next_pause(&failure(kind)).is_ok(), "{kind:?} {run}");
             }
             assert_eq!(retries.next_pause(&failure(kind)), Err(error), "{kind:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whatever_fails_after_an_unknown_outcome_is_unavailable() {
+        use FailureKind::*;
+        for kind in [Deadlock, LockWait, Away, Duplicate, Other, Wrong, Check, RowCount, PoolBusy] {
+            let mut retries = Retries::new("test");
+            retries.remember_unknown_outcome();
+            let error = loop {
+                if let Err(error) = retries.wait_after(failure(kind)).await {
+                    break error;
+                }
+            };
+            assert!(matches!(error, Error::Unavailable(_)), "{kind:?}: {error:?}");
         }
     }
 

@@ -7,9 +7,10 @@ use flashsale::{
     pb::{CreateHoldRequest, CreateOrderRequest, CreateProductRequest, HoldStatus, OrderStatus, PaymentStatus},
 };
 use futures_util::future::join_all;
+use tonic::Code;
 
 use crate::support::{
-    client::Clients,
+    client::{Clients, assert_refused},
     database::TestDatabase,
     proxy::Proxy,
     server::{TestServer, database_config, default_settings},
@@ -231,6 +232,23 @@ async fn a_sweep_cancels_an_overdue_order_once_whatever_happens_to_its_commit() 
     }
     let totals = "SELECT orders_cancelled, stock_released FROM sweeper_state";
     assert_eq!(ground.database.query_rows(totals).await, [["9", "18"]]);
+    ground.finish().await;
+}
+
+/// Its old session keeps the product locked, so what the later runs meet is a lock; and yet it may have taken place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_of_unknown_outcome_is_unavailable_whatever_the_runs_after_it_meet() {
+    let ground = Ground::start("commit_unknown").await;
+    let product_id = ground.clients().create_product("Shoe", 1000, 10).await.product_id;
+    let request_id = Some("mine".to_owned());
+    let request = CreateHoldRequest { product_id, qty: 3, request_id, buyer_id: None };
+    ground.proxy.hold_back_next_commit();
+    let lost = ground.clients().hold_by(request.clone()).await;
+    assert_refused(lost, Code::Unavailable, "DATABASE_UNAVAILABLE");
+    ground.proxy.deliver_held_back_commit().await;
+    let hold = ground.clients().hold_by(request).await.unwrap();
+    assert_eq!(ground.database.query_i64("SELECT id FROM holds").await, hold.hold_id);
+    assert_eq!(ground.clients().available_stock(product_id).await, 7);
     ground.finish().await;
 }
 
