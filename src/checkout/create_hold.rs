@@ -1,7 +1,8 @@
 //! CreateHold: sets units of a product aside.
 //!
-//! product FOR UPDATE · earlier requests · what the buyers have, their past holds SKIP LOCKED · short of stock: this product's expired holds and overdue
-//! orders, SKIP LOCKED · orders, holds, stock and COMMIT as one script.
+//! product FOR UPDATE · earlier requests · what the buyers have, their past holds SKIP LOCKED · short of stock: this
+//! product's expired holds and overdue orders, SKIP LOCKED · orders, holds, stock and COMMIT as one script. Where more
+//! has to be taken back than one transaction may, the first ones do nothing else.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -27,6 +28,10 @@ use crate::{
 /// which way to go first; each refusal is decided by a read of its own.
 const SOLD_OUT_HINT_TTL: Duration = Duration::from_secs(10);
 const SOLD_OUT_HINTS_MAX: u64 = 10_000;
+
+/// How many transactions a batch may take, each of which takes back what one may: 100,000 expired holds in all. Then it
+/// is decided on what there is, and the next batch goes on from there.
+const TRANSACTIONS_MAX: usize = 10;
 
 /// A caller's wish to hold units.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,13 +97,24 @@ struct Facts {
     taken: BTreeMap<BuyerId, i64>,
 }
 
-/// A batch as decided: one decision per command, the holds to be made, and the units short.
+/// A batch as decided: one decision per command, the holds to be made, and the units that are short for the rest.
 #[derive(Debug, Default)]
 struct Decided {
     decisions: Vec<Decision>,
     new: Vec<NewHold>,
     units_taken: i64,
     units_short: i64,
+}
+
+/// What a transaction came to.
+enum Outcome {
+    /// There is no such product.
+    UnknownProduct,
+    /// Nothing but this: it isn't enough, and there is more. Nothing is granted before all is back, or the first command
+    /// would get less than those after it.
+    TakenBack(TakenBack),
+    /// Every command is decided.
+    Decided(Written),
 }
 
 /// A committed batch, but for the ids.
@@ -123,20 +139,18 @@ impl Batch for CreateHolds {
             }
             self.sold_out.invalidate(&product_id);
         }
-        let transaction = self
-            .database
-            .transaction("create_hold", async |conn: &mut Connection, attempt| {
-                self.hold(conn, attempt, product_id, commands).await
-            })
-            .await?;
-        let (Some(written), ids) = transaction else {
-            return Ok(commands.iter().map(|_| Err(Missing::Product(product_id).into())).collect());
+        let mut transactions = 1;
+        let results = loop {
+            let last = transactions >= TRANSACTIONS_MAX;
+            match self.transact(product_id, commands, last).await? {
+                Some(results) => break results,
+                None => transactions += 1,
+            }
         };
-        written.taken_back.log();
-        if written.decisions.iter().all(is_for_lack_of_stock) {
+        if results.iter().all(is_for_lack_of_stock) {
             self.sold_out.insert(product_id, ());
         }
-        Ok(written.results(|index| HoldId::stored(ids.get(index))))
+        Ok(results)
     }
 
     fn record(&self, _command: &CreateHold, result: &Result<CreatedHold, Error>) {
@@ -187,15 +201,45 @@ impl CreateHolds {
         Ok(all_refused.then(|| refusals.into_iter().map(|refusal| Err(refusal.into())).collect()))
     }
 
+    /// Runs the commands in one transaction. `None`: it took back what one may, which isn't enough, and granted nothing.
+    async fn transact(
+        &self,
+        product_id: ProductId,
+        commands: &[CreateHold],
+        last: bool,
+    ) -> Result<Option<Results<CreatedHold>>, Error> {
+        let (outcome, ids) = self
+            .database
+            .transaction("create_hold", async |conn: &mut Connection, attempt| {
+                self.hold(conn, attempt, product_id, commands, last).await
+            })
+            .await?;
+        match outcome {
+            Outcome::UnknownProduct => {
+                Ok(Some(commands.iter().map(|_| Err(Missing::Product(product_id).into())).collect()))
+            }
+            Outcome::TakenBack(taken_back) => {
+                taken_back.log();
+                Ok(None)
+            }
+            Outcome::Decided(written) => {
+                written.taken_back.log();
+                Ok(Some(written.results(|index| HoldId::stored(ids.get(index)))))
+            }
+        }
+    }
+
     async fn hold(
         &self,
         conn: &mut Connection,
         attempt: u32,
         product_id: ProductId,
         commands: &[CreateHold],
-    ) -> Result<Plan<Option<Written>>, Failure> {
+        last: bool,
+    ) -> Result<Plan<Outcome>, Failure> {
+        let mut script = Script::default();
         let Some((product, now)) = products::lock(conn, product_id).await? else {
-            return Ok(Plan { script: Script::default(), value: None });
+            return Ok(Plan { script, value: Outcome::UnknownProduct });
         };
         let earlier = earlier_requests(conn, attempt, product_id, commands).await?;
         let taken = taken_by_buyers(conn, &product, commands).await?;
@@ -210,20 +254,25 @@ impl CreateHolds {
             decided = decide(&facts, commands);
         }
 
+        taken_back.write(&mut script);
+        if decided.units_short > 0 && taken_back.leaves_some() && !last {
+            products::give_back(&mut script, product_id, units_back);
+            return Ok(Plan { script, value: Outcome::TakenBack(taken_back) });
+        }
+
         let expires_at = now + self.hold_ttl;
-        let mut script = Script::default();
         let Decided { decisions, new, units_taken, units_short: _ } = decided;
         if !new.is_empty() {
             holds::insert(&mut script, product_id, facts.product.price_cents, now, expires_at, &new);
         }
-        taken_back.write(&mut script);
         match units_taken - units_back {
             0 => {}
             more @ 1.. => products::take(&mut script, product_id, more),
             less => products::give_back(&mut script, product_id, -less),
         }
         let product = facts.product;
-        Ok(Plan { script, value: Some(Written { decisions, new, product, created_at: now, expires_at, taken_back }) })
+        let written = Written { decisions, new, product, created_at: now, expires_at, taken_back };
+        Ok(Plan { script, value: Outcome::Decided(written) })
     }
 }
 
@@ -301,6 +350,9 @@ fn decide(facts: &Facts, commands: &[CreateHold]) -> Decided {
         }
         decided.decisions.push(decision.unwrap_or_else(Decision::Refuse));
     }
+    if decided.units_short > 0 {
+        decided.units_short -= product.available_stock;
+    }
     decided
 }
 
@@ -330,8 +382,8 @@ fn grant(
     Ok(())
 }
 
-fn is_for_lack_of_stock(decision: &Decision) -> bool {
-    matches!(decision, Decision::Refuse(Error::Refused(Refusal::OutOfStock { .. })))
+fn is_for_lack_of_stock(result: &Result<CreatedHold, Error>) -> bool {
+    matches!(result, Err(Error::Refused(Refusal::OutOfStock { .. })))
 }
 
 impl Written {

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Rows that one transaction takes back: at least this many, so that the next is not short again, and no more than
-/// [`ROWS_MAX`], so that the product isn't locked for long.
+/// [`ROWS_MAX`] of a kind, so that the product isn't locked for long. What is still short then is for the next one.
 const ROWS_MIN: i64 = 100;
 const ROWS_MAX: i64 = 10_000;
 
@@ -27,6 +27,7 @@ const ROWS_MAX: i64 = 10_000;
 pub(super) struct TakenBack {
     expired: Vec<ExpiredHold>,
     overdue: Vec<Overdue>,
+    cut_off: bool,
 }
 
 #[derive(Debug)]
@@ -36,17 +37,29 @@ struct Overdue {
 }
 
 impl TakenBack {
-    /// Locks what may give back `units_short` units, as far as there is any.
+    /// Locks what may give back `units_short` units, as far as there is any and one transaction may. Orders only where
+    /// no expired hold is left: for an order, a payment may still come.
     pub(super) async fn lock(conn: &mut Connection, product_id: ProductId, units_short: i64) -> Result<Self, Failure> {
         let mut taken_back = Self::default();
-        if units_short > 0 {
-            taken_back.expired = holds::lock_expired_of(&mut *conn, product_id, rows(units_short)).await?;
+        if units_short <= 0 {
+            return Ok(taken_back);
         }
+        let limit = rows(units_short);
+        taken_back.expired = holds::lock_expired_of(&mut *conn, product_id, limit).await?;
+        taken_back.cut_off = taken_back.expired.len() >= limit;
         let still_short = units_short - taken_back.units();
-        if still_short > 0 {
-            taken_back.overdue = lock_overdue(conn, product_id, rows(still_short)).await?;
+        if still_short > 0 && !taken_back.cut_off {
+            let limit = rows(still_short);
+            let orders = orders::lock_overdue_of(&mut *conn, product_id, limit).await?;
+            taken_back.cut_off = orders.len() >= limit;
+            taken_back.overdue = with_free_holds(conn, orders).await?;
         }
         Ok(taken_back)
+    }
+
+    /// Whether another transaction may take back more.
+    pub(super) fn leaves_some(&self) -> bool {
+        self.cut_off && self.units() > 0
     }
 
     /// The units that go back.
@@ -84,8 +97,8 @@ fn rows(units: i64) -> usize {
     usize::try_from(units.clamp(ROWS_MIN, ROWS_MAX)).unwrap_or(0)
 }
 
-async fn lock_overdue(conn: &mut Connection, product_id: ProductId, limit: usize) -> Result<Vec<Overdue>, Failure> {
-    let orders = orders::lock_overdue_of(&mut *conn, product_id, limit).await?;
+/// Leaves out the orders whose hold somebody else has locked.
+async fn with_free_holds(conn: &mut Connection, orders: Vec<Order>) -> Result<Vec<Overdue>, Failure> {
     if orders.is_empty() {
         return Ok(Vec::new());
     }
@@ -123,7 +136,7 @@ mod tests {
     fn what_goes_back_no_longer_counts_for_its_buyers() {
         let buyer = |id| BuyerId::parse(id).unwrap();
         let orders = vec![overdue(1, 2, Some("ann")), overdue(2, 1, Some("ann")), overdue(3, 5, None)];
-        let taken_back = TakenBack { expired: Vec::new(), overdue: orders };
+        let taken_back = TakenBack { overdue: orders, ..TakenBack::default() };
         let mut taken = BTreeMap::from([(buyer("ann"), 4), (buyer("bob"), 2)]);
         taken_back.free(&mut taken);
         assert_eq!(taken, BTreeMap::from([(buyer("ann"), 1), (buyer("bob"), 2)]));

@@ -168,6 +168,30 @@ async fn a_batch_that_runs_short_takes_back_and_grants_again() {
     shop.close().await;
 }
 
+/// A batch that needs several transactions to take back what it grants answers each command once, and in its place.
+#[tokio::test]
+async fn a_batch_goes_on_taking_back_for_those_that_are_short() {
+    let shop = Shop::open("a_batch_takes_back_again", 10_500).await;
+    let numbers = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 105)";
+    let expired = format!(
+        "INSERT INTO holds (product_id, qty, unit_price_cents, expires_at, created_at, request_id)
+         {numbers} SELECT 1, 1, 1000, UTC_TIMESTAMP(6) - INTERVAL 1 SECOND, UTC_TIMESTAMP(6),
+         CONCAT(one.n, '-', other.n) FROM numbers AS one, numbers AS other WHERE other.n <= 100"
+    );
+    shop.database.execute(&expired).await;
+    shop.database.execute("UPDATE products SET available_stock = 0").await;
+    let made = shop.hold_all([10_300, 100, 201, 100].map(hold).to_vec()).await;
+    let units: Vec<Option<i32>> = made.iter().map(|result| result.as_ref().ok().map(|hold| hold.qty.get())).collect();
+    assert_eq!(units, [Some(10_300), Some(100), None, Some(100)]);
+    assert_eq!(made[2], Err(out_of_stock(201, 100)));
+    for hold in made.iter().flatten() {
+        let stored = format!("SELECT qty FROM holds WHERE id = {}", hold.id);
+        assert_eq!(shop.database.query_i64(&stored).await, i64::from(hold.qty.get()));
+    }
+    assert_eq!((shop.stock().await, shop.count("holds WHERE status = 'active'").await), (0, 3));
+    shop.close().await;
+}
+
 #[tokio::test]
 async fn a_batch_for_an_unknown_product_fails_each_of_its_commands() {
     let shop = Shop::open("a_batch_for_an_unknown_product", 5).await;
