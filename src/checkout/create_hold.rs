@@ -15,7 +15,7 @@ use tracing::info;
 use super::take_back::TakenBack;
 use crate::{
     db::{
-        Connection, Database, Failure, Plan, Script,
+        Committed, Connection, Database, Failure, Plan, Script,
         holds::{self, NewHold, StoredHold},
         products::{self, Glance},
     },
@@ -84,7 +84,7 @@ enum Decision {
     /// The hold to be made at this place, for an earlier command with the same request_id.
     Share(usize),
     /// The hold that an earlier transaction made.
-    Replay { hold: Hold, by_caller: bool },
+    Replay(Hold),
     /// Nothing.
     Refuse(Error),
 }
@@ -115,6 +115,27 @@ enum Outcome {
     TakenBack(TakenBack),
     /// Every command is decided.
     Decided(Written),
+}
+
+impl Outcome {
+    fn into_taken_back(self) -> TakenBack {
+        match self {
+            Self::UnknownProduct => TakenBack::default(),
+            Self::TakenBack(taken_back) => taken_back,
+            Self::Decided(written) => written.taken_back,
+        }
+    }
+
+    /// Whether command `index` was about to make this hold.
+    fn made(&self, index: usize, hold: &Hold) -> bool {
+        match self {
+            Self::UnknownProduct | Self::TakenBack(_) => false,
+            // No other has the product locked at the same moment.
+            Self::Decided(written) => {
+                matches!(written.decisions[index], Decision::Make(_)) && written.created_at == hold.created_at
+            }
+        }
+    }
 }
 
 /// A committed batch, but for the ids.
@@ -208,25 +229,26 @@ impl CreateHolds {
         commands: &[CreateHold],
         last: bool,
     ) -> Result<Option<Results<CreatedHold>>, Error> {
-        let (outcome, ids) = self
+        let Committed { value, ids, unsettled } = self
             .database
             .transaction("create_hold", async |conn: &mut Connection, attempt| {
                 self.hold(conn, attempt, product_id, commands, last).await
             })
             .await?;
-        match outcome {
+        let results = match &value {
             Outcome::UnknownProduct => {
-                Ok(Some(commands.iter().map(|_| Err(Missing::Product(product_id).into())).collect()))
+                Some(commands.iter().map(|_| Err(Missing::Product(product_id).into())).collect())
             }
-            Outcome::TakenBack(taken_back) => {
-                taken_back.log();
-                Ok(None)
-            }
+            Outcome::TakenBack(_) => None,
             Outcome::Decided(written) => {
-                written.taken_back.log();
-                Ok(Some(written.results(|index| HoldId::stored(ids.get(index)))))
+                let id = |index| HoldId::stored(ids.get(index));
+                Some(written.results(id, &unsettled))
             }
-        }
+        };
+        let unsettled = unsettled.into_iter().map(Outcome::into_taken_back).collect();
+        let taken_back = TakenBack::of_all_runs(&self.database, value.into_taken_back(), unsettled);
+        taken_back.await.iter().for_each(TakenBack::log);
+        Ok(results)
     }
 
     async fn hold(
@@ -327,9 +349,7 @@ fn decide(facts: &Facts, commands: &[CreateHold]) -> Decided {
         let decision = if let Some(stored) = facts.earlier.get(&command.request_id) {
             let Hold { qty, buyer_id, .. } = &stored.hold;
             let as_made = Hold { status: HoldStatus::Active, ..stored.hold.clone() };
-            let by_caller = command.request_id.is_callers();
-            let replay = Decision::Replay { hold: as_made, by_caller };
-            command.replay(*qty, buyer_id).map(|()| replay).map_err(Error::from)
+            command.replay(*qty, buyer_id).map(|()| Decision::Replay(as_made)).map_err(Error::from)
         } else if let Some(&index) = made.get(&command.request_id) {
             let NewHold { qty, buyer_id, .. } = &decided.new[index];
             command.replay(*qty, buyer_id).map(|()| Decision::Share(index)).map_err(Error::from)
@@ -387,7 +407,7 @@ fn is_for_lack_of_stock(result: &Result<CreatedHold, Error>) -> bool {
 }
 
 impl Written {
-    fn results(self, id: impl Fn(usize) -> HoldId) -> Results<CreatedHold> {
+    fn results(&self, id: impl Fn(usize) -> HoldId, unsettled: &[Outcome]) -> Results<CreatedHold> {
         let hold = |index: usize| Hold {
             id: id(index),
             product_id: self.product.id,
@@ -398,13 +418,15 @@ impl Written {
             created_at: self.created_at,
             buyer_id: self.new[index].buyer_id.clone(),
         };
-        let result = |decision| match decision {
+        let result = |(command, decision): (usize, Decision)| match decision {
             Decision::Make(index) => Ok(CreatedHold { hold: hold(index), replayed: false }),
             Decision::Share(index) => Ok(CreatedHold { hold: hold(index), replayed: true }),
-            // Found by an id that the server made up, it was made by a run before, whose answer was lost.
-            Decision::Replay { hold, by_caller } => Ok(CreatedHold { hold, replayed: by_caller }),
+            Decision::Replay(hold) => {
+                let replayed = !unsettled.iter().any(|run| run.made(command, &hold));
+                Ok(CreatedHold { hold, replayed })
+            }
             Decision::Refuse(error) => Err(error),
         };
-        self.decisions.iter().cloned().map(result).collect()
+        self.decisions.iter().cloned().enumerate().map(result).collect()
     }
 }

@@ -110,6 +110,21 @@ impl Failure {
         }
     }
 
+    /// Whether a script that ends in COMMIT and fails like this may have committed. A deadlock, a lock wait, a duplicate
+    /// key, a CHECK, a row count or a wrong statement is the server's word that it stopped before.
+    pub(super) fn leaves_commit_open(&self) -> bool {
+        match self.kind {
+            FailureKind::Away | FailureKind::Other => true,
+            FailureKind::Deadlock
+            | FailureKind::LockWait
+            | FailureKind::Duplicate
+            | FailureKind::Check
+            | FailureKind::RowCount
+            | FailureKind::Wrong
+            | FailureKind::PoolBusy => false,
+        }
+    }
+
     /// The name in metrics and logs.
     pub(super) fn name(&self) -> &'static str {
         match self.kind {

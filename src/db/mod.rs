@@ -18,7 +18,8 @@
 //! try again with the same request_id.
 //!
 //! A run after the first looks up every request_id, the made-up ones too, and starts by locking the rows that decide.
-//! So a commit whose answer was lost is found, even if it completes only later.
+//! So a commit whose answer was lost is found, even if it completes only later; [`Committed::unsettled`] tells the caller that it
+//! is its own.
 
 pub mod audit;
 mod classify;
@@ -43,6 +44,7 @@ use diesel_async::{
     AsyncMysqlConnection, SimpleAsyncConnection,
     pooled_connection::deadpool::{Object, Pool, PoolError},
 };
+use tokio::time::Instant;
 use tracing::{Instrument, debug_span, error, warn};
 
 pub use classify::{Failure, FailureKind};
@@ -65,6 +67,18 @@ pub struct Plan<T> {
     pub script: Script,
     /// What to return.
     pub value: T,
+}
+
+/// A transaction that has committed.
+#[derive(Debug)]
+pub struct Committed<T> {
+    /// What the last run returned.
+    pub value: T,
+    /// The ids of its last INSERT.
+    pub ids: InsertedIds,
+    /// What runs before it returned whose COMMIT got no answer. What such a run was about to do, and the last one found
+    /// done, is this call's own doing and no earlier one's.
+    pub unsettled: Vec<T>,
 }
 
 /// The statements of a transaction, up to its plan. `attempt` counts from 0.
@@ -109,22 +123,23 @@ impl Database {
     ///
     /// # Errors
     /// `LockContention`, `Unavailable` and `Overloaded` after the retries above; `Internal` for anything else.
-    pub async fn transaction<T, B>(&self, name: &'static str, mut body: B) -> Result<(T, InsertedIds), Error>
+    pub async fn transaction<T, B>(&self, name: &'static str, mut body: B) -> Result<Committed<T>, Error>
     where
         T: Send,
         B: for<'c> Body<'c, Plan<T>>,
     {
         let mut retries = Retries::new(name);
+        let mut unsettled = Vec::new();
         loop {
-            let mut progress = Progress::Deciding;
-            let run = self.attempt(retries.attempt(), &mut progress, &mut body);
-            let failure = match run.instrument(debug_span!("transaction", name)).await {
-                Ok(done) => return Ok(done),
-                Err(failure) => failure,
+            let run = self.attempt(retries.attempt(), &mut body).instrument(debug_span!("transaction", name));
+            let Failed { failure, planned } = match run.await {
+                Ok((value, ids)) => return Ok(Committed { value, ids, unsettled }),
+                Err(failed) => failed,
             };
             self.after(name, &failure);
-            if progress.leaves_open(&failure) {
+            if let Some(planned) = planned {
                 retries.remember_unknown_outcome();
+                unsettled.push(planned);
             }
             retries.wait_after(failure).await?;
         }
@@ -169,21 +184,16 @@ impl Database {
         }
     }
 
-    async fn attempt<T, B>(
-        &self,
-        attempt: u32,
-        progress: &mut Progress,
-        body: &mut B,
-    ) -> Result<(T, InsertedIds), Failure>
+    async fn attempt<T, B>(&self, attempt: u32, body: &mut B) -> Result<(T, InsertedIds), Failed<T>>
     where
         T: Send,
         B: for<'c> Body<'c, Plan<T>>,
     {
         let mut lease = self.lease().await?;
-        let result = within_limit(begin_to_commit(lease.connection()?, attempt, progress, body)).await;
+        let result = begin_to_commit(lease.connection()?, attempt, body).await;
         match &result {
             Ok(_) => lease.give_back(),
-            Err(failure) if failure.spares_connection() => {
+            Err(Failed { failure, .. }) if failure.spares_connection() => {
                 let rollback = async { Ok(lease.connection()?.batch_execute("ROLLBACK").await?) };
                 if within_limit(rollback).await.is_ok() {
                     lease.give_back();
@@ -226,47 +236,48 @@ impl Database {
     }
 }
 
-/// How far a run has come, for when it fails or is cut off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    /// Nothing was asked to be committed.
-    Deciding,
-    /// The script that ends in COMMIT is sent.
-    Committing,
-    /// It is done, but the ids aren't known.
-    Committed,
+/// A run that failed, and what it had planned where it may have committed all the same.
+struct Failed<T> {
+    failure: Failure,
+    planned: Option<T>,
 }
 
-impl Progress {
-    /// Whether a run that fails at this point with `failure` may have committed. The server names a deadlock, a lock
-    /// wait, a duplicate key, a CHECK or a row count for a statement of the script, and never goes on to its COMMIT.
-    fn leaves_open(self, failure: &Failure) -> bool {
-        match self {
-            Self::Deciding => false,
-            Self::Committing => matches!(failure.kind, FailureKind::Away | FailureKind::Other),
-            Self::Committed => true,
-        }
+impl<T> From<Failure> for Failed<T> {
+    fn from(failure: Failure) -> Self {
+        Self { failure, planned: None }
     }
 }
 
-async fn begin_to_commit<T, B>(
-    conn: &mut Connection,
-    attempt: u32,
-    progress: &mut Progress,
-    body: &mut B,
-) -> Result<(T, InsertedIds), Failure>
+async fn begin_to_commit<T, B>(conn: &mut Connection, attempt: u32, body: &mut B) -> Result<(T, InsertedIds), Failed<T>>
 where
     T: Send,
     B: for<'c> Body<'c, Plan<T>>,
 {
-    conn.batch_execute("BEGIN").await?;
-    let Plan { script, value } = body(&mut *conn, attempt).await?;
+    let deadline = Instant::now() + ATTEMPT_LIMIT;
+    let Plan { script, value } = until(deadline, begin_and_decide(conn, attempt, body)).await?;
     let inserts = script.inserts();
-    *progress = Progress::Committing;
-    conn.batch_execute(&script.into_commit()).await?;
-    *progress = Progress::Committed;
-    let inserted = if inserts { session::inserted_ids(conn).await? } else { InsertedIds::default() };
-    Ok((value, inserted))
+    let text = script.into_commit();
+    let commit = async { Ok(conn.batch_execute(&text).await?) };
+    if let Err(failure) = until(deadline, commit).await {
+        let planned = failure.leaves_commit_open().then_some(value);
+        return Err(Failed { failure, planned });
+    }
+    if !inserts {
+        return Ok((value, InsertedIds::default()));
+    }
+    match until(deadline, session::inserted_ids(conn)).await {
+        Ok(ids) => Ok((value, ids)),
+        // It has committed, and only a run that finds that knows the ids.
+        Err(failure) => Err(Failed { failure, planned: Some(value) }),
+    }
+}
+
+async fn begin_and_decide<T, B>(conn: &mut Connection, attempt: u32, body: &mut B) -> Result<Plan<T>, Failure>
+where
+    B: for<'c> Body<'c, Plan<T>>,
+{
+    conn.batch_execute("BEGIN").await?;
+    body(conn, attempt).await
 }
 
 async fn within_limit<T>(run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
@@ -274,9 +285,13 @@ async fn within_limit<T>(run: impl Future<Output = Result<T, Failure>>) -> Resul
 }
 
 async fn within<T>(limit: Duration, run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::time::timeout(limit, run).await.unwrap_or_else(|_| {
-        Err(Failure { kind: FailureKind::Away, text: format!("no answer in {} s", limit.as_secs()) })
-    })
+    until(Instant::now() + limit, run).await
+}
+
+async fn until<T>(deadline: Instant, run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::time::timeout_at(deadline, run)
+        .await
+        .unwrap_or_else(|_| Err(Failure { kind: FailureKind::Away, text: "no answer in time".to_owned() }))
 }
 
 /// A connection out of the pool. It goes back only by [`Lease::give_back`]; dropped, even half-way through a

@@ -228,7 +228,7 @@ async fn while_a_sweep_is_at_work<T>(sale: &Sale, limit: usize, meanwhile: impl 
         result
     };
     let (swept, result) = tokio::join!(sweep, meanwhile);
-    assert!(swept.unwrap().0 > 0);
+    assert!(swept.unwrap().value > 0);
     result
 }
 

@@ -130,7 +130,7 @@ async fn a_connection_that_the_server_closed_for_idling_costs_a_transaction_one_
                 Ok::<_, Failure>(flashsale::db::Plan { script: Default::default(), value: attempt })
             })
             .await;
-        assert_eq!(ended.unwrap().0, run);
+        assert_eq!(ended.unwrap().value, run);
     }
     assert_eq!(failures.kinds(), []);
 }
