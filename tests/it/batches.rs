@@ -16,6 +16,7 @@ use futures_util::future::join_all;
 
 use crate::support::{
     database::TestDatabase,
+    mysqld::Mysqld,
     server::{database_config, default_settings},
 };
 
@@ -27,7 +28,10 @@ struct Shop {
 impl Shop {
     /// With product 1, of `stock` units.
     async fn open(name: &str, stock: i64) -> Self {
-        let database = TestDatabase::create(name).await;
+        Self::over(TestDatabase::create(name).await, stock).await
+    }
+
+    async fn over(database: TestDatabase, stock: i64) -> Self {
         let sql = format!(
             "INSERT INTO products (name, price_cents, total_stock, available_stock, request_id, request_digest, created_at)
              VALUES ('Shoe', 1000, {stock}, {stock}, 'p', REPEAT('0', 32), UTC_TIMESTAMP(6))"
@@ -118,6 +122,28 @@ async fn holds_are_granted_in_their_order_and_a_refusal_fails_no_other() {
         assert_eq!((hold.qty.get(), shop.database.query_i64(&stored).await), (qty, qty.into()));
     }
     assert_eq!((shop.stock().await, shop.count("holds").await), (0, 3));
+    shop.close().await;
+}
+
+/// Where several servers of a cluster take writes, each gives ids in steps, to stay clear of the others'.
+#[tokio::test]
+async fn each_of_a_batch_gets_its_own_id_also_where_ids_come_in_steps() {
+    let mysqld = Mysqld::start_private(&["--auto-increment-increment=3"]).await;
+    let shop = Shop::over(TestDatabase::create_on(&mysqld, "ids_in_steps").await, 50).await;
+    let made = shop.hold_all((1..=9).map(hold).collect()).await;
+    assert_eq!(ids(&made), [1, 4, 7, 10, 13, 16, 19, 22, 25].map(Some));
+    for hold in made.iter().flatten() {
+        let stored = format!("SELECT qty FROM holds WHERE id = {}", hold.id);
+        assert_eq!(shop.database.query_i64(&stored).await, i64::from(hold.qty.get()));
+    }
+    // Holds 1, 13 and 25 share a lane.
+    let ordered = [25, 1, 13].map(|hold_id| shop.checkout.create_order(order(hold_id, None)));
+    for (number, order) in (0..).zip(join_all(ordered).await) {
+        let order = order.unwrap();
+        assert_eq!(order.id.get(), 1 + 3 * number);
+        let stored = format!("SELECT hold_id FROM orders WHERE id = {}", order.id);
+        assert_eq!(shop.database.query_i64(&stored).await, order.hold_id.get());
+    }
     shop.close().await;
 }
 
