@@ -8,7 +8,8 @@
 //! |---|---|---|
 //! | deadlock | the whole transaction again after 5 to 80 ms, jittered | 5 × |
 //! | lock wait (3 s) | ROLLBACK, again | 1 × |
-//! | server away, read-only, shutting down; session killed; no answer in 10 s | all idle connections dropped, again on a new one | 3 × |
+//! | server away, read-only, shutting down; session killed; no answer to BEGIN in 5 s or to a read in 10 s | all idle connections dropped, again on a new one | 3 × |
+//! | a run takes more than 10 s | its connection dropped, again on another | 1 × |
 //! | duplicate key | ROLLBACK, again: the other's row is seen | 3 × |
 //! | any other error of the script that ends in COMMIT: its outcome is unknown | connection dropped, again | 3 × |
 //! | CHECK, row count | never again; an alarm in the log | |
@@ -56,9 +57,15 @@ use retry::Retries;
 /// A session of the database.
 pub type Connection = AsyncMysqlConnection;
 
-/// How long one run of a transaction may take, from its first statement to the answer of its COMMIT. Over three times
-/// innodb_lock_wait_timeout: only a server that hangs gets there.
+/// How long one run of a transaction may take, from its first statement after BEGIN to the answer of its COMMIT. Over
+/// three times innodb_lock_wait_timeout, which bounds the wait for one lock; a statement or a script may wait for several,
+/// one after the other. So a run that gets there says nothing of the server: only its own connection is dropped, and the
+/// caller, whose patience is about that long, gets one more run. Reads wait for no lock: with them it is the server.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long the answer to BEGIN may take, which waits for nothing: only a server or a network that hangs gets there. A
+/// run begins with it, so this is how the next run tells a hanging server from locks.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// What a transaction decided: its writes, and the value to return once they are committed.
 #[derive(Debug)]
@@ -215,6 +222,7 @@ impl Database {
             FailureKind::Check | FailureKind::RowCount => {
                 error!(transaction, error = failure.text, "A last guard of the database refused a transaction");
             }
+            FailureKind::TooLong => warn!(transaction, error = failure.text, "Transaction took too long"),
             FailureKind::Other | FailureKind::Wrong => {
                 warn!(transaction, error = failure.text, "Database statement failed")
             }
@@ -253,8 +261,9 @@ where
     T: Send,
     B: for<'c> Body<'c, Plan<T>>,
 {
+    within(ANSWER_LIMIT, async { Ok(conn.batch_execute("BEGIN").await?) }).await?;
     let deadline = Instant::now() + ATTEMPT_LIMIT;
-    let Plan { script, value } = until(deadline, begin_and_decide(conn, attempt, body)).await?;
+    let Plan { script, value } = until(deadline, body(&mut *conn, attempt)).await?;
     let inserts = script.inserts();
     let text = script.into_commit();
     let commit = async { Ok(conn.batch_execute(&text).await?) };
@@ -265,33 +274,29 @@ where
     if !inserts {
         return Ok((value, InsertedIds::default()));
     }
-    match until(deadline, session::inserted_ids(conn)).await {
+    match within(ANSWER_LIMIT, session::inserted_ids(conn)).await {
         Ok(ids) => Ok((value, ids)),
         // It has committed, and only a run that finds that knows the ids.
         Err(failure) => Err(Failed { failure, planned: Some(value) }),
     }
 }
 
-async fn begin_and_decide<T, B>(conn: &mut Connection, attempt: u32, body: &mut B) -> Result<Plan<T>, Failure>
-where
-    B: for<'c> Body<'c, Plan<T>>,
-{
-    conn.batch_execute("BEGIN").await?;
-    body(conn, attempt).await
-}
-
 async fn within_limit<T>(run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     within(ATTEMPT_LIMIT, run).await
 }
 
+/// Runs what waits for no lock.
 async fn within<T>(limit: Duration, run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    until(Instant::now() + limit, run).await
+    tokio::time::timeout(limit, run).await.unwrap_or_else(|_| {
+        Err(Failure { kind: FailureKind::Away, text: format!("no answer in {} s", limit.as_secs()) })
+    })
 }
 
+/// Runs what may wait for locks.
 async fn until<T>(deadline: Instant, run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::time::timeout_at(deadline, run)
-        .await
-        .unwrap_or_else(|_| Err(Failure { kind: FailureKind::Away, text: "no answer in time".to_owned() }))
+    tokio::time::timeout_at(deadline, run).await.unwrap_or_else(|_| {
+        Err(Failure { kind: FailureKind::TooLong, text: format!("not done in {} s", ATTEMPT_LIMIT.as_secs()) })
+    })
 }
 
 /// A connection out of the pool. It goes back only by [`Lease::give_back`]; dropped, even half-way through a
