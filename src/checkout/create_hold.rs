@@ -110,8 +110,8 @@ struct Decided {
 enum Outcome {
     /// There is no such product.
     UnknownProduct,
-    /// Nothing but this: it isn't enough, and there is more. Nothing is granted before all is back, or the first command
-    /// would get less than those after it.
+    /// Nothing but this: it isn't enough, and there is more. Nothing is granted before all is back, or the first
+    /// command would get less than those after it.
     TakenBack(TakenBack),
     /// Every command is decided.
     Decided(Written),
@@ -222,7 +222,7 @@ impl CreateHolds {
         Ok(all_refused.then(|| refusals.into_iter().map(|refusal| Err(refusal.into())).collect()))
     }
 
-    /// Runs the commands in one transaction. `None`: it took back what one may, which isn't enough, and granted nothing.
+    /// Runs the commands in one transaction. `None`: it took back what one may, which isn't enough, and granted none.
     async fn transact(
         &self,
         product_id: ProductId,

@@ -112,8 +112,8 @@ impl Failure {
         }
     }
 
-    /// Whether a script that ends in COMMIT and fails like this may have committed. A deadlock, a lock wait, a duplicate
-    /// key, a CHECK, a row count or a wrong statement is the server's word that it stopped before.
+    /// Whether a script that ends in COMMIT and fails like this may have committed. A deadlock, a lock wait, a
+    /// duplicate key, a CHECK, a row count or a wrong statement is the server's word that it stopped before.
     pub(super) fn leaves_commit_open(&self) -> bool {
         match self.kind {
             FailureKind::Away | FailureKind::TooLong | FailureKind::Other => true,

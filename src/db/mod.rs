@@ -8,19 +8,19 @@
 //! |---|---|---|
 //! | deadlock | the whole transaction again after 5 to 80 ms, jittered | 5 × |
 //! | lock wait (3 s) | ROLLBACK, again | 1 × |
-//! | server away, read-only, shutting down; session killed; no answer to BEGIN in 5 s or to a read in 10 s | all idle connections dropped, again on a new one | 3 × |
+//! | server away, read-only, shutting down; session killed; no answer to BEGIN (5 s) or a read (10 s) | all idle connections dropped, again on a new one | 3 × |
 //! | a run takes more than 10 s | its connection dropped, again on another | 1 × |
 //! | duplicate key | ROLLBACK, again: the other's row is seen | 3 × |
 //! | any other error of the script that ends in COMMIT: its outcome is unknown | connection dropped, again | 3 × |
 //! | CHECK, row count | never again; an alarm in the log | |
 //! | a wrong statement | never again | |
 //!
-//! Once a run's outcome is unknown, whatever ends the transaction later, all that a caller may be told is `Unavailable`:
-//! try again with the same request_id.
+//! Once a run's outcome is unknown, whatever ends the transaction later, all that a caller may be told is
+//! `Unavailable`: try again with the same request_id.
 //!
 //! A run after the first looks up every request_id, the made-up ones too, and starts by locking the rows that decide.
-//! So a commit whose answer was lost is found, even if it completes only later; [`Committed::unsettled`] tells the caller that it
-//! is its own.
+//! So a commit whose answer was lost is found, even if it completes only later; [`Committed::unsettled`] tells the
+//! caller that it is its own.
 
 pub mod audit;
 mod classify;
@@ -58,9 +58,10 @@ use retry::Retries;
 pub type Connection = AsyncMysqlConnection;
 
 /// How long one run of a transaction may take, from its first statement after BEGIN to the answer of its COMMIT. Over
-/// three times innodb_lock_wait_timeout, which bounds the wait for one lock; a statement or a script may wait for several,
-/// one after the other. So a run that gets there says nothing of the server: only its own connection is dropped, and the
-/// caller, whose patience is about that long, gets one more run. Reads wait for no lock: with them it is the server.
+/// three times innodb_lock_wait_timeout, which bounds the wait for one lock; a statement or a script may wait for
+/// several, one after the other. So a run that gets there says nothing of the server: only its own connection is
+/// dropped, and the caller, whose patience is about that long, gets one more run. Reads wait for no lock: with them it
+/// is the server.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long the answer to BEGIN may take, which waits for nothing: only a server or a network that hangs gets there. A

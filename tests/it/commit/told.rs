@@ -1,5 +1,5 @@
-//! What a call did before its COMMIT's answer was lost is logged, counted and reported as its own, and once; what a repeat
-//! by the caller finds is not.
+//! What a call did before its COMMIT's answer was lost is logged, counted and reported as its own, and once; what a
+//! repeat by the caller finds is not.
 
 use flashsale::pb::{CreateHoldRequest, CreateOrderRequest, PaymentStatus};
 use serde_json::{Value, json};
