@@ -7,7 +7,7 @@ use tracing::info;
 use super::ProductView;
 use crate::{
     db::{
-        Connection, Database, Failure, Plan, Script, products,
+        Committed, Connection, Database, Failure, Plan, Script, products,
         stock_adjustments::{self, StoredAdjustment},
     },
     domain::{Product, ProductId, Refusal, Remark, RequestId, StockDelta},
@@ -49,7 +49,7 @@ impl AdjustStocks {
 
     async fn adjust(&self, command: &AdjustStock) -> Result<AdjustedStock, Error> {
         let AdjustStock { product_id, delta, reason, request_id } = command;
-        let (adjusted, _) = self
+        let Committed { value: mut adjusted, unsettled, .. } = self
             .database
             .transaction("adjust_stock", async |conn: &mut Connection, _attempt| {
                 let locked = products::lock(&mut *conn, *product_id).await?;
@@ -69,6 +69,10 @@ impl AdjustStocks {
                 Ok::<_, Failure>(Plan { script, value: decided.map(view) })
             })
             .await?;
+        if let Ok(AdjustedStock { view, replayed }) = &mut adjusted {
+            let mut runs = unsettled.iter().flatten();
+            *replayed &= !runs.any(|run: &AdjustedStock| !run.replayed && run.view.product == view.product);
+        }
         adjusted
     }
 }

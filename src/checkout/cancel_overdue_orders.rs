@@ -3,9 +3,9 @@
 //! orders FOR UPDATE SKIP LOCKED · orders, holds, products by id, totals and COMMIT as one script. A payment that is
 //! handled before counts: its order is no longer pending.
 
-use super::{expire_holds::Swept, handle_payment_webhook::cancel};
+use super::{expire_holds::Swept, handle_payment_webhook::cancel, take_back::TakenBack};
 use crate::{
-    db::{Connection, Database, Failure, Plan, Script, orders, sweeper_state},
+    db::{Committed, Connection, Database, Failure, Plan, Script, orders, sweeper_state},
     error::Error,
 };
 
@@ -14,7 +14,7 @@ use crate::{
 /// # Errors
 /// Those of [`Database::transaction`].
 pub async fn cancel_overdue_orders(database: &Database, limit: usize) -> Result<Swept, Error> {
-    let (overdue, _) = database
+    let Committed { value, unsettled, .. } = database
         .transaction("cancel_overdue_orders", async |conn: &mut Connection, _attempt| {
             let overdue = orders::lock_overdue(conn, limit).await?;
             let mut script = Script::default();
@@ -23,10 +23,8 @@ pub async fn cancel_overdue_orders(database: &Database, limit: usize) -> Result<
                 let units = overdue.iter().map(|order| order.qty.units()).sum();
                 sweeper_state::add(&mut script, 0, overdue.len(), units);
             }
-            Ok::<_, Failure>(Plan { script, value: overdue })
+            Ok::<_, Failure>(Plan { script, value: TakenBack::of_orders(overdue) })
         })
         .await?;
-    overdue.iter().for_each(super::log_overdue);
-    let stock_released = overdue.iter().map(|order| order.qty.units()).sum();
-    Ok(Swept { rows: overdue.len(), stock_released })
+    Ok(Swept::of(&TakenBack::of_all_runs(database, value, unsettled).await))
 }

@@ -1,7 +1,8 @@
 //! CreateHold: sets units of a product aside.
 //!
-//! product FOR UPDATE · earlier requests · what the buyers have · short of stock: this product's expired holds and overdue
-//! orders, SKIP LOCKED · orders, holds, stock and COMMIT as one script.
+//! product FOR UPDATE · earlier requests · what the buyers have, their past holds SKIP LOCKED · short of stock: this
+//! product's expired holds and overdue orders, SKIP LOCKED · orders, holds, stock and COMMIT as one script. Where more
+//! has to be taken back than one transaction may, the first ones do nothing else.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,9 +15,9 @@ use tracing::info;
 use super::take_back::TakenBack;
 use crate::{
     db::{
-        Connection, Database, Failure, Plan, Script,
+        Committed, Connection, Database, Failure, Plan, Script,
         holds::{self, NewHold, StoredHold},
-        products,
+        products::{self, Glance},
     },
     domain::{BuyerId, Hold, HoldId, HoldStatus, Invalid, Product, ProductId, Quantity, Refusal, RequestId},
     error::{Error, Missing},
@@ -27,6 +28,10 @@ use crate::{
 /// which way to go first; each refusal is decided by a read of its own.
 const SOLD_OUT_HINT_TTL: Duration = Duration::from_secs(10);
 const SOLD_OUT_HINTS_MAX: u64 = 10_000;
+
+/// How many transactions a batch may take, each of which takes back what one may: 100,000 expired holds in all. Then it
+/// is decided on what there is, and the next batch goes on from there.
+const TRANSACTIONS_MAX: usize = 10;
 
 /// A caller's wish to hold units.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +84,7 @@ enum Decision {
     /// The hold to be made at this place, for an earlier command with the same request_id.
     Share(usize),
     /// The hold that an earlier transaction made.
-    Replay { hold: Hold, by_caller: bool },
+    Replay(Hold),
     /// Nothing.
     Refuse(Error),
 }
@@ -92,13 +97,45 @@ struct Facts {
     taken: BTreeMap<BuyerId, i64>,
 }
 
-/// A batch as decided: one decision per command, the holds to be made, and the units short.
+/// A batch as decided: one decision per command, the holds to be made, and the units that are short for the rest.
 #[derive(Debug, Default)]
 struct Decided {
     decisions: Vec<Decision>,
     new: Vec<NewHold>,
     units_taken: i64,
     units_short: i64,
+}
+
+/// What a transaction came to.
+enum Outcome {
+    /// There is no such product.
+    UnknownProduct,
+    /// Nothing but this: it isn't enough, and there is more. Nothing is granted before all is back, or the first
+    /// command would get less than those after it.
+    TakenBack(TakenBack),
+    /// Every command is decided.
+    Decided(Written),
+}
+
+impl Outcome {
+    fn into_taken_back(self) -> TakenBack {
+        match self {
+            Self::UnknownProduct => TakenBack::default(),
+            Self::TakenBack(taken_back) => taken_back,
+            Self::Decided(written) => written.taken_back,
+        }
+    }
+
+    /// Whether command `index` was about to make this hold.
+    fn made(&self, index: usize, hold: &Hold) -> bool {
+        match self {
+            Self::UnknownProduct | Self::TakenBack(_) => false,
+            // No other has the product locked at the same moment.
+            Self::Decided(written) => {
+                matches!(written.decisions[index], Decision::Make(_)) && written.created_at == hold.created_at
+            }
+        }
+    }
 }
 
 /// A committed batch, but for the ids.
@@ -123,20 +160,18 @@ impl Batch for CreateHolds {
             }
             self.sold_out.invalidate(&product_id);
         }
-        let transaction = self
-            .database
-            .transaction("create_hold", async |conn: &mut Connection, attempt| {
-                self.hold(conn, attempt, product_id, commands).await
-            })
-            .await?;
-        let (Some(written), ids) = transaction else {
-            return Ok(commands.iter().map(|_| Err(Missing::Product(product_id).into())).collect());
+        let mut transactions = 1;
+        let results = loop {
+            let last = transactions >= TRANSACTIONS_MAX;
+            match self.transact(product_id, commands, last).await? {
+                Some(results) => break results,
+                None => transactions += 1,
+            }
         };
-        written.taken_back.log();
-        if written.decisions.iter().all(is_for_lack_of_stock) {
+        if results.iter().all(is_for_lack_of_stock) {
             self.sold_out.insert(product_id, ());
         }
-        Ok(written.results(|index| HoldId::stored(ids.get(index))))
+        Ok(results)
     }
 
     fn record(&self, _command: &CreateHold, result: &Result<CreatedHold, Error>) {
@@ -171,14 +206,13 @@ impl CreateHolds {
         if commands.iter().any(|command| command.request_id.is_callers()) {
             return Ok(None);
         }
-        let read = self
+        let glance = self
             .database
             .read("create_hold_sold_out", async |conn: &mut Connection, _attempt| {
-                let product = products::read(&mut *conn, product_id).await?;
-                Ok((product, holds::any_to_take_back(conn, product_id).await?))
+                products::glance(conn, product_id).await
             })
             .await?;
-        let (Some((product, now)), false) = read else { return Ok(None) };
+        let Some(Glance { product, now, any_to_take_back: false }) = glance else { return Ok(None) };
         if product.max_per_buyer.is_some() || product.on_sale(now).is_err() {
             return Ok(None);
         }
@@ -188,15 +222,46 @@ impl CreateHolds {
         Ok(all_refused.then(|| refusals.into_iter().map(|refusal| Err(refusal.into())).collect()))
     }
 
+    /// Runs the commands in one transaction. `None`: it took back what one may, which isn't enough, and granted none.
+    async fn transact(
+        &self,
+        product_id: ProductId,
+        commands: &[CreateHold],
+        last: bool,
+    ) -> Result<Option<Results<CreatedHold>>, Error> {
+        let Committed { value, ids, unsettled } = self
+            .database
+            .transaction("create_hold", async |conn: &mut Connection, attempt| {
+                self.hold(conn, attempt, product_id, commands, last).await
+            })
+            .await?;
+        let results = match &value {
+            Outcome::UnknownProduct => {
+                Some(commands.iter().map(|_| Err(Missing::Product(product_id).into())).collect())
+            }
+            Outcome::TakenBack(_) => None,
+            Outcome::Decided(written) => {
+                let id = |index| HoldId::stored(ids.get(index));
+                Some(written.results(id, &unsettled))
+            }
+        };
+        let unsettled = unsettled.into_iter().map(Outcome::into_taken_back).collect();
+        let taken_back = TakenBack::of_all_runs(&self.database, value.into_taken_back(), unsettled);
+        taken_back.await.iter().for_each(TakenBack::log);
+        Ok(results)
+    }
+
     async fn hold(
         &self,
         conn: &mut Connection,
         attempt: u32,
         product_id: ProductId,
         commands: &[CreateHold],
-    ) -> Result<Plan<Option<Written>>, Failure> {
+        last: bool,
+    ) -> Result<Plan<Outcome>, Failure> {
+        let mut script = Script::default();
         let Some((product, now)) = products::lock(conn, product_id).await? else {
-            return Ok(Plan { script: Script::default(), value: None });
+            return Ok(Plan { script, value: Outcome::UnknownProduct });
         };
         let earlier = earlier_requests(conn, attempt, product_id, commands).await?;
         let taken = taken_by_buyers(conn, &product, commands).await?;
@@ -211,20 +276,25 @@ impl CreateHolds {
             decided = decide(&facts, commands);
         }
 
+        taken_back.write(&mut script);
+        if decided.units_short > 0 && taken_back.leaves_some() && !last {
+            products::give_back(&mut script, product_id, units_back);
+            return Ok(Plan { script, value: Outcome::TakenBack(taken_back) });
+        }
+
         let expires_at = now + self.hold_ttl;
-        let mut script = Script::default();
         let Decided { decisions, new, units_taken, units_short: _ } = decided;
         if !new.is_empty() {
             holds::insert(&mut script, product_id, facts.product.price_cents, now, expires_at, &new);
         }
-        taken_back.write(&mut script);
         match units_taken - units_back {
             0 => {}
             more @ 1.. => products::take(&mut script, product_id, more),
             less => products::give_back(&mut script, product_id, -less),
         }
         let product = facts.product;
-        Ok(Plan { script, value: Some(Written { decisions, new, product, created_at: now, expires_at, taken_back }) })
+        let written = Written { decisions, new, product, created_at: now, expires_at, taken_back };
+        Ok(Plan { script, value: Outcome::Decided(written) })
     }
 }
 
@@ -245,6 +315,9 @@ async fn earlier_requests(
     Ok(holds.into_iter().map(|stored| (stored.request_id.clone(), stored)).collect())
 }
 
+/// What the buyers have that counts for the limit: all but holds past their time. An order in the making has decided
+/// in time and may commit later, so a past hold that is locked still counts; one that this transaction has locked can't
+/// be ordered any more.
 async fn taken_by_buyers(
     conn: &mut Connection,
     product: &Product,
@@ -254,7 +327,16 @@ async fn taken_by_buyers(
     if product.max_per_buyer.is_none() || buyers.is_empty() {
         return Ok(BTreeMap::new());
     }
-    holds::taken_by(conn, product.id, &buyers).await
+    let taken = holds::taken_by(&mut *conn, product.id, &buyers).await?;
+    let mut units: BTreeMap<BuyerId, i64> = taken.iter().map(|(buyer, taken)| (buyer.clone(), taken.units)).collect();
+    let with_past: Vec<&BuyerId> =
+        taken.iter().filter(|(_, taken)| taken.past_units > 0).map(|(buyer, _)| buyer).collect();
+    if !with_past.is_empty() {
+        for (buyer, qty) in holds::lock_past_of(conn, product.id, &with_past).await? {
+            *units.entry(buyer).or_default() -= qty.units();
+        }
+    }
+    Ok(units)
 }
 
 /// Decides the commands one after the other, each on what those before it left.
@@ -267,9 +349,7 @@ fn decide(facts: &Facts, commands: &[CreateHold]) -> Decided {
         let decision = if let Some(stored) = facts.earlier.get(&command.request_id) {
             let Hold { qty, buyer_id, .. } = &stored.hold;
             let as_made = Hold { status: HoldStatus::Active, ..stored.hold.clone() };
-            let by_caller = command.request_id.is_callers();
-            let replay = Decision::Replay { hold: as_made, by_caller };
-            command.replay(*qty, buyer_id).map(|()| replay).map_err(Error::from)
+            command.replay(*qty, buyer_id).map(|()| Decision::Replay(as_made)).map_err(Error::from)
         } else if let Some(&index) = made.get(&command.request_id) {
             let NewHold { qty, buyer_id, .. } = &decided.new[index];
             command.replay(*qty, buyer_id).map(|()| Decision::Share(index)).map_err(Error::from)
@@ -289,6 +369,9 @@ fn decide(facts: &Facts, commands: &[CreateHold]) -> Decided {
             decided.units_short += requested;
         }
         decided.decisions.push(decision.unwrap_or_else(Decision::Refuse));
+    }
+    if decided.units_short > 0 {
+        decided.units_short -= product.available_stock;
     }
     decided
 }
@@ -319,12 +402,12 @@ fn grant(
     Ok(())
 }
 
-fn is_for_lack_of_stock(decision: &Decision) -> bool {
-    matches!(decision, Decision::Refuse(Error::Refused(Refusal::OutOfStock { .. })))
+fn is_for_lack_of_stock(result: &Result<CreatedHold, Error>) -> bool {
+    matches!(result, Err(Error::Refused(Refusal::OutOfStock { .. })))
 }
 
 impl Written {
-    fn results(self, id: impl Fn(usize) -> HoldId) -> Results<CreatedHold> {
+    fn results(&self, id: impl Fn(usize) -> HoldId, unsettled: &[Outcome]) -> Results<CreatedHold> {
         let hold = |index: usize| Hold {
             id: id(index),
             product_id: self.product.id,
@@ -335,13 +418,15 @@ impl Written {
             created_at: self.created_at,
             buyer_id: self.new[index].buyer_id.clone(),
         };
-        let result = |decision| match decision {
+        let result = |(command, decision): (usize, Decision)| match decision {
             Decision::Make(index) => Ok(CreatedHold { hold: hold(index), replayed: false }),
             Decision::Share(index) => Ok(CreatedHold { hold: hold(index), replayed: true }),
-            // Found by an id that the server made up, it was made by a run before, whose answer was lost.
-            Decision::Replay { hold, by_caller } => Ok(CreatedHold { hold, replayed: by_caller }),
+            Decision::Replay(hold) => {
+                let replayed = !unsettled.iter().any(|run| run.made(command, &hold));
+                Ok(CreatedHold { hold, replayed })
+            }
             Decision::Refuse(error) => Err(error),
         };
-        self.decisions.iter().cloned().map(result).collect()
+        self.decisions.iter().cloned().enumerate().map(result).collect()
     }
 }

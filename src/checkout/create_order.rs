@@ -12,7 +12,7 @@ use tracing::info;
 
 use crate::{
     db::{
-        Connection, Database, Failure, Plan, Script,
+        Committed, Connection, Database, Failure, Plan, Script,
         holds::{self, StoredHold},
         orders::{self, NewOrder, StoredOrder},
     },
@@ -71,7 +71,7 @@ impl Batch for CreateOrders {
     type Answer = CreatedOrder;
 
     async fn run(&self, commands: &[CreateOrder]) -> Result<Results<CreatedOrder>, Error> {
-        let ((decisions, new), ids) = self
+        let Committed { value: (decisions, new), ids, unsettled } = self
             .database
             .transaction("create_order", async |conn: &mut Connection, _attempt| {
                 let hold_ids: BTreeSet<HoldId> = commands.iter().map(|command| command.hold_id).collect();
@@ -89,15 +89,26 @@ impl Batch for CreateOrders {
             .await?;
         let id = |index| OrderId::stored(ids.get(index));
         let order = |index: usize| order_of(&new[index], id(index));
-        let result = |(decision, command): (Decision, &CreateOrder)| match decision {
+        let was_making = |command: usize, order: &Order| {
+            unsettled.iter().any(|(decisions, new): &(Vec<Decision>, Vec<NewOrder>)| match decisions[command] {
+                // No other has the hold locked at the same moment.
+                Decision::Make(index) => new[index].created_at == order.created_at,
+                Decision::Share(_) | Decision::UsedBy(_) | Decision::Replay(_) | Decision::Refuse(_) => false,
+            })
+        };
+        let result = |(index, decision): (usize, Decision)| match decision {
             Decision::Make(index) => Ok(CreatedOrder { order: order(index), replayed: false }),
             Decision::Share(index) => Ok(CreatedOrder { order: order(index), replayed: true }),
-            Decision::UsedBy(index) => Err(Refusal::HoldUsed { hold_id: command.hold_id, order_id: id(index) }.into()),
-            // Found by an id that the server made up, it was made by a run before, whose answer was lost.
-            Decision::Replay(order) => Ok(CreatedOrder { order, replayed: command.request_id.is_callers() }),
+            Decision::UsedBy(by) => {
+                Err(Refusal::HoldUsed { hold_id: commands[index].hold_id, order_id: id(by) }.into())
+            }
+            Decision::Replay(order) => {
+                let replayed = !was_making(index, &order);
+                Ok(CreatedOrder { order, replayed })
+            }
             Decision::Refuse(error) => Err(error),
         };
-        Ok(decisions.into_iter().zip(commands).map(result).collect())
+        Ok(decisions.into_iter().enumerate().map(result).collect())
     }
 
     fn record(&self, _command: &CreateOrder, result: &Result<CreatedOrder, Error>) {

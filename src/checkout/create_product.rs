@@ -4,7 +4,7 @@ use tracing::info;
 
 use super::ProductView;
 use crate::{
-    db::{Connection, Database, Failure, Plan, Script, products},
+    db::{Committed, Connection, Database, Failure, Plan, Script, products},
     domain::{NewProduct, Product, ProductId, Refusal, RequestId},
     error::Error,
     lane::{Batch, Results},
@@ -36,7 +36,7 @@ impl CreateProducts {
 /// `Refused` (the request_id is another request's), or temporary.
 pub async fn create(database: &Database, command: &CreateProduct) -> Result<ProductView, Error> {
     let CreateProduct { product, request_id } = command;
-    let (earlier, ids) = database
+    let Committed { value: earlier, ids, .. } = database
         .transaction("create_product", async |conn: &mut Connection, _attempt| {
             let earlier = products::created_by(conn, request_id, product).await?;
             let mut script = Script::default();

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use super::take_back::TakenBack;
 use crate::{
     db::{
-        Connection, Database, Failure, Plan, Script,
+        Committed, Connection, Database, Failure, Plan, Script,
         holds::{self, ExpiredHold},
         products, sweeper_state,
     },
@@ -23,20 +24,29 @@ pub struct Swept {
     pub stock_released: i64,
 }
 
+impl Swept {
+    /// Logs what a batch gave back, and sums it up.
+    pub(super) fn of(given_back: &[TakenBack]) -> Self {
+        given_back.iter().for_each(TakenBack::log);
+        Self {
+            rows: given_back.iter().map(TakenBack::rows).sum(),
+            stock_released: given_back.iter().map(TakenBack::units).sum(),
+        }
+    }
+}
+
 /// Expires up to `limit` holds whose time is over and that nobody else has locked.
 ///
 /// # Errors
 /// Those of [`Database::transaction`].
 pub async fn expire_holds(database: &Database, limit: usize) -> Result<Swept, Error> {
-    let (expired, _) = database
+    let Committed { value, unsettled, .. } = database
         .transaction("expire_holds", async |conn: &mut Connection, _attempt| {
             let expired = holds::lock_expired(conn, limit).await?;
-            Ok::<_, Failure>(Plan { script: script(&expired), value: expired })
+            Ok::<_, Failure>(Plan { script: script(&expired), value: TakenBack::of_holds(expired) })
         })
         .await?;
-    expired.iter().for_each(super::log_expired);
-    let stock_released = expired.iter().map(|hold| hold.qty().units()).sum();
-    Ok(Swept { rows: expired.len(), stock_released })
+    Ok(Swept::of(&TakenBack::of_all_runs(database, value, unsettled).await))
 }
 
 fn script(expired: &[ExpiredHold]) -> Script {

@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     db::{
-        Connection, Database, Failure, Plan, Script, holds, orders, payment_exceptions,
+        Committed, Connection, Database, Failure, Plan, Script, holds, orders, payment_exceptions,
         payment_webhooks::{self, NewEvent, StoredEvent},
         products,
     },
@@ -60,7 +60,7 @@ impl Batch for HandlePaymentWebhooks {
     type Answer = WebhookAnswer;
 
     async fn run(&self, commands: &[HandlePaymentWebhook]) -> Result<Results<WebhookAnswer>, Error> {
-        let (results, _) = self
+        let Committed { value: mut results, unsettled, .. } = self
             .database
             .transaction("handle_payment_webhook", async |conn: &mut Connection, _attempt| {
                 let ids: BTreeSet<OrderId> = commands.iter().map(|command| command.order_id).collect();
@@ -68,10 +68,17 @@ impl Batch for HandlePaymentWebhooks {
                 let keys: Vec<&IdempotencyKey> = commands.iter().map(|command| &command.key).collect();
                 let taken = payment_webhooks::taken(conn, &keys).await?;
                 let mut books = Books { orders, taken, new: Vec::new() };
-                let results = commands.iter().map(|command| books.handle(command)).collect();
+                let results: Results<WebhookAnswer> = commands.iter().map(|command| books.handle(command)).collect();
                 Ok::<_, Failure>(Plan { script: books.script(), value: results })
             })
             .await?;
+        for (index, result) in results.iter_mut().enumerate() {
+            let runs = unsettled.iter().filter_map(|run: &Results<WebhookAnswer>| run[index].as_ref().ok());
+            let Ok(answer) = result else { continue };
+            // The key was free then, so it is this delivery that took it.
+            let own = runs.into_iter().find(|run| run.first_time && run.settlement == answer.settlement);
+            *answer = own.copied().unwrap_or(*answer);
+        }
         Ok(results)
     }
 

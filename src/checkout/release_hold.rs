@@ -8,7 +8,7 @@ use tracing::info;
 
 use crate::{
     db::{
-        Connection, Database, Failure, Plan, Script,
+        Committed, Connection, Database, Failure, Plan, Script,
         holds::{self, StoredHold},
         orders::{self, StoredOrder},
         products,
@@ -43,7 +43,7 @@ impl Batch for ReleaseHolds {
     type Answer = ReleasedHold;
 
     async fn run(&self, commands: &[HoldId]) -> Result<Results<ReleasedHold>, Error> {
-        let (results, _) = self
+        let Committed { value: mut results, unsettled, .. } = self
             .database
             .transaction("release_hold", async |conn: &mut Connection, _attempt| {
                 let ids: BTreeSet<HoldId> = commands.iter().copied().collect();
@@ -55,6 +55,12 @@ impl Batch for ReleaseHolds {
                 Ok::<_, Failure>(Plan { script: script(&results), value: results })
             })
             .await?;
+        for (index, result) in results.iter_mut().enumerate() {
+            let runs = unsettled.iter().filter_map(|run: &Results<ReleasedHold>| run[index].as_ref().ok());
+            let Ok(ReleasedHold { hold, release: release @ Release::AlreadyOver }) = result else { continue };
+            let own = runs.into_iter().find(|run| run.release != Release::AlreadyOver && run.hold == *hold);
+            *release = own.map_or(*release, |own| own.release);
+        }
         Ok(results)
     }
 

@@ -5,7 +5,7 @@
 //! so all sums have to be of one snapshot, which is one statement.
 
 use crate::{
-    db::{Connection, Database, Failure, Plan, Script, products, sale_stats},
+    db::{Committed, Connection, Database, Failure, Plan, Script, products, sale_stats},
     domain::{ProductId, SaleStats},
     error::Error,
 };
@@ -26,7 +26,7 @@ pub enum Repair {
 /// # Errors
 /// Those of [`Database::transaction`].
 pub async fn repair_available_stock(database: &Database, product_id: ProductId) -> Result<Repair, Error> {
-    let (repair, _) = database
+    let Committed { value, unsettled, .. } = database
         .transaction("repair_available_stock", async |conn: &mut Connection, _attempt| {
             let mut script = Script::default();
             let locked = products::lock(conn, product_id).await?;
@@ -41,7 +41,9 @@ pub async fn repair_available_stock(database: &Database, product_id: ProductId) 
             Ok::<_, Failure>(Plan { script, value: repair })
         })
         .await?;
-    Ok(repair)
+    // Repaired since a run that got no answer to its COMMIT: by that run.
+    let repaired = unsettled.into_iter().find(|run| matches!((run, value), (Repair::Repaired(..), Repair::Unneeded)));
+    Ok(repaired.unwrap_or(value))
 }
 
 fn decide(stats: SaleStats) -> Repair {

@@ -5,7 +5,7 @@
 use tracing::{info, warn};
 
 use crate::{
-    db::{Connection, Database, Failure, Plan, Script, payment_exceptions},
+    db::{Committed, Connection, Database, Failure, Plan, Script, payment_exceptions},
     domain::{PaymentException, PaymentExceptionId, Remark},
     error::{Error, Missing},
     lane::{Batch, Results},
@@ -41,7 +41,7 @@ impl ResolvePaymentExceptions {
 
     async fn resolve(&self, command: &ResolvePaymentException) -> Result<Resolved, Error> {
         let ResolvePaymentException { id, note } = command;
-        let (resolved, _) = self
+        let Committed { value: mut resolved, unsettled, .. } = self
             .database
             .transaction("resolve_payment_exception", async |conn: &mut Connection, _attempt| {
                 let mut script = Script::default();
@@ -55,6 +55,10 @@ impl ResolvePaymentExceptions {
                 Ok::<_, Failure>(Plan { script, value: Ok(Resolved { exception, first_time }) })
             })
             .await?;
+        if let Ok(Resolved { exception, first_time }) = &mut resolved {
+            let mut runs = unsettled.iter().flatten();
+            *first_time |= runs.any(|run: &Resolved| run.first_time && run.exception == *exception);
+        }
         resolved
     }
 }

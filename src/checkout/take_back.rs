@@ -5,20 +5,20 @@
 //! is taken with SKIP LOCKED. That goes for the orders' holds too: a release or an order in the making may have one
 //! locked and wait for the product. An order whose hold is busy is left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{handle_payment_webhook::cancel_but_for_stock, log_expired, log_overdue};
 use crate::{
     db::{
-        Connection, Failure, Script,
+        Connection, Database, Failure, Script,
         holds::{self, ExpiredHold},
         orders,
     },
-    domain::{BuyerId, HoldId, HoldStatus, Order, ProductId},
+    domain::{BuyerId, HoldId, HoldStatus, Order, OrderId, OrderStatus, ProductId},
 };
 
 /// Rows that one transaction takes back: at least this many, so that the next is not short again, and no more than
-/// [`ROWS_MAX`], so that the product isn't locked for long.
+/// [`ROWS_MAX`] of a kind, so that the product isn't locked for long. What is still short then is for the next one.
 const ROWS_MIN: i64 = 100;
 const ROWS_MAX: i64 = 10_000;
 
@@ -27,6 +27,7 @@ const ROWS_MAX: i64 = 10_000;
 pub(super) struct TakenBack {
     expired: Vec<ExpiredHold>,
     overdue: Vec<Overdue>,
+    cut_off: bool,
 }
 
 #[derive(Debug)]
@@ -36,17 +37,89 @@ struct Overdue {
 }
 
 impl TakenBack {
-    /// Locks what may give back `units_short` units, as far as there is any.
+    /// Locks what may give back `units_short` units, as far as there is any and one transaction may. Orders only where
+    /// no expired hold is left: for an order, a payment may still come.
     pub(super) async fn lock(conn: &mut Connection, product_id: ProductId, units_short: i64) -> Result<Self, Failure> {
         let mut taken_back = Self::default();
-        if units_short > 0 {
-            taken_back.expired = holds::lock_expired_of(&mut *conn, product_id, rows(units_short)).await?;
+        if units_short <= 0 {
+            return Ok(taken_back);
         }
+        let limit = rows(units_short);
+        taken_back.expired = holds::lock_expired_of(&mut *conn, product_id, limit).await?;
+        taken_back.cut_off = taken_back.expired.len() >= limit;
         let still_short = units_short - taken_back.units();
-        if still_short > 0 {
-            taken_back.overdue = lock_overdue(conn, product_id, rows(still_short)).await?;
+        if still_short > 0 && !taken_back.cut_off {
+            let limit = rows(still_short);
+            let orders = orders::lock_overdue_of(&mut *conn, product_id, limit).await?;
+            taken_back.cut_off = orders.len() >= limit;
+            taken_back.overdue = with_free_holds(conn, orders).await?;
         }
         Ok(taken_back)
+    }
+
+    /// Holds that a sweep has locked.
+    pub(super) fn of_holds(expired: Vec<ExpiredHold>) -> Self {
+        Self { expired, ..Self::default() }
+    }
+
+    /// Orders that a sweep has locked.
+    pub(super) fn of_orders(orders: Vec<Order>) -> Self {
+        let overdue = orders.into_iter().map(|order| Overdue { order, buyer_id: None }).collect();
+        Self { overdue, ..Self::default() }
+    }
+
+    /// What a call gave back: what its last run did, and of the runs before it that got no answer to their COMMIT, what
+    /// those did that have committed. Only what commits even later isn't seen.
+    pub(super) async fn of_all_runs(database: &Database, last: Self, unsettled: Vec<Self>) -> Vec<Self> {
+        let mut done = vec![last];
+        for planned in unsettled {
+            // A run commits as a whole or not at all, and what a later one found still to be done wasn't done by it.
+            let done_later = done.iter().any(|later| planned.shares_a_row_with(later));
+            if planned.rows() > 0 && !done_later && planned.is_done(database).await {
+                done.push(planned);
+            }
+        }
+        done
+    }
+
+    fn hold_ids(&self) -> BTreeSet<HoldId> {
+        self.expired.iter().map(ExpiredHold::id).collect()
+    }
+
+    fn order_ids(&self) -> BTreeSet<OrderId> {
+        self.overdue.iter().map(|overdue| overdue.order.id).collect()
+    }
+
+    fn shares_a_row_with(&self, other: &Self) -> bool {
+        !self.hold_ids().is_disjoint(&other.hold_ids()) || !self.order_ids().is_disjoint(&other.order_ids())
+    }
+
+    /// Whether all of it has gone back by now. A database that can't say leaves it open, and it counts as not done.
+    async fn is_done(&self, database: &Database) -> bool {
+        let (hold_ids, order_ids) = (self.hold_ids(), self.order_ids());
+        let read = database.read("unsettled", async |conn: &mut Connection, _attempt| {
+            let mut done = true;
+            if !hold_ids.is_empty() {
+                let holds = holds::read(&mut *conn, hold_ids.iter().copied()).await?;
+                done &= holds.values().all(|stored| stored.hold.status == HoldStatus::Expired);
+            }
+            if !order_ids.is_empty() {
+                let orders = orders::read(conn, order_ids.iter().copied()).await?;
+                done &= orders.values().all(|order| order.status == OrderStatus::Cancelled);
+            }
+            Ok(done)
+        });
+        read.await.unwrap_or(false)
+    }
+
+    /// Holds and orders.
+    pub(super) fn rows(&self) -> usize {
+        self.expired.len() + self.overdue.len()
+    }
+
+    /// Whether another transaction may take back more.
+    pub(super) fn leaves_some(&self) -> bool {
+        self.cut_off && self.units() > 0
     }
 
     /// The units that go back.
@@ -56,7 +129,8 @@ impl TakenBack {
         expired.chain(overdue).sum()
     }
 
-    /// Lowers what buyers have by what goes back of their orders. Expired holds didn't count.
+    /// Lowers what buyers have by what goes back of their orders. Expired holds didn't count, or for this batch
+    /// still do: where another had them locked a moment ago.
     pub(super) fn free(&self, taken: &mut BTreeMap<BuyerId, i64>) {
         for Overdue { order, buyer_id } in &self.overdue {
             if let Some(units) = buyer_id.as_ref().and_then(|buyer_id| taken.get_mut(buyer_id)) {
@@ -83,8 +157,8 @@ fn rows(units: i64) -> usize {
     usize::try_from(units.clamp(ROWS_MIN, ROWS_MAX)).unwrap_or(0)
 }
 
-async fn lock_overdue(conn: &mut Connection, product_id: ProductId, limit: usize) -> Result<Vec<Overdue>, Failure> {
-    let orders = orders::lock_overdue_of(&mut *conn, product_id, limit).await?;
+/// Leaves out the orders whose hold somebody else has locked.
+async fn with_free_holds(conn: &mut Connection, orders: Vec<Order>) -> Result<Vec<Overdue>, Failure> {
     if orders.is_empty() {
         return Ok(Vec::new());
     }
@@ -101,7 +175,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::domain::{OrderId, OrderStatus, Quantity};
+    use crate::domain::Quantity;
 
     fn overdue(id: i64, qty: i32, buyer_id: Option<&str>) -> Overdue {
         let order = Order {
@@ -122,7 +196,7 @@ mod tests {
     fn what_goes_back_no_longer_counts_for_its_buyers() {
         let buyer = |id| BuyerId::parse(id).unwrap();
         let orders = vec![overdue(1, 2, Some("ann")), overdue(2, 1, Some("ann")), overdue(3, 5, None)];
-        let taken_back = TakenBack { expired: Vec::new(), overdue: orders };
+        let taken_back = TakenBack { overdue: orders, ..TakenBack::default() };
         let mut taken = BTreeMap::from([(buyer("ann"), 4), (buyer("bob"), 2)]);
         taken_back.free(&mut taken);
         assert_eq!(taken, BTreeMap::from([(buyer("ann"), 1), (buyer("bob"), 2)]));

@@ -7,7 +7,7 @@ use tracing::info;
 
 use super::ProductView;
 use crate::{
-    db::{Connection, Database, Failure, Plan, Script, products},
+    db::{Committed, Connection, Database, Failure, Plan, Script, products},
     domain::{Invalid, Product, ProductChange, ProductId},
     error::{Error, Missing},
     lane::{Batch, Results},
@@ -34,7 +34,7 @@ impl UpdateProducts {
 
     async fn update(&self, command: &UpdateProduct) -> Result<ProductView, Error> {
         let UpdateProduct { product_id, change } = command;
-        let (updated, _) = self
+        let Committed { value: updated, .. } = self
             .database
             .transaction("update_product", async |conn: &mut Connection, _attempt| {
                 let locked = products::lock(&mut *conn, *product_id).await?;

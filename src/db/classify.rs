@@ -14,6 +14,8 @@ pub enum FailureKind {
     LockWait,
     /// The server went away, is shutting down, became read-only, or killed the session: take another connection.
     Away,
+    /// It was not done in its time, be it for the server or for locks: drop this connection, run again on another.
+    TooLong,
     /// A unique key is there already: run again, and it is seen.
     Duplicate,
     /// A CHECK said no. The last guard: never repeated, an alarm.
@@ -106,7 +108,22 @@ impl Failure {
             | FailureKind::Check
             | FailureKind::RowCount
             | FailureKind::Wrong => true,
-            FailureKind::Away | FailureKind::PoolBusy | FailureKind::Other => false,
+            FailureKind::Away | FailureKind::TooLong | FailureKind::PoolBusy | FailureKind::Other => false,
+        }
+    }
+
+    /// Whether a script that ends in COMMIT and fails like this may have committed. A deadlock, a lock wait, a
+    /// duplicate key, a CHECK, a row count or a wrong statement is the server's word that it stopped before.
+    pub(super) fn leaves_commit_open(&self) -> bool {
+        match self.kind {
+            FailureKind::Away | FailureKind::TooLong | FailureKind::Other => true,
+            FailureKind::Deadlock
+            | FailureKind::LockWait
+            | FailureKind::Duplicate
+            | FailureKind::Check
+            | FailureKind::RowCount
+            | FailureKind::Wrong
+            | FailureKind::PoolBusy => false,
         }
     }
 
@@ -116,6 +133,7 @@ impl Failure {
             FailureKind::Deadlock => "deadlock",
             FailureKind::LockWait => "lock_wait",
             FailureKind::Away => "away",
+            FailureKind::TooLong => "too_long",
             FailureKind::Duplicate => "duplicate",
             FailureKind::Check => "check",
             FailureKind::RowCount => "row_count",

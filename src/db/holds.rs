@@ -135,27 +135,63 @@ pub async fn made_by(
     load(conn, Statement::new(&text).integer(product_id.get()).byte_strings(&request_ids, "")).await
 }
 
-/// Sums the units that these buyers have of this product: in active holds that aren't past at `now`, and in orders that
-/// aren't cancelled, whose holds are `used`. By the index on product and buyer. Buyers without any are left out.
+/// What a buyer has of a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// Units in active holds, and in orders that aren't cancelled, whose holds are `used`.
+    pub units: i64,
+    /// Those of them in active holds whose time is over.
+    pub past_units: i64,
+}
+
+/// Sums the units that these buyers have of this product, by the index on both, without a lock. Buyers without any are
+/// left out.
 pub async fn taken_by(
     conn: &mut Connection,
     product_id: ProductId,
     buyers: &[&BuyerId],
-) -> Result<BTreeMap<BuyerId, i64>, Failure> {
+) -> Result<BTreeMap<BuyerId, Taken>, Failure> {
     #[derive(QueryableByName)]
-    struct Taken {
+    struct Row {
         #[diesel(sql_type = Binary)]
         buyer_id: Vec<u8>,
         #[diesel(sql_type = BigInt)]
         units: i64,
+        #[diesel(sql_type = BigInt)]
+        past_units: i64,
     }
     let buyers: Vec<&[u8]> = buyers.iter().map(|id| id.as_bytes()).collect();
-    let text = "SELECT buyer_id, CAST(SUM(qty) AS SIGNED) AS units FROM holds FORCE INDEX (holds_buyer) \
-        WHERE product_id = ? AND (status = 'used' OR status = 'active' AND expires_at >= UTC_TIMESTAMP(6)) \
-        AND buyer_id IN ";
-    let statement = Statement::new(text).integer(product_id.get()).byte_strings(&buyers, " GROUP BY buyer_id");
-    let rows: Vec<Taken> = statement.rows(conn).await?;
-    Ok(rows.into_iter().map(|row| (BuyerId::stored(row.buyer_id), row.units)).collect())
+    let text = "SELECT buyer_id, CAST(SUM(qty) AS SIGNED) AS units, \
+        CAST(SUM(IF(status = 'active' AND expires_at < UTC_TIMESTAMP(6), qty, 0)) AS SIGNED) AS past_units \
+        FROM holds FORCE INDEX (holds_buyer) \
+        WHERE product_id = ? AND status IN ('active', 'used') AND buyer_id IN ";
+    let statement =
+        Statement::new(text).integer(product_id.get()).byte_strings(&buyers, " GROUP BY buyer_id ORDER BY NULL");
+    let rows: Vec<Row> = statement.rows(conn).await?;
+    let taken = |row: Row| (BuyerId::stored(row.buyer_id), Taken { units: row.units, past_units: row.past_units });
+    Ok(rows.into_iter().map(taken).collect())
+}
+
+/// Locks these buyers' active holds of this product whose time is over and that nobody else has locked, by the index
+/// on product and buyer. Returns each one's buyer and units.
+pub async fn lock_past_of(
+    conn: &mut Connection,
+    product_id: ProductId,
+    buyers: &[&BuyerId],
+) -> Result<Vec<(BuyerId, Quantity)>, Failure> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Binary)]
+        buyer_id: Vec<u8>,
+        #[diesel(sql_type = Integer)]
+        qty: i32,
+    }
+    let buyers: Vec<&[u8]> = buyers.iter().map(|id| id.as_bytes()).collect();
+    let text = "SELECT buyer_id, qty FROM holds FORCE INDEX (holds_buyer) \
+        WHERE product_id = ? AND status = 'active' AND expires_at < UTC_TIMESTAMP(6) AND buyer_id IN ";
+    let statement = Statement::new(text).integer(product_id.get()).byte_strings(&buyers, " FOR UPDATE SKIP LOCKED");
+    let rows: Vec<Row> = statement.rows(conn).await?;
+    Ok(rows.into_iter().map(|row| (BuyerId::stored(row.buyer_id), Quantity::stored(row.qty))).collect())
 }
 
 /// An active hold whose time is over.
@@ -205,21 +241,6 @@ pub async fn lock_expired_of(
         ORDER BY expires_at LIMIT ? FOR UPDATE SKIP LOCKED";
     let limit = limit.try_into().unwrap_or(i64::MAX);
     Ok(Statement::new(text).integer(product_id.get()).integer(limit).rows(conn).await?)
-}
-
-/// Whether the product has an expired hold or an overdue order, by the indexes that begin with it, without a lock.
-pub async fn any_to_take_back(conn: &mut Connection, product_id: ProductId) -> Result<bool, Failure> {
-    #[derive(QueryableByName)]
-    struct Any {
-        #[diesel(sql_type = BigInt)]
-        found: i64,
-    }
-    let text = "SELECT CAST(EXISTS (SELECT 1 FROM holds FORCE INDEX (holds_product_expiry) \
-            WHERE product_id = ? AND status = 'active' AND expires_at < UTC_TIMESTAMP(6)) \
-        OR EXISTS (SELECT 1 FROM orders FORCE INDEX (orders_product_due) \
-            WHERE product_id = ? AND status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6)) AS SIGNED) AS found";
-    let rows: Vec<Any> = Statement::new(text).integer(product_id.get()).integer(product_id.get()).rows(conn).await?;
-    Ok(rows.iter().any(|row| row.found != 0))
 }
 
 /// A hold to be made.

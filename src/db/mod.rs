@@ -8,14 +8,19 @@
 //! |---|---|---|
 //! | deadlock | the whole transaction again after 5 to 80 ms, jittered | 5 × |
 //! | lock wait (3 s) | ROLLBACK, again | 1 × |
-//! | server away, read-only, shutting down; session killed; no answer in 10 s | all idle connections dropped, again on a new one | 3 × |
+//! | server away, read-only, shutting down; session killed; no answer to BEGIN (5 s) or a read (10 s) | all idle connections dropped, again on a new one | 3 × |
+//! | a run takes more than 10 s | its connection dropped, again on another | 1 × |
 //! | duplicate key | ROLLBACK, again: the other's row is seen | 3 × |
 //! | any other error of the script that ends in COMMIT: its outcome is unknown | connection dropped, again | 3 × |
 //! | CHECK, row count | never again; an alarm in the log | |
 //! | a wrong statement | never again | |
 //!
+//! Once a run's outcome is unknown, whatever ends the transaction later, all that a caller may be told is
+//! `Unavailable`: try again with the same request_id.
+//!
 //! A run after the first looks up every request_id, the made-up ones too, and starts by locking the rows that decide.
-//! So a commit whose answer was lost is found, even if it completes only later.
+//! So a commit whose answer was lost is found, even if it completes only later; [`Committed::unsettled`] tells the
+//! caller that it is its own.
 
 pub mod audit;
 mod classify;
@@ -40,6 +45,7 @@ use diesel_async::{
     AsyncMysqlConnection, SimpleAsyncConnection,
     pooled_connection::deadpool::{Object, Pool, PoolError},
 };
+use tokio::time::Instant;
 use tracing::{Instrument, debug_span, error, warn};
 
 pub use classify::{Failure, FailureKind};
@@ -51,9 +57,16 @@ use retry::Retries;
 /// A session of the database.
 pub type Connection = AsyncMysqlConnection;
 
-/// How long one run of a transaction may take, from its first statement to the answer of its COMMIT. Over three times
-/// innodb_lock_wait_timeout: only a server that hangs gets there.
+/// How long one run of a transaction may take, from its first statement after BEGIN to the answer of its COMMIT. Over
+/// three times innodb_lock_wait_timeout, which bounds the wait for one lock; a statement or a script may wait for
+/// several, one after the other. So a run that gets there says nothing of the server: only its own connection is
+/// dropped, and the caller, whose patience is about that long, gets one more run. Reads wait for no lock: with them it
+/// is the server.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long the answer to BEGIN may take, which waits for nothing: only a server or a network that hangs gets there. A
+/// run begins with it, so this is how the next run tells a hanging server from locks.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// What a transaction decided: its writes, and the value to return once they are committed.
 #[derive(Debug)]
@@ -62,6 +75,18 @@ pub struct Plan<T> {
     pub script: Script,
     /// What to return.
     pub value: T,
+}
+
+/// A transaction that has committed.
+#[derive(Debug)]
+pub struct Committed<T> {
+    /// What the last run returned.
+    pub value: T,
+    /// The ids of its last INSERT.
+    pub ids: InsertedIds,
+    /// What runs before it returned whose COMMIT got no answer. What such a run was about to do, and the last one found
+    /// done, is this call's own doing and no earlier one's.
+    pub unsettled: Vec<T>,
 }
 
 /// The statements of a transaction, up to its plan. `attempt` counts from 0.
@@ -106,19 +131,24 @@ impl Database {
     ///
     /// # Errors
     /// `LockContention`, `Unavailable` and `Overloaded` after the retries above; `Internal` for anything else.
-    pub async fn transaction<T, B>(&self, name: &'static str, mut body: B) -> Result<(T, InsertedIds), Error>
+    pub async fn transaction<T, B>(&self, name: &'static str, mut body: B) -> Result<Committed<T>, Error>
     where
         T: Send,
         B: for<'c> Body<'c, Plan<T>>,
     {
         let mut retries = Retries::new(name);
+        let mut unsettled = Vec::new();
         loop {
-            let failure =
-                match self.attempt(retries.attempt(), &mut body).instrument(debug_span!("transaction", name)).await {
-                    Ok(done) => return Ok(done),
-                    Err(failure) => failure,
-                };
+            let run = self.attempt(retries.attempt(), &mut body).instrument(debug_span!("transaction", name));
+            let Failed { failure, planned } = match run.await {
+                Ok((value, ids)) => return Ok(Committed { value, ids, unsettled }),
+                Err(failed) => failed,
+            };
             self.after(name, &failure);
+            if let Some(planned) = planned {
+                retries.remember_unknown_outcome();
+                unsettled.push(planned);
+            }
             retries.wait_after(failure).await?;
         }
     }
@@ -162,16 +192,16 @@ impl Database {
         }
     }
 
-    async fn attempt<T, B>(&self, attempt: u32, body: &mut B) -> Result<(T, InsertedIds), Failure>
+    async fn attempt<T, B>(&self, attempt: u32, body: &mut B) -> Result<(T, InsertedIds), Failed<T>>
     where
         T: Send,
         B: for<'c> Body<'c, Plan<T>>,
     {
         let mut lease = self.lease().await?;
-        let result = within_limit(begin_to_commit(lease.connection()?, attempt, body)).await;
+        let result = begin_to_commit(lease.connection()?, attempt, body).await;
         match &result {
             Ok(_) => lease.give_back(),
-            Err(failure) if failure.spares_connection() => {
+            Err(Failed { failure, .. }) if failure.spares_connection() => {
                 let rollback = async { Ok(lease.connection()?.batch_execute("ROLLBACK").await?) };
                 if within_limit(rollback).await.is_ok() {
                     lease.give_back();
@@ -193,6 +223,7 @@ impl Database {
             FailureKind::Check | FailureKind::RowCount => {
                 error!(transaction, error = failure.text, "A last guard of the database refused a transaction");
             }
+            FailureKind::TooLong => warn!(transaction, error = failure.text, "Transaction took too long"),
             FailureKind::Other | FailureKind::Wrong => {
                 warn!(transaction, error = failure.text, "Database statement failed")
             }
@@ -214,26 +245,58 @@ impl Database {
     }
 }
 
-async fn begin_to_commit<T, B>(conn: &mut Connection, attempt: u32, body: &mut B) -> Result<(T, InsertedIds), Failure>
+/// A run that failed, and what it had planned where it may have committed all the same.
+struct Failed<T> {
+    failure: Failure,
+    planned: Option<T>,
+}
+
+impl<T> From<Failure> for Failed<T> {
+    fn from(failure: Failure) -> Self {
+        Self { failure, planned: None }
+    }
+}
+
+async fn begin_to_commit<T, B>(conn: &mut Connection, attempt: u32, body: &mut B) -> Result<(T, InsertedIds), Failed<T>>
 where
     T: Send,
     B: for<'c> Body<'c, Plan<T>>,
 {
-    conn.batch_execute("BEGIN").await?;
-    let Plan { script, value } = body(&mut *conn, attempt).await?;
+    within(ANSWER_LIMIT, async { Ok(conn.batch_execute("BEGIN").await?) }).await?;
+    let deadline = Instant::now() + ATTEMPT_LIMIT;
+    let Plan { script, value } = until(deadline, body(&mut *conn, attempt)).await?;
     let inserts = script.inserts();
-    conn.batch_execute(&script.into_commit()).await?;
-    let inserted = if inserts { session::inserted_ids(conn).await? } else { InsertedIds::default() };
-    Ok((value, inserted))
+    let text = script.into_commit();
+    let commit = async { Ok(conn.batch_execute(&text).await?) };
+    if let Err(failure) = until(deadline, commit).await {
+        let planned = failure.leaves_commit_open().then_some(value);
+        return Err(Failed { failure, planned });
+    }
+    if !inserts {
+        return Ok((value, InsertedIds::default()));
+    }
+    match within(ANSWER_LIMIT, session::inserted_ids(conn)).await {
+        Ok(ids) => Ok((value, ids)),
+        // It has committed, and only a run that finds that knows the ids.
+        Err(failure) => Err(Failed { failure, planned: Some(value) }),
+    }
 }
 
 async fn within_limit<T>(run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     within(ATTEMPT_LIMIT, run).await
 }
 
+/// Runs what waits for no lock.
 async fn within<T>(limit: Duration, run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::time::timeout(limit, run).await.unwrap_or_else(|_| {
         Err(Failure { kind: FailureKind::Away, text: format!("no answer in {} s", limit.as_secs()) })
+    })
+}
+
+/// Runs what may wait for locks.
+async fn until<T>(deadline: Instant, run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::time::timeout_at(deadline, run).await.unwrap_or_else(|_| {
+        Err(Failure { kind: FailureKind::TooLong, text: format!("not done in {} s", ATTEMPT_LIMIT.as_secs()) })
     })
 }
 

@@ -1,5 +1,7 @@
 //! Locks by name: one process at a time migrates, or sweeps.
 
+use std::time::Duration;
+
 use diesel::{
     QueryableByName,
     sql_types::{BigInt, Nullable},
@@ -7,7 +9,7 @@ use diesel::{
 use diesel_async::SimpleAsyncConnection;
 use secrecy::ExposeSecret;
 
-use super::{Connection, session, statement::Statement, within_limit};
+use super::{ATTEMPT_LIMIT, Connection, session, statement::Statement, within, within_limit};
 use crate::{config::DatabaseConfig, error::Error};
 
 /// A lock of the database server on a connection of its own, with which it ends: a process that dies lets go.
@@ -25,7 +27,7 @@ impl NamedLock {
     /// Takes the lock, waiting up to `wait_seconds` for another process to let go. `None`: it didn't.
     ///
     /// # Errors
-    /// `Unavailable` where the database can't be reached.
+    /// `Unavailable` where the database can't be reached or says nothing.
     pub async fn take(config: &DatabaseConfig, name: &str, wait_seconds: i64) -> Result<Option<Self>, Error> {
         #[derive(QueryableByName)]
         struct Row {
@@ -39,12 +41,12 @@ impl NamedLock {
         // that a name may have. MySQL 9 has no MD5.
         let select = "SELECT CAST(GET_LOCK(CONCAT('flashsale_', ?, ':', LEFT(SHA2(DATABASE(), 256), 32)), ?) \
             AS SIGNED) AS got";
-        let rows: Vec<Row> = Statement::new(select)
-            .bytes(name.as_bytes())
-            .integer(wait_seconds)
-            .rows(&mut connection)
+        let statement = Statement::new(select).bytes(name.as_bytes()).integer(wait_seconds);
+        // The server answers when the wait is over, at the latest; a network that says nothing never does.
+        let limit = Duration::from_secs(wait_seconds.unsigned_abs()) + ATTEMPT_LIMIT;
+        let rows: Vec<Row> = within(limit, async { Ok(statement.rows(&mut connection).await?) })
             .await
-            .map_err(|error| Error::Unavailable(error.to_string()))?;
+            .map_err(|failure| Error::Unavailable(failure.text))?;
         let got = rows.first().and_then(|row| row.got) == Some(1);
         Ok(got.then_some(Self { connection }))
     }

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use chrono::NaiveDateTime;
+use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::{
     QueryableByName,
     sql_types::{BigInt, Binary, Bool, Integer, Nullable, Text, Timestamp},
@@ -55,19 +55,59 @@ impl Row {
 
 /// SYSDATE is the time when the row was read, that is after the wait for its lock; UTC_TIMESTAMP would be the time
 /// when the statement began. Sessions are in UTC.
-const SELECT: &str = "SELECT id, price_cents, total_stock, available_stock, max_per_buyer, starts_at, ends_at, paused, \
-    SYSDATE(6) AS now FROM products WHERE id = ?";
+const COLUMNS: &str = "id, price_cents, total_stock, available_stock, max_per_buyer, starts_at, ends_at, paused, \
+    SYSDATE(6) AS now";
 
 /// Locks a product, by its primary key, and reads it and the time.
 pub async fn lock(conn: &mut Connection, id: ProductId) -> Result<Option<(Product, SystemTime)>, Failure> {
-    let rows: Vec<Row> = Statement::new(&format!("{SELECT} FOR UPDATE")).integer(id.get()).rows(conn).await?;
+    let text = format!("SELECT {COLUMNS} FROM products WHERE id = ? FOR UPDATE");
+    let rows: Vec<Row> = Statement::new(&text).integer(id.get()).rows(conn).await?;
     Ok(rows.into_iter().next().map(Row::into_product))
 }
 
 /// Reads a product and the time, by its primary key, without a lock.
 pub async fn read(conn: &mut Connection, id: ProductId) -> Result<Option<(Product, SystemTime)>, Failure> {
-    let rows: Vec<Row> = Statement::new(SELECT).integer(id.get()).rows(conn).await?;
+    let text = format!("SELECT {COLUMNS} FROM products WHERE id = ?");
+    let rows: Vec<Row> = Statement::new(&text).integer(id.get()).rows(conn).await?;
     Ok(rows.into_iter().next().map(Row::into_product))
+}
+
+/// A product as read, with what its stock doesn't show.
+#[derive(Debug, Clone)]
+pub struct Glance {
+    /// The product.
+    pub product: Product,
+    /// When it was read.
+    pub now: SystemTime,
+    /// Whether it has an expired hold or an overdue order, whose units could be taken back.
+    pub any_to_take_back: bool,
+}
+
+/// Reads a product, and whether it has anything to take back, by the indexes that begin with it, without a lock.
+///
+/// One statement, since one statement sees one moment: units that a sweep moves from a hold to the product in between
+/// would be seen by neither of two.
+pub async fn glance(conn: &mut Connection, id: ProductId) -> Result<Option<Glance>, Failure> {
+    #[derive(QueryableByName)]
+    struct GlanceRow {
+        #[diesel(embed)]
+        product: Row,
+        #[diesel(sql_type = BigInt)]
+        any_to_take_back: i64,
+    }
+    let text = format!(
+        "SELECT {COLUMNS}, CAST(EXISTS (SELECT 1 FROM holds FORCE INDEX (holds_product_expiry) \
+            WHERE product_id = ? AND status = 'active' AND expires_at < UTC_TIMESTAMP(6)) \
+        OR EXISTS (SELECT 1 FROM orders FORCE INDEX (orders_product_due) \
+            WHERE product_id = ? AND status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6)) AS SIGNED) \
+        AS any_to_take_back FROM products WHERE id = ?"
+    );
+    let statement = Statement::new(&text).integer(id.get()).integer(id.get()).integer(id.get());
+    let rows: Vec<GlanceRow> = statement.rows(conn).await?;
+    Ok(rows.into_iter().next().map(|GlanceRow { product, any_to_take_back }| {
+        let (product, now) = product.into_product();
+        Glance { product, now, any_to_take_back: any_to_take_back != 0 }
+    }))
 }
 
 /// Reads a product's name, by its primary key.
@@ -81,10 +121,14 @@ pub async fn name(conn: &mut Connection, id: ProductId) -> Result<Option<String>
     Ok(rows.into_iter().next().map(|row| row.name))
 }
 
-/// Tells requests with one request_id apart. It is stored, since the product's own columns change later.
+/// Tells requests with one request_id apart. It is stored, since the product's own columns change later, and compared
+/// by later versions: so it is made of numbers, and of no text that a library may write in another way one day.
 fn digest(product: &NewProduct) -> Vec<u8> {
     let NewProduct { name, price_cents, total_stock, max_per_buyer, starts_at, ends_at } = product;
-    let numbers = format!("{price_cents} {total_stock} {max_per_buyer:?} {starts_at:?} {ends_at:?} ");
+    let number = |value: Option<i64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+    let micros = |moment: Option<SystemTime>| number(moment.map(|at| DateTime::<Utc>::from(at).timestamp_micros()));
+    let limit = number(max_per_buyer.map(i64::from));
+    let numbers = format!("{price_cents} {total_stock} {limit} {} {} ", micros(*starts_at), micros(*ends_at));
     Sha256::new().chain_update(numbers).chain_update(name.as_str()).finalize().to_vec()
 }
 
@@ -185,4 +229,32 @@ pub fn correct_available(script: &mut Script, id: ProductId, from: i64, to: i64)
         1,
         format_args!("UPDATE products SET available_stock = {to} WHERE id = {id} AND available_stock = {from}"),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn hex_digest(product: &NewProduct) -> String {
+        digest(product).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// What is stored must mean the same to every later version: these were computed by sha256sum.
+    #[test]
+    fn a_digest_is_of_numbers_and_microseconds_and_the_name() {
+        let before_1970 = SystemTime::UNIX_EPOCH - Duration::from_micros(1);
+        let full = NewProduct {
+            name: ProductName::parse("Shoe").unwrap(),
+            price_cents: 1000,
+            total_stock: 5,
+            max_per_buyer: Some(2),
+            starts_at: Some(before_1970),
+            ends_at: Some(SystemTime::UNIX_EPOCH + Duration::from_micros(1_737_981_120_000_001)),
+        };
+        let bare = NewProduct { max_per_buyer: None, starts_at: None, ends_at: None, ..full.clone() };
+        assert_eq!(hex_digest(&full), "036093d6554e17f230f772ed9174079bdf50694122d89e627a708d082c49fa7e");
+        assert_eq!(hex_digest(&bare), "2f6c792358fc963fa15dd0ec728ab6731e61fd6117960bdc0fd074eb0a6e07cb");
+    }
 }

@@ -10,6 +10,7 @@ use crate::error::Error;
 const DEADLOCKS_MAX: u32 = 5;
 const LOCK_WAITS_MAX: u32 = 1;
 const AWAYS_MAX: u32 = 3;
+const TOO_LONGS_MAX: u32 = 1;
 const DUPLICATES_MAX: u32 = 3;
 const OTHERS_MAX: u32 = 3;
 const PAUSE_FIRST: Duration = Duration::from_millis(5);
@@ -22,18 +23,34 @@ pub(super) struct Retries {
     deadlocks: u32,
     lock_waits: u32,
     aways: u32,
+    too_longs: u32,
     duplicates: u32,
     others: u32,
+    outcome_unknown: bool,
 }
 
 impl Retries {
     pub(super) fn new(transaction: &'static str) -> Self {
-        Self { transaction, deadlocks: 0, lock_waits: 0, aways: 0, duplicates: 0, others: 0 }
+        Self {
+            transaction,
+            deadlocks: 0,
+            lock_waits: 0,
+            aways: 0,
+            too_longs: 0,
+            duplicates: 0,
+            others: 0,
+            outcome_unknown: false,
+        }
+    }
+
+    /// From now on nobody knows whether the transaction has taken place, unless a run succeeds.
+    pub(super) fn remember_unknown_outcome(&mut self) {
+        self.outcome_unknown = true;
     }
 
     /// Runs so far.
     pub(super) fn attempt(&self) -> u32 {
-        self.deadlocks + self.lock_waits + self.aways + self.duplicates + self.others
+        self.deadlocks + self.lock_waits + self.aways + self.too_longs + self.duplicates + self.others
     }
 
     /// Counts the failure. Returns after a pause where the transaction is to be run again, and else with the error.
@@ -43,12 +60,20 @@ impl Retries {
             metrics::counter!("flashsale_lock_conflicts_total", "kind" => failure.name(), "transaction" => transaction)
                 .increment(1);
         }
-        let pause = self.next_pause(&failure)?;
+        let pause = self.next_pause(&failure).map_err(|error| self.final_error(error))?;
         metrics::counter!("flashsale_transaction_retries_total", "transaction" => transaction, "reason" => failure.name())
             .increment(1);
         let jittered = rand::rng().random_range(pause / 2..=pause);
         tokio::time::sleep(jittered).await;
         Ok(())
+    }
+
+    /// What the caller is told instead of `error`, which would say that nothing has taken place.
+    fn final_error(&self, error: Error) -> Error {
+        if !self.outcome_unknown {
+            return error;
+        }
+        Error::Unavailable(format!("the outcome of a commit is unknown, and a later run failed: {error}"))
     }
 
     /// The longest pause before the next run, or the error where there is none.
@@ -58,6 +83,7 @@ impl Retries {
             FailureKind::Deadlock => (&mut self.deadlocks, DEADLOCKS_MAX, Error::LockContention),
             FailureKind::LockWait => (&mut self.lock_waits, LOCK_WAITS_MAX, Error::LockContention),
             FailureKind::Away => (&mut self.aways, AWAYS_MAX, Error::Unavailable(text())),
+            FailureKind::TooLong => (&mut self.too_longs, TOO_LONGS_MAX, Error::Unavailable(text())),
             FailureKind::Duplicate => (&mut self.duplicates, DUPLICATES_MAX, Error::Internal(text())),
             FailureKind::Other => (&mut self.others, OTHERS_MAX, Error::Unavailable(text())),
             FailureKind::Check | FailureKind::RowCount | FailureKind::Wrong => return Err(Error::Internal(text())),
@@ -88,6 +114,7 @@ mod tests {
             (FailureKind::Deadlock, 5, Error::LockContention),
             (FailureKind::LockWait, 1, Error::LockContention),
             (FailureKind::Away, 3, Error::Unavailable("text".to_owned())),
+            (FailureKind::TooLong, 1, Error::Unavailable("text".to_owned())),
             (FailureKind::Duplicate, 3, internal()),
             (FailureKind::Other, 3, Error::Unavailable("text".to_owned())),
             (FailureKind::Wrong, 0, internal()),
@@ -101,6 +128,21 @@ mod tests {
                 assert!(retries.next_pause(&failure(kind)).is_ok(), "{kind:?} {run}");
             }
             assert_eq!(retries.next_pause(&failure(kind)), Err(error), "{kind:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whatever_fails_after_an_unknown_outcome_is_unavailable() {
+        use FailureKind::*;
+        for kind in [Deadlock, LockWait, Away, TooLong, Duplicate, Other, Wrong, Check, RowCount, PoolBusy] {
+            let mut retries = Retries::new("test");
+            retries.remember_unknown_outcome();
+            let error = loop {
+                if let Err(error) = retries.wait_after(failure(kind)).await {
+                    break error;
+                }
+            };
+            assert!(matches!(error, Error::Unavailable(_)), "{kind:?}: {error:?}");
         }
     }
 

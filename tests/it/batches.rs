@@ -16,6 +16,7 @@ use futures_util::future::join_all;
 
 use crate::support::{
     database::TestDatabase,
+    mysqld::Mysqld,
     server::{database_config, default_settings},
 };
 
@@ -27,7 +28,10 @@ struct Shop {
 impl Shop {
     /// With product 1, of `stock` units.
     async fn open(name: &str, stock: i64) -> Self {
-        let database = TestDatabase::create(name).await;
+        Self::over(TestDatabase::create(name).await, stock).await
+    }
+
+    async fn over(database: TestDatabase, stock: i64) -> Self {
         let sql = format!(
             "INSERT INTO products (name, price_cents, total_stock, available_stock, request_id, request_digest, created_at)
              VALUES ('Shoe', 1000, {stock}, {stock}, 'p', REPEAT('0', 32), UTC_TIMESTAMP(6))"
@@ -121,6 +125,28 @@ async fn holds_are_granted_in_their_order_and_a_refusal_fails_no_other() {
     shop.close().await;
 }
 
+/// Where several servers of a cluster take writes, each gives ids in steps, to stay clear of the others'.
+#[tokio::test]
+async fn each_of_a_batch_gets_its_own_id_also_where_ids_come_in_steps() {
+    let mysqld = Mysqld::start_private(&["--auto-increment-increment=3"]).await;
+    let shop = Shop::over(TestDatabase::create_on(&mysqld, "ids_in_steps").await, 50).await;
+    let made = shop.hold_all((1..=9).map(hold).collect()).await;
+    assert_eq!(ids(&made), [1, 4, 7, 10, 13, 16, 19, 22, 25].map(Some));
+    for hold in made.iter().flatten() {
+        let stored = format!("SELECT qty FROM holds WHERE id = {}", hold.id);
+        assert_eq!(shop.database.query_i64(&stored).await, i64::from(hold.qty.get()));
+    }
+    // Holds 1, 13 and 25 share a lane.
+    let ordered = [25, 1, 13].map(|hold_id| shop.checkout.create_order(order(hold_id, None)));
+    for (number, order) in (0..).zip(join_all(ordered).await) {
+        let order = order.unwrap();
+        assert_eq!(order.id.get(), 1 + 3 * number);
+        let stored = format!("SELECT hold_id FROM orders WHERE id = {}", order.id);
+        assert_eq!(shop.database.query_i64(&stored).await, order.hold_id.get());
+    }
+    shop.close().await;
+}
+
 /// Rule 7, for requests that arrive at the same moment.
 #[tokio::test]
 async fn one_request_id_in_one_batch_makes_one_hold() {
@@ -165,6 +191,30 @@ async fn a_batch_that_runs_short_takes_back_and_grants_again() {
     assert_eq!(ids(&made), [Some(3), None, Some(4), None]);
     assert_eq!(made[1], Err(out_of_stock(2, 1)));
     assert_eq!((shop.stock().await, shop.count("holds WHERE status = 'expired'").await), (0, 1));
+    shop.close().await;
+}
+
+/// A batch that needs several transactions to take back what it grants answers each command once, and in its place.
+#[tokio::test]
+async fn a_batch_goes_on_taking_back_for_those_that_are_short() {
+    let shop = Shop::open("a_batch_takes_back_again", 10_500).await;
+    let numbers = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 105)";
+    let expired = format!(
+        "INSERT INTO holds (product_id, qty, unit_price_cents, expires_at, created_at, request_id)
+         {numbers} SELECT 1, 1, 1000, UTC_TIMESTAMP(6) - INTERVAL 1 SECOND, UTC_TIMESTAMP(6),
+         CONCAT(one.n, '-', other.n) FROM numbers AS one, numbers AS other WHERE other.n <= 100"
+    );
+    shop.database.execute(&expired).await;
+    shop.database.execute("UPDATE products SET available_stock = 0").await;
+    let made = shop.hold_all([10_300, 100, 201, 100].map(hold).to_vec()).await;
+    let units: Vec<Option<i32>> = made.iter().map(|result| result.as_ref().ok().map(|hold| hold.qty.get())).collect();
+    assert_eq!(units, [Some(10_300), Some(100), None, Some(100)]);
+    assert_eq!(made[2], Err(out_of_stock(201, 100)));
+    for hold in made.iter().flatten() {
+        let stored = format!("SELECT qty FROM holds WHERE id = {}", hold.id);
+        assert_eq!(shop.database.query_i64(&stored).await, i64::from(hold.qty.get()));
+    }
+    assert_eq!((shop.stock().await, shop.count("holds WHERE status = 'active'").await), (0, 3));
     shop.close().await;
 }
 

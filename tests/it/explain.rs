@@ -12,6 +12,7 @@ use crate::support::{
     client::Clients,
     database::TestDatabase,
     mysqld::{Engine, Mysqld},
+    sale::hold_of,
     server::{Sale, TestServer, database_config},
 };
 
@@ -85,6 +86,8 @@ async fn use_everything(clients: &Clients, database: &TestDatabase) {
         let _ =
             clients.hold_by(CreateHoldRequest { product_id: 1, qty: 1, request_id, buyer_id: buyer_id.clone() }).await;
     }
+    // A buyer with holds past their time, which are locked before they no longer count.
+    clients.hold_by(hold_of("buyer100", 1, 1)).await.unwrap();
     let hold = clients.hold(2, 2).await.unwrap();
     clients.get_hold(hold.hold_id).await.unwrap();
     clients.release(hold.hold_id).await.unwrap();
@@ -225,7 +228,7 @@ async fn while_a_sweep_is_at_work<T>(sale: &Sale, limit: usize, meanwhile: impl 
         result
     };
     let (swept, result) = tokio::join!(sweep, meanwhile);
-    assert!(swept.unwrap().0 > 0);
+    assert!(swept.unwrap().value > 0);
     result
 }
 

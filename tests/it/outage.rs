@@ -9,7 +9,7 @@ use std::{
 };
 
 use flashsale::{
-    db::{Connection, Database, Failure, FailureKind, Plan, Script},
+    db::{Connection, Database, Failure, FailureKind, Plan, Script, named_lock::NamedLock},
     error::Error,
     pb::{CreateHoldRequest, CreateHoldResponse, CreateOrderRequest, PaymentStatus},
 };
@@ -266,4 +266,27 @@ async fn a_transaction_caught_by_the_databases_shutdown_is_taken_for_an_outage()
     .await
     .unwrap();
     assert_eq!(database.query_i64("SELECT note FROM notes").await, 1);
+}
+
+/// A network that swallows the answer to GET_LOCK must not keep a sweep, or a migration, for ever.
+#[tokio::test]
+async fn a_lock_by_name_is_not_waited_for_longer_than_its_limit() {
+    const WAIT_SECONDS: i64 = 3;
+    let database = TestDatabase::create("silent_lock").await;
+    let proxy = Proxy::start(database.port()).await;
+    let held = NamedLock::take(&database_config(&database.url(), 1), "sweep", 0).await.unwrap().unwrap();
+    let config = database_config(&database.url_at(proxy.port()), 1);
+    let silence = async {
+        let waiting = format!(
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{}' AND state = 'User lock'",
+            database.name()
+        );
+        wait::eventually(LIMIT, "GET_LOCK", async || database.query_i64(&waiting).await == 1).await;
+        proxy.blackhole();
+        held.release().await;
+    };
+    let waited =
+        tokio::time::timeout(LIMIT, async { tokio::join!(NamedLock::take(&config, "sweep", WAIT_SECONDS), silence).0 });
+    let taken = waited.await.unwrap();
+    assert!(matches!(taken, Err(Error::Unavailable(_))), "{taken:?}");
 }

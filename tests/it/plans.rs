@@ -3,11 +3,12 @@
 //! The statements are taken from the server's own log of what the service sent, so none can differ from what is looked
 //! at here.
 
-use flashsale::pb::{ListPaymentExceptionsRequest, PaymentStatus};
+use flashsale::pb::{CreateProductRequest, ListPaymentExceptionsRequest, PaymentStatus};
 
 use crate::support::{
     database::{RawConnection, TestDatabase},
     mysqld::Mysqld,
+    sale::{hold_of, product},
     server::TestServer,
 };
 
@@ -15,13 +16,22 @@ use crate::support::{
 type TablePlan = (&'static str, &'static str, bool);
 
 /// A part of the statement, and the plan of each of its tables.
-const PLANS: [(&str, &[TablePlan]); 9] = [
+const PLANS: [(&str, &[TablePlan]); 11] = [
+    ("FROM holds FORCE INDEX (holds_buyer) % GROUP BY buyer_id", &[("holds", "holds_buyer", false)]),
+    ("FROM holds FORCE INDEX (holds_buyer) % FOR UPDATE SKIP LOCKED", &[("holds", "holds_buyer", false)]),
     (
         "FROM orders FORCE INDEX (orders_product_due) % ORDER BY payment_due_at",
         &[("orders", "orders_product_due", false)],
     ),
     ("FROM holds FORCE INDEX (PRIMARY) WHERE id IN % SKIP LOCKED", &[("holds", "PRIMARY", false)]),
-    ("SELECT CAST(EXISTS", &[("holds", "holds_product_expiry", true), ("orders", "orders_product_due", true)]),
+    (
+        "AS any_to_take_back FROM products",
+        &[
+            ("products", "PRIMARY", false),
+            ("holds", "holds_product_expiry", true),
+            ("orders", "orders_product_due", true),
+        ],
+    ),
     (
         "SELECT total_stock, available_stock, (SELECT",
         &[
@@ -106,6 +116,13 @@ async fn call(server: &TestServer, database: &TestDatabase) {
         assert!(clients.hold(product_id, 2).await.is_err());
         assert!(clients.hold(product_id, 2).await.is_err());
         let sql = format!("UPDATE orders SET payment_due_at = '2000-01-01' WHERE id = {}", order.order_id);
+        database.execute(&sql).await;
+    }
+    let request = CreateProductRequest { max_per_buyer: Some(1), ..product(2) };
+    let limited = clients.try_create_product(request).await.unwrap().product_id;
+    for _ in 0..2 {
+        clients.hold_by(hold_of("ann", limited, 1)).await.unwrap();
+        let sql = format!("UPDATE holds SET expires_at = '2000-01-01' WHERE product_id = {limited}");
         database.execute(&sql).await;
     }
     let hold = clients.hold(product_id, 2).await.unwrap();

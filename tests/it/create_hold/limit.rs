@@ -2,8 +2,14 @@
 
 use flashsale::{
     checkout::{cancel_overdue_orders::cancel_overdue_orders, expire_holds::expire_holds},
+    db::{
+        Connection, Failure, Plan, Script, holds,
+        orders::{self, NewOrder},
+    },
+    domain::{HoldId, HoldStatus, RequestId},
     pb::{CreateProductRequest, Hold, PaymentStatus},
 };
+use tokio::sync::Notify;
 use tonic::Code;
 
 use crate::support::{
@@ -127,5 +133,63 @@ async fn a_limit_set_later_counts_what_was_taken_before() {
     let refused = sale.clients().hold_by(hold_of("ann", product_id, 1)).await;
     let status = assert_refused(refused, Code::FailedPrecondition, "BUYER_LIMIT");
     assert_eq!(metadata(&status)["alreadyTaken"], "5");
+    sale.finish().await;
+}
+
+/// Orders a hold as CreateOrder does, but for looking at the time: it has decided in time, and commits only after
+/// `meanwhile`.
+async fn while_it_is_ordered<T>(sale: &Sale, hold: &Hold, meanwhile: impl Future<Output = T>) -> T {
+    let hold_id = HoldId::stored(hold.hold_id);
+    let (locked, over) = (Notify::new(), Notify::new());
+    let database = sale.service_database();
+    let order = database.transaction("create_order", async |conn: &mut Connection, _attempt| {
+        let stored = holds::lock(conn, [hold_id]).await?.remove(&hold_id).unwrap();
+        locked.notify_one();
+        over.notified().await;
+        let new = NewOrder {
+            hold: stored.hold,
+            request_id: RequestId::stored(b"in time".to_vec()),
+            payment_due_at: None,
+            created_at: stored.now,
+        };
+        let mut script = Script::default();
+        orders::insert(&mut script, &[new]);
+        holds::set_status(&mut script, &[hold_id], HoldStatus::Active, HoldStatus::Used);
+        Ok::<_, Failure>(Plan { script, value: () })
+    });
+    let meanwhile = async {
+        locked.notified().await;
+        let result = meanwhile.await;
+        over.notify_one();
+        result
+    };
+    let (ordered, result) = tokio::join!(order, meanwhile);
+    ordered.unwrap();
+    result
+}
+
+/// Rule 3 lets a hold become an order up to its end, and the order's commit comes a little later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_past_its_time_that_is_being_ordered_counts() {
+    let sale = Sale::start("a_past_hold_being_ordered").await;
+    let product_id = limited_product(&sale, 3).await;
+    let ordered = sale.clients().hold_by(hold_of("ann", product_id, 2)).await.unwrap();
+    let over = sale.clients().hold_by(hold_of("ann", product_id, 1)).await.unwrap();
+    sale.expire_all_holds().await;
+    let (refused, granted, of_another) = while_it_is_ordered(&sale, &ordered, async {
+        let clients = sale.clients();
+        (
+            clients.hold_by(hold_of("ann", product_id, 2)).await,
+            clients.hold_by(hold_of("ann", product_id, 1)).await,
+            clients.hold_by(hold_of("bob", product_id, 3)).await,
+        )
+    })
+    .await;
+    let status = assert_refused(refused, Code::FailedPrecondition, "BUYER_LIMIT");
+    assert_eq!(metadata(&status)["alreadyTaken"], "2", "what is being ordered, and not what is over");
+    granted.unwrap();
+    of_another.unwrap();
+    assert_eq!(sale.hold_status(ordered.hold_id).await, "used");
+    assert_eq!(sale.hold_status(over.hold_id).await, "active", "left to the sweeper");
     sale.finish().await;
 }

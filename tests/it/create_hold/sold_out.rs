@@ -1,12 +1,17 @@
 //! A sold-out product is refused by a read without a lock. That path may never answer what is no longer so.
 
-use flashsale::pb::PaymentStatus;
+use flashsale::{
+    checkout::{Checkout, CreateHold, request_id_or_made_up},
+    domain::{ProductId, Quantity},
+    pb::PaymentStatus,
+};
 use tonic::Code;
 
 use crate::support::{
     client::{assert_refused, metadata},
+    proxy::{Counts, Proxy},
     sale::{bad_fields, hold_of, repeatable_hold},
-    server::Sale,
+    server::{Sale, database_config, default_settings},
 };
 
 /// Asks until nothing is left, and then often enough for the shortest path.
@@ -111,5 +116,31 @@ async fn being_sold_out_hides_no_other_reason() {
     sale.database.execute(&format!("UPDATE products SET price_cents = {}", i64::MAX)).await;
     let too_much = assert_refused(sale.clients().hold(product_id, 2).await, Code::InvalidArgument, "INVALID_ARGUMENT");
     assert_eq!(bad_fields(&too_much), ["qty"]);
+    sale.finish().await;
+}
+
+/// One statement sees one moment: stock that a sweep moves from an expired hold to the product is in the one or in the
+/// other. Two statements could see it in neither.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_without_a_lock_is_decided_by_one_statement() {
+    let sale = Sale::start("refused_by_one_statement").await;
+    let product_id = sale.product(1).await;
+    let proxy = Proxy::start(sale.database.port()).await;
+    // Without a server, whose own looks at the database would count.
+    let config = database_config(&sale.database.url_at(proxy.port()), 1);
+    let checkout = Checkout::open(&config, default_settings()).unwrap();
+    let hold = async || {
+        let product_id = ProductId::stored(product_id);
+        let (qty, request_id) = (Quantity::parse(1).unwrap(), request_id_or_made_up(None));
+        checkout.create_hold(CreateHold { product_id, qty, request_id, buyer_id: None }).await
+    };
+    hold().await.unwrap();
+    for _ in 0..2 {
+        hold().await.unwrap_err();
+    }
+    let before = proxy.counts();
+    hold().await.unwrap_err();
+    assert_eq!(proxy.counts(), Counts { executes: before.executes + 1, ..before });
+    checkout.close().await;
     sale.finish().await;
 }

@@ -101,6 +101,27 @@ async fn a_pool_of_dead_connections_costs_a_transaction_one_run() {
     assert_eq!((runs.load(Ordering::Relaxed), failures.kinds()), (1, vec![]));
 }
 
+/// A run may wait for one lock after the other, each for less than a lock's wait: that says nothing of the server.
+#[tokio::test]
+async fn a_run_that_takes_too_long_costs_its_own_connection_and_no_other() {
+    let database = with_products("too_long").await;
+    let pool = pool(&database, 3);
+    fill(&pool, 3).await;
+    let before = database.connection_ids().await;
+    let ended = pool
+        .transaction("too_long", async |conn: &mut Connection, attempt| {
+            let sql = if attempt == 0 { "DO SLEEP(60)" } else { "UPDATE products SET name = 'done' WHERE id = 1" };
+            Failures::default().run(conn, sql).await?;
+            Ok::<_, Failure>(flashsale::db::Plan { script: Default::default(), value: attempt })
+        })
+        .await;
+    assert_eq!(ended.unwrap().value, 1);
+    let after = database.connection_ids().await;
+    assert!(after.iter().all(|id| before.contains(id)), "no new connection was needed: {before:?}, {after:?}");
+    // The server would keep on sleeping.
+    database.kill_connections().await;
+}
+
 #[tokio::test]
 async fn a_read_on_a_dead_connection_is_repeated() {
     let database = with_products("dead_read").await;
@@ -130,7 +151,7 @@ async fn a_connection_that_the_server_closed_for_idling_costs_a_transaction_one_
                 Ok::<_, Failure>(flashsale::db::Plan { script: Default::default(), value: attempt })
             })
             .await;
-        assert_eq!(ended.unwrap().0, run);
+        assert_eq!(ended.unwrap().value, run);
     }
     assert_eq!(failures.kinds(), []);
 }
