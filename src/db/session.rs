@@ -11,6 +11,7 @@ use diesel_async::{
         deadpool::{BuildError, Hook, HookError, Pool},
     },
 };
+use mysql_async::UrlError;
 use secrecy::ExposeSecret;
 
 use super::{Connection, Failure, InsertedIds, statement::Statement};
@@ -69,6 +70,31 @@ pub(super) fn pool(config: &DatabaseConfig) -> Result<Pool<Connection>, BuildErr
         .recycle_timeout(Some(CONNECT_MAX))
         .pre_recycle(Hook::sync_fn(|_conn, metrics| refuse_unused(metrics)))
         .build()
+}
+
+/// Whether the driver takes the URL with all its parameters, such as `require_ssl=true`: what it doesn't know it refuses
+/// only when it connects.
+///
+/// # Errors
+/// What is wrong, for whoever set the URL. It has none of the URL's text but a parameter's name.
+pub fn check_url(url: &str) -> Result<(), String> {
+    let named = |param: &str| {
+        let is_name = param.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        // What can't be a name may be part of a password.
+        if is_name { format!("parameter '{param}'") } else { "parameter".to_owned() }
+    };
+    let Err(error) = mysql_async::Opts::from_url(url) else { return Ok(()) };
+    Err(match error {
+        UrlError::UnknownParameter { param } => format!("has a {} that is not known", named(&param)),
+        UrlError::InvalidParamValue { param, .. } => format!("has a {} with a value it can't have", named(&param)),
+        UrlError::FeatureRequired { param, .. } => {
+            format!("has a {} that this program is built without", named(&param))
+        }
+        UrlError::InvalidPoolConstraints { .. } => "has a pool_min that is more than its pool_max".to_owned(),
+        UrlError::Invalid | UrlError::Parse(_) | UrlError::UnsupportedScheme { .. } => {
+            "is not a URL of a MySQL database".to_owned()
+        }
+    })
 }
 
 /// `last_used` is when the connection was handed out last, or made: never later than its last statement.

@@ -22,7 +22,7 @@ pub(crate) fn default_settings() -> Settings {
 
 /// A pool on a database, as the programs make it.
 pub(crate) fn database_config(url: &str, pool_size: usize) -> DatabaseConfig {
-    DatabaseConfig { url: url.to_owned().into(), pool_size }
+    DatabaseConfig::new(url.to_owned().into(), pool_size)
 }
 
 /// A running server. Dropped without [`TestServer::stop`] it ends with the test's runtime.
