@@ -79,3 +79,17 @@ impl PaymentService for Service {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_key_is_logged_up_to_the_length_of_a_good_one() {
+        let ascii = "k".repeat(256 * 1024);
+        assert_eq!(logged(&ascii), &ascii[..255]);
+        let two_bytes_each = "é".repeat(1000);
+        assert_eq!(logged(&two_bytes_each), "é".repeat(127));
+        assert_eq!((logged(""), logged("key")), ("", "key"));
+    }
+}
