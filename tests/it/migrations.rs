@@ -61,6 +61,7 @@ async fn runs_at_the_same_moment_share_the_work() {
     assert_eq!(distinct.len(), all.len(), "none ran twice: {all:?}");
     assert_eq!(database.query_rows(VERSIONS).await.len(), all.len());
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 /// The database commits DDL as it goes: a run that is cut off leaves the table without the row that says so.
@@ -112,6 +113,7 @@ async fn assert_serves_once_migrated(database: &TestDatabase, lacking: &str) {
     drop(server);
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,6 +145,7 @@ async fn a_server_on_a_newer_schema_serves() {
     migrate_by_program(&database).await;
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 /// Not internal errors, which are for bugs: whoever retries is served once somebody has migrated.
@@ -186,4 +189,5 @@ async fn calls_to_a_server_that_waits_for_its_migrations_are_told_to_come_back()
     assert_eq!(lines_of(&lines, "Payment webhook failed")[0]["idempotency_key"], "early");
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }

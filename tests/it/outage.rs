@@ -172,6 +172,7 @@ async fn a_database_shut_down_or_killed_under_load_loses_nothing_acknowledged() 
     server.stop().await;
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,6 +200,7 @@ async fn a_network_cut_under_load_loses_nothing_acknowledged() {
     server.stop().await;
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -230,6 +232,7 @@ async fn a_database_that_says_nothing_costs_callers_their_deadline_and_health_no
     server.stop().await;
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 /// To the database the session just says nothing any more; its transaction mustn't keep the hot row for hours. And a

@@ -37,7 +37,7 @@ async fn each_event_has_its_line_with_its_fields() {
     let released = clients.hold(product_id, 1).await.unwrap().hold_id;
     clients.release(released).await.unwrap();
     let expired = clients.hold(product_id, 8).await.unwrap().hold_id;
-    database.execute("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND").await;
+    database.move_times("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND").await;
     let used = clients.hold(product_id, 3).await.unwrap().hold_id;
     let order_id = clients.order(used).await.unwrap().order_id;
     clients.pay("first key", order_id, PaymentStatus::Success).await.unwrap();
@@ -106,6 +106,7 @@ async fn each_event_has_its_line_with_its_fields() {
     assert_eq!(lines_of(&lines, "Shutting down").len(), 1, "{lines:#?}");
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 /// The number of a counter, 0 where it isn't there.
@@ -143,7 +144,7 @@ async fn the_server_counts_holds_webhooks_conflicts_and_sweeps() {
     let (held, ()) = tokio::join!(clients.hold(product_id, 1), let_go);
     held.unwrap();
 
-    database.execute("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE qty = 4").await;
+    database.move_times("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE qty = 4").await;
     assert_eq!(sweep(&database.url(), &[]).await.0, 0);
     let swept = "flashsale_sweeper_runs_total";
     wait::eventually(LIMIT, "the sweep's totals", async || counter(&server.metrics().await, swept) == 1.0).await;
@@ -170,6 +171,7 @@ async fn the_server_counts_holds_webhooks_conflicts_and_sweeps() {
     server.stop().await;
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,4 +199,5 @@ async fn the_gateway_counts_by_route_and_status() {
     gateway.stop().await;
     server.stop().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }

@@ -39,6 +39,7 @@ async fn migrate_and_seed_may_be_run_by_two_at_once_and_again() {
     assert_eq!(database.query_rows(products).await, [["1", "Flash Sale Item", "1000", "100", "100"]]);
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,6 +52,7 @@ async fn a_sample_product_that_was_sold_is_not_refilled() {
     assert_eq!(migrate(&database.url(), &["--seed"]).await.0, 0);
     assert_eq!(database.query_i64("SELECT available_stock FROM products").await, 40);
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 #[tokio::test]
@@ -168,6 +170,7 @@ async fn a_server_told_to_stop_answers_what_is_in_flight_and_ends_within_25_seco
     assert_eq!(created[0]["hold_id"], hold.hold_id);
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -220,6 +223,7 @@ async fn a_gateway_told_to_stop_answers_what_is_in_flight_and_ends() {
     server.stop().await;
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 /// With all that holds a gateway up: a request of which only half of the head ever comes, and a collector of traces
@@ -272,4 +276,5 @@ async fn a_server_that_is_killed_leaves_nothing_half_done() {
     second.stop().await;
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }

@@ -108,7 +108,7 @@ impl Sale {
     /// Makes all active holds a second too old.
     pub(crate) async fn expire_all_holds(&self) {
         let sql = "UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE status = 'active'";
-        self.database.execute(sql).await;
+        self.database.move_times(sql).await;
     }
 
     /// Stops the server, and checks that no transaction is left open, no stock was lost or made, and an audit is clean.
