@@ -42,11 +42,18 @@ async fn each_event_has_its_line_with_its_fields() {
     let order_id = clients.order(used).await.unwrap().order_id;
     clients.pay("first key", order_id, PaymentStatus::Success).await.unwrap();
     clients.pay("first key", order_id, PaymentStatus::Success).await.unwrap();
+    clients.pay("first key", order_id, PaymentStatus::Failure).await.unwrap();
     clients.pay("second key", order_id, PaymentStatus::Success).await.unwrap();
     clients.pay("third key", order_id, PaymentStatus::Failure).await.unwrap();
     clients.pay("stray key", 999, PaymentStatus::Success).await.unwrap_err();
     clients.pay("bad status", order_id, PaymentStatus::Unspecified).await.unwrap_err();
     clients.pay("first key", 998, PaymentStatus::Success).await.unwrap_err();
+    let unpaid = clients.hold(product_id, 7).await.unwrap().hold_id;
+    let overdue = clients.order(unpaid).await.unwrap().order_id;
+    let overdue_now = "UPDATE orders SET payment_due_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE id =";
+    database.move_times(&format!("{overdue_now} {overdue}")).await;
+    // There are none left, so these come back from the overdue order.
+    clients.hold(product_id, 2).await.unwrap();
     proxy.cut();
     let failed = clients.pay("in the outage", order_id, PaymentStatus::Success).await;
     assert_refused(failed, tonic::Code::Unavailable, "DATABASE_UNAVAILABLE");
@@ -66,9 +73,9 @@ async fn each_event_has_its_line_with_its_fields() {
             json!({"idempotency_key": "first key", "order_id": order_id, "result": "applied", "first_time": true}),
         ),
         (
-            "Payment webhook handled",
-            "INFO",
-            json!({"idempotency_key": "first key", "order_id": order_id, "result": "replayed", "first_time": false}),
+            "Payment webhook repeated with another status: the first one counts",
+            "WARN",
+            json!({"idempotency_key": "first key", "order_id": order_id}),
         ),
         (
             "Payment webhook handled",
@@ -78,6 +85,12 @@ async fn each_event_has_its_line_with_its_fields() {
                 "first_time": true
             }),
         ),
+        (
+            "Payment needs a refund",
+            "WARN",
+            json!({"idempotency_key": "second key", "order_id": order_id, "kind": "duplicate_success"}),
+        ),
+        ("Order cancelled: payment overdue", "INFO", json!({"order_id": overdue, "product_id": product_id, "qty": 7})),
         (
             "Payment webhook handled",
             "INFO",
@@ -103,6 +116,8 @@ async fn each_event_has_its_line_with_its_fields() {
         assert_line(&lines, message, level, &fields);
     }
     assert!(lines_of(&lines, "Payment webhook failed")[0]["error"].is_string());
+    let replayed = lines_of(&lines, "Payment webhook handled").into_iter().filter(|line| line["result"] == "replayed");
+    assert_eq!(replayed.map(|line| &line["idempotency_key"]).collect::<Vec<_>>(), ["first key", "first key"]);
     assert_eq!(lines_of(&lines, "Shutting down").len(), 1, "{lines:#?}");
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
