@@ -37,6 +37,10 @@ const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 /// Calls of one connection at the same moment; further ones wait in the client. hyper's default of 200 would make one
 /// gateway's connection the bottleneck.
 const STREAMS_PER_CONNECTION_MAX: u32 = 8192;
+/// Bytes of requests that a connection may send ahead. Not for the bytes: half of it is what the HTTP/2 library spends
+/// on small frames that nobody has read yet, 256 for each, before it closes the connection for excessive load. That is
+/// two frames of every call that a connection may have under way.
+const CONNECTION_WINDOW_BYTES: u32 = 2 * 2 * 256 * STREAMS_PER_CONNECTION_MAX;
 /// A connection that doesn't answer a ping is closed, so that a vanished client's calls end.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -77,6 +81,7 @@ pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()>) -> Re
 pub fn front() -> Server<Stack<layer::CallLayer, Identity>> {
     Server::builder()
         .max_concurrent_streams(Some(STREAMS_PER_CONNECTION_MAX))
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .layer(layer::CallLayer)
