@@ -16,8 +16,8 @@ fn main() -> ExitCode {
         Ok(started) => started,
         Err(stop) => return stop.report(),
     };
-    let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(Into::into);
-    let code = match runtime.and_then(|runtime| runtime.block_on(run(config))) {
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build();
+    let code = match shutdown::run_to_end(runtime, run(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = &*error as &dyn Error, "The gateway failed");

@@ -9,14 +9,16 @@ use flashsale::{
 use tokio::runtime;
 
 fn main() -> ExitCode {
-    let started = ServerConfig::from_args(env::args_os())
-        .and_then(|config| Ok((telemetry::init("flashsale-server", config.log_format)?, config)));
+    let started = ServerConfig::from_args(env::args_os()).and_then(|config| {
+        setup::check(&config.database)?;
+        Ok((telemetry::init("flashsale-server", config.log_format)?, config))
+    });
     let (telemetry, config) = match started {
         Ok(started) => started,
         Err(stop) => return stop.report(),
     };
-    let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(Into::into);
-    let code = match runtime.and_then(|runtime| runtime.block_on(run(config))) {
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build();
+    let code = match shutdown::run_to_end(runtime, run(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = &*error as &dyn Error, "The server failed");

@@ -2,18 +2,20 @@
 
 use std::{env, error::Error, io::Write, process::ExitCode};
 
-use flashsale::{config::SweeperConfig, shutdown, sweeper, telemetry};
+use flashsale::{config::SweeperConfig, setup, shutdown, sweeper, telemetry};
 use tokio::runtime;
 
 fn main() -> ExitCode {
-    let started = SweeperConfig::from_args(env::args_os())
-        .and_then(|config| Ok((telemetry::init("flashsale-sweeper", config.log_format)?, config)));
+    let started = SweeperConfig::from_args(env::args_os()).and_then(|config| {
+        setup::check(&config.database)?;
+        Ok((telemetry::init("flashsale-sweeper", config.log_format)?, config))
+    });
     let (telemetry, config) = match started {
         Ok(started) => started,
         Err(stop) => return stop.report(),
     };
-    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Into::into);
-    let code = match runtime.and_then(|runtime| runtime.block_on(run(config))) {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let code = match shutdown::run_to_end(runtime, run(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Not logged: the last line of the log is the report, and cron mails this one.

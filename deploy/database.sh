@@ -123,7 +123,10 @@ start_database() {
         socket=$DATABASE_SOCKET_FOLDER/database.sock
     fi
 
-    local options=(--no-defaults --datadir="$data" --socket="$socket" --pid-file="$data/server.pid" --bind-address=127.0.0.1)
+    # Its own: in /tmp, another MariaDB deletes at its start the temporary tables of every server there.
+    mkdir -p "$folder/tmp"
+    local options=(--no-defaults --datadir="$data" --socket="$socket" --pid-file="$data/server.pid" --tmpdir="$folder/tmp"
+        --bind-address=127.0.0.1)
     [ "$(id -u)" -ne 0 ] || options+=(--user=root)
     [ "$DATABASE_ENGINE" != mysql ] || options+=(--mysqlx=OFF)
     for try in 1 2 3; do # a port can be taken between the look and the start

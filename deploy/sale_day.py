@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What an operator does on sale day: put on sale, restock, pause, look, refund.
 
-    python3 -m pip install grpcio-tools grpcio-status
+    python3 -m venv target/venv && target/venv/bin/pip install -r deploy/requirements.txt
+    PATH=$PWD/target/venv/bin:$PATH
     deploy/sale_day.py put-on-sale "Sneaker" 9900 100 --max-per-buyer 2
     deploy/sale_day.py restock 2 50 "second pallet" --request-id pallet-2
     deploy/sale_day.py pause 2

@@ -39,6 +39,7 @@ use secrecy::SecretString;
 
 use crate::gateway::WebhookAuth;
 
+use stop::Setting;
 pub use stop::{Invalid, Stop};
 
 /// The most rows that a batch of the sweep may have: they stay locked until it commits.
@@ -68,6 +69,20 @@ pub struct DatabaseConfig {
     pub url: SecretString,
     /// Connections at the most, 1 to 1,000.
     pub pool_size: usize,
+    /// Where the URL is from.
+    setting: Setting,
+}
+
+impl DatabaseConfig {
+    /// As from DATABASE_URL, unchecked.
+    pub fn new(url: SecretString, pool_size: usize) -> Self {
+        Self { url, pool_size, setting: secret::DATABASE_URL }
+    }
+
+    /// Says why the URL can't be used. Not with any of its text, which may be secret.
+    pub fn invalid(&self, reason: impl Into<String>) -> Invalid {
+        Invalid::new(self.setting, reason)
+    }
 }
 
 /// Settings of the server.
@@ -330,10 +345,8 @@ struct DatabaseArgs {
 
 impl DatabaseArgs {
     fn check(self) -> Result<DatabaseConfig, Invalid> {
-        Ok(DatabaseConfig {
-            url: secret::database_url(self.database_url, self.database_url_file)?,
-            pool_size: self.db_pool_size,
-        })
+        let (setting, url) = secret::database_url(self.database_url, self.database_url_file)?;
+        Ok(DatabaseConfig { url, pool_size: self.db_pool_size, setting })
     }
 }
 

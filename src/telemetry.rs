@@ -33,7 +33,7 @@ pub use metrics::serve_metrics;
 pub use trace::{inject_current, job_span, request_span};
 
 /// How long the end of a program waits for a reader of its log who has stopped reading.
-const LOG_FLUSH_MAX: Duration = Duration::from_secs(5);
+const LOG_FLUSH_MAX: Duration = Duration::from_secs(3);
 
 /// Starts logging and tracing, and installs the recorder of the metrics: once in a process, before any runtime.
 /// `service` is the log field of that name, and the service of the traces unless `OTEL_SERVICE_NAME` says otherwise.
@@ -64,11 +64,10 @@ pub fn init(service: &'static str, format: LogFormat) -> Result<Guard, Stop> {
 
 /// Keeps logs and traces flowing; dropping it, which [`Guard::shutdown`] does, sends and writes what is still waiting.
 ///
-/// It blocks while it does, up to 5 s for a collector of traces that doesn't answer and 5 s for a reader of stdout who
-/// has stopped reading. It needs no runtime, nor does it care in which one it is dropped.
+/// It blocks while it does, up to 3 s for a reader of stdout who has stopped reading and 4 s for a collector of traces
+/// that doesn't answer. It needs no runtime, nor does it care in which one it is dropped.
 #[must_use = "logs and traces end when it is dropped"]
 pub struct Guard {
-    // Before the log: what goes wrong here is logged.
     traces: trace::Traces,
     log: LogThread,
 }
@@ -80,8 +79,9 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        // First the log: a program's last line is its own, and not the exporter's complaint, which goes to stderr.
+        self.log.end(LOG_FLUSH_MAX);
         self.traces.flush();
-        self.log.flush(LOG_FLUSH_MAX);
     }
 }
 

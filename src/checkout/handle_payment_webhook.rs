@@ -123,8 +123,8 @@ fn log_error(idempotency_key: &str, order_id: i64, error: &Error) -> &'static st
     }
 }
 
-/// Records a delivery with a bad field, which never gets to a lane.
-pub fn record_invalid(idempotency_key: &str, order_id: i64, error: &Error) {
+/// Records a delivery that never gets to a lane: it has a bad field, or the server isn't ready.
+pub fn record_early(idempotency_key: &str, order_id: i64, error: &Error) {
     let outcome = log_error(idempotency_key, order_id, error);
     metrics::counter!("flashsale_webhooks_total", "outcome" => outcome).increment(1);
 }

@@ -25,12 +25,16 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 /// Two are enough to replace one; more are kept for several senders.
 const WEBHOOK_SECRETS_MAX: usize = 16;
 
-pub(super) fn database_url(value: Option<SecretString>, file: Option<PathBuf>) -> Result<SecretString, Invalid> {
+/// The URL, and the setting that it came from.
+pub(super) fn database_url(
+    value: Option<SecretString>,
+    file: Option<PathBuf>,
+) -> Result<(Setting, SecretString), Invalid> {
     let Some((setting, url)) = read(value, DATABASE_URL, file, DATABASE_URL_FILE)? else {
         return Err(Invalid::new(DATABASE_URL, format!("is required, or {DATABASE_URL_FILE}")));
     };
     match check_database_url(url.expose_secret()) {
-        Ok(()) => Ok(url),
+        Ok(()) => Ok((setting, url)),
         Err(reason) => Err(Invalid::new(setting, reason)),
     }
 }

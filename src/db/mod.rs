@@ -49,6 +49,7 @@ use tokio::time::Instant;
 use tracing::{Instrument, debug_span, error, warn};
 
 pub use classify::{Failure, FailureKind};
+pub use session::check_url;
 pub use statement::{InsertedIds, Script};
 
 use crate::{config::DatabaseConfig, error::Error};

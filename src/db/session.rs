@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use deadpool::Runtime;
+use deadpool::{Runtime, managed::Metrics};
 use diesel::{ConnectionError, QueryableByName, sql_types::BigInt};
 use diesel_async::{
     AsyncConnection, SimpleAsyncConnection,
     pooled_connection::{
         AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
-        deadpool::{BuildError, Pool},
+        deadpool::{BuildError, Hook, HookError, Pool},
     },
 };
+use mysql_async::UrlError;
 use secrecy::ExposeSecret;
 
 use super::{Connection, Failure, InsertedIds, statement::Statement};
@@ -20,6 +21,9 @@ use crate::config::DatabaseConfig;
 const POOL_WAIT_MAX: Duration = Duration::from_secs(3);
 /// How long connecting may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// A connection that nobody used for longer is closed rather than handed out: well before [`POOL_SETTINGS`] end its
+/// session, so that no transaction finds it gone at its first statement.
+const UNUSED_MAX: Duration = Duration::from_secs(20);
 
 /// READ COMMITTED, since gap locks deadlock sweeps with inserts. Short lock waits, since a caller waits too. English
 /// texts, since errors are told apart by them. Strict mode, since a value that doesn't fit is a bug and not to be
@@ -28,11 +32,20 @@ const SETTINGS: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;\
     SET SESSION innodb_lock_wait_timeout = 3, lc_messages = 'en_US', time_zone = '+00:00', autocommit = 1,\
     sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'";
 
-/// A connection of its own with the settings of a session.
+/// What else a session of the pool has. Should this machine or its network vanish in the middle of a transaction, the
+/// database hears nothing of it and keeps the session, and with it a locked product, until it has been idle for so
+/// long: 8 hours by default. A living transaction is never idle for more than the 10 s that one run may take.
+const POOL_SETTINGS: &str = "SET SESSION wait_timeout = 30";
+
+/// A connection of its own with the settings of a session. It may be idle for as long as the database has it.
 pub(super) async fn connect(url: &str) -> Result<Connection, ConnectionError> {
+    connect_with(url, SETTINGS).await
+}
+
+async fn connect_with(url: &str, settings: &str) -> Result<Connection, ConnectionError> {
     let connecting = async {
         let mut conn = Connection::establish(url).await?;
-        conn.batch_execute(SETTINGS).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+        conn.batch_execute(settings).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
         Ok(conn)
     };
     tokio::time::timeout(CONNECT_MAX, connecting)
@@ -47,7 +60,7 @@ pub(super) fn pool(config: &DatabaseConfig) -> Result<Pool<Connection>, BuildErr
     manager.recycling_method = RecyclingMethod::Fast;
     manager.custom_setup = Box::new(|url| {
         let url = url.to_owned();
-        Box::pin(async move { connect(&url).await })
+        Box::pin(async move { connect_with(&url, &format!("{SETTINGS};{POOL_SETTINGS}")).await })
     });
     Pool::builder(AsyncDieselConnectionManager::new_with_config(config.url.expose_secret(), manager))
         .max_size(config.pool_size)
@@ -55,7 +68,38 @@ pub(super) fn pool(config: &DatabaseConfig) -> Result<Pool<Connection>, BuildErr
         .wait_timeout(Some(POOL_WAIT_MAX))
         .create_timeout(Some(CONNECT_MAX))
         .recycle_timeout(Some(CONNECT_MAX))
+        .pre_recycle(Hook::sync_fn(|_conn, metrics| refuse_unused(metrics)))
         .build()
+}
+
+/// Whether the driver takes the URL with all its parameters, such as `require_ssl=true`: what it doesn't know it refuses
+/// only when it connects.
+///
+/// # Errors
+/// What is wrong, for whoever set the URL. It has none of the URL's text but a parameter's name.
+pub fn check_url(url: &str) -> Result<(), String> {
+    let named = |param: &str| {
+        let is_name = param.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        // What can't be a name may be part of a password.
+        if is_name { format!("parameter '{param}'") } else { "parameter".to_owned() }
+    };
+    let Err(error) = mysql_async::Opts::from_url(url) else { return Ok(()) };
+    Err(match error {
+        UrlError::UnknownParameter { param } => format!("has a {} that is not known", named(&param)),
+        UrlError::InvalidParamValue { param, .. } => format!("has a {} with a value it can't have", named(&param)),
+        UrlError::FeatureRequired { param, .. } => {
+            format!("has a {} that this program is built without", named(&param))
+        }
+        UrlError::InvalidPoolConstraints { .. } => "has a pool_min that is more than its pool_max".to_owned(),
+        UrlError::Invalid | UrlError::Parse(_) | UrlError::UnsupportedScheme { .. } => {
+            "is not a URL of a MySQL database".to_owned()
+        }
+    })
+}
+
+/// `last_used` is when the connection was handed out last, or made: never later than its last statement.
+fn refuse_unused(metrics: &Metrics) -> Result<(), HookError> {
+    if metrics.last_used() > UNUSED_MAX { Err(HookError::message("unused for too long")) } else { Ok(()) }
 }
 
 /// The ids of the session's last INSERT. They are consecutive on both engines, in steps of the increment.
@@ -71,4 +115,21 @@ pub(super) async fn inserted_ids(conn: &mut Connection) -> Result<InsertedIds, F
         CAST(@@session.auto_increment_increment AS SIGNED) AS step";
     let rows: Vec<Row> = Statement::new(select).rows(conn).await?;
     Ok(rows.first().map_or_else(InsertedIds::default, |row| InsertedIds { first: row.first, step: row.step }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_that_nobody_used_for_a_while_is_not_handed_out() {
+        let long_ago = Instant::now().checked_sub(UNUSED_MAX * 2).unwrap();
+        let metrics = |created, recycled| Metrics { created, recycled, recycle_count: 0 };
+        assert!(refuse_unused(&metrics(Instant::now(), None)).is_ok());
+        assert!(refuse_unused(&metrics(long_ago, Some(Instant::now()))).is_ok());
+        assert!(refuse_unused(&metrics(long_ago, None)).is_err());
+        assert!(refuse_unused(&metrics(long_ago, Some(long_ago))).is_err());
+    }
 }

@@ -35,10 +35,11 @@ pub use self::{
     upstream::{ServerUrlError, Upstream},
 };
 
-/// How long requests may go on after the shutdown has begun.
-const DRAIN_TIME_MAX: Duration = Duration::from_secs(25);
+/// How long requests may go on after the shutdown has begun. With the 7 s for the last spans and log lines (see
+/// `telemetry`) under the 25 s that an orchestrator is promised, and more than twice what a call may take by default.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(12);
 
-/// Serves until `shutdown` is done: then nothing new is accepted, and what is under way has 25 s to finish.
+/// Serves until `shutdown` is done: then nothing new is accepted, and what is under way has 12 s to finish.
 ///
 /// # Errors
 /// The listener's, though it is waited for rather than given up when accepting fails for a while.

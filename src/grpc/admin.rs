@@ -1,16 +1,17 @@
 //! AdminService: what an operator calls.
 
+use std::sync::Arc;
+
 use tonic::{Request, Response, Status};
 
 use super::{
     convert::{self, Fields, failed, limit, moment, not_negative},
+    gate::Gate,
     page_token::Listing,
     update_mask,
 };
 use crate::{
-    checkout::{
-        AdjustStock, Checkout, CreateProduct, ListPaymentExceptions, ResolvePaymentException, request_id_or_made_up,
-    },
+    checkout::{AdjustStock, CreateProduct, ListPaymentExceptions, ResolvePaymentException, request_id_or_made_up},
     domain::{
         Invalid, NewProduct, PaymentExceptionId, ProductId, ProductName, Remark, RequestId, StockDelta,
         product::check_window,
@@ -32,12 +33,12 @@ const PAGE_SIZE_MAX: usize = 1000;
 /// The service on a checkout.
 #[derive(Debug)]
 pub(super) struct Service {
-    checkout: Checkout,
+    gate: Arc<Gate>,
 }
 
 impl Service {
-    pub(super) fn new(checkout: Checkout) -> Self {
-        Self { checkout }
+    pub(super) fn new(gate: Arc<Gate>) -> Self {
+        Self { gate }
     }
 }
 
@@ -118,7 +119,7 @@ impl AdminService for Service {
         request: Request<CreateProductRequest>,
     ) -> Result<Response<CreateProductResponse>, Status> {
         let command = create_product(request.get_ref()).map_err(failed)?;
-        let product = self.checkout.create_product(command).await.map_err(failed)?;
+        let product = self.gate.checkout().await.map_err(failed)?.create_product(command).await.map_err(failed)?;
         Ok(Response::new(CreateProductResponse { product: Some(convert::product(product)) }))
     }
 
@@ -127,7 +128,7 @@ impl AdminService for Service {
         request: Request<UpdateProductRequest>,
     ) -> Result<Response<UpdateProductResponse>, Status> {
         let command = update_mask::command(request.get_ref()).map_err(failed)?;
-        let product = self.checkout.update_product(command).await.map_err(failed)?;
+        let product = self.gate.checkout().await.map_err(failed)?.update_product(command).await.map_err(failed)?;
         Ok(Response::new(UpdateProductResponse { product: Some(convert::product(product)) }))
     }
 
@@ -136,7 +137,7 @@ impl AdminService for Service {
         request: Request<AdjustStockRequest>,
     ) -> Result<Response<AdjustStockResponse>, Status> {
         let command = adjust_stock(request.get_ref()).map_err(failed)?;
-        let product = self.checkout.adjust_stock(command).await.map_err(failed)?;
+        let product = self.gate.checkout().await.map_err(failed)?.adjust_stock(command).await.map_err(failed)?;
         Ok(Response::new(AdjustStockResponse { product: Some(convert::product(product)) }))
     }
 
@@ -145,7 +146,7 @@ impl AdminService for Service {
         request: Request<GetSaleStatsRequest>,
     ) -> Result<Response<GetSaleStatsResponse>, Status> {
         let id = ProductId::parse(request.get_ref().product_id).map_err(|invalid| failed(invalid.into()))?;
-        let stats = self.checkout.get_sale_stats(id).await.map_err(failed)?;
+        let stats = self.gate.checkout().await.map_err(failed)?.get_sale_stats(id).await.map_err(failed)?;
         Ok(Response::new(convert::sale_stats(stats)))
     }
 
@@ -154,7 +155,8 @@ impl AdminService for Service {
         request: Request<ListPaymentExceptionsRequest>,
     ) -> Result<Response<ListPaymentExceptionsResponse>, Status> {
         let (listing, command) = list_payment_exceptions(request.get_ref()).map_err(failed)?;
-        let page = self.checkout.list_payment_exceptions(command).await.map_err(failed)?;
+        let page =
+            self.gate.checkout().await.map_err(failed)?.list_payment_exceptions(command).await.map_err(failed)?;
         let last = page.exceptions.last().filter(|_| page.more);
         let next_page_token = last.map(|last| listing.token(last.id)).unwrap_or_default();
         let exceptions = page.exceptions.into_iter().map(convert::payment_exception).collect();
@@ -166,7 +168,8 @@ impl AdminService for Service {
         request: Request<ResolvePaymentExceptionRequest>,
     ) -> Result<Response<ResolvePaymentExceptionResponse>, Status> {
         let command = resolve_payment_exception(request.get_ref()).map_err(failed)?;
-        let exception = self.checkout.resolve_payment_exception(command).await.map_err(failed)?;
+        let exception =
+            self.gate.checkout().await.map_err(failed)?.resolve_payment_exception(command).await.map_err(failed)?;
         Ok(Response::new(ResolvePaymentExceptionResponse { exception: Some(convert::payment_exception(exception)) }))
     }
 }

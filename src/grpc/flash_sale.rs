@@ -1,10 +1,15 @@
 //! FlashSaleService: what a checkout calls.
 
+use std::sync::Arc;
+
 use tonic::{Request, Response, Status};
 
-use super::convert::{self, Fields, failed};
+use super::{
+    convert::{self, Fields, failed},
+    gate::Gate,
+};
 use crate::{
-    checkout::{Checkout, CreateHold, CreateOrder, request_id_or_made_up},
+    checkout::{CreateHold, CreateOrder, request_id_or_made_up},
     domain::{BuyerId, HoldId, OrderId, ProductId, Quantity, RequestId},
     error::Error,
     pb::{
@@ -17,12 +22,12 @@ use crate::{
 /// The service on a checkout.
 #[derive(Debug)]
 pub(super) struct Service {
-    checkout: Checkout,
+    gate: Arc<Gate>,
 }
 
 impl Service {
-    pub(super) fn new(checkout: Checkout) -> Self {
-        Self { checkout }
+    pub(super) fn new(gate: Arc<Gate>) -> Self {
+        Self { gate }
     }
 }
 
@@ -51,19 +56,19 @@ fn create_order(request: &CreateOrderRequest) -> Result<CreateOrder, Error> {
 impl FlashSaleService for Service {
     async fn get_product(&self, request: Request<GetProductRequest>) -> Result<Response<GetProductResponse>, Status> {
         let id = ProductId::parse(request.get_ref().product_id).map_err(|invalid| failed(invalid.into()))?;
-        let product = self.checkout.get_product(id).await.map_err(failed)?;
+        let product = self.gate.checkout().await.map_err(failed)?.get_product(id).await.map_err(failed)?;
         Ok(Response::new(GetProductResponse { product: Some(convert::product(product)) }))
     }
 
     async fn create_hold(&self, request: Request<CreateHoldRequest>) -> Result<Response<CreateHoldResponse>, Status> {
         let command = create_hold(request.get_ref()).map_err(failed)?;
-        let hold = self.checkout.create_hold(command).await.map_err(failed)?;
+        let hold = self.gate.checkout().await.map_err(failed)?.create_hold(command).await.map_err(failed)?;
         Ok(Response::new(CreateHoldResponse { hold: Some(convert::hold(hold)) }))
     }
 
     async fn get_hold(&self, request: Request<GetHoldRequest>) -> Result<Response<GetHoldResponse>, Status> {
         let id = HoldId::parse(request.get_ref().hold_id).map_err(|invalid| failed(invalid.into()))?;
-        let hold = self.checkout.get_hold(id).await.map_err(failed)?;
+        let hold = self.gate.checkout().await.map_err(failed)?.get_hold(id).await.map_err(failed)?;
         Ok(Response::new(GetHoldResponse { hold: Some(convert::hold(hold)) }))
     }
 
@@ -72,7 +77,7 @@ impl FlashSaleService for Service {
         request: Request<ReleaseHoldRequest>,
     ) -> Result<Response<ReleaseHoldResponse>, Status> {
         let id = HoldId::parse(request.get_ref().hold_id).map_err(|invalid| failed(invalid.into()))?;
-        let hold = self.checkout.release_hold(id).await.map_err(failed)?;
+        let hold = self.gate.checkout().await.map_err(failed)?.release_hold(id).await.map_err(failed)?;
         Ok(Response::new(ReleaseHoldResponse { hold: Some(convert::hold(hold)) }))
     }
 
@@ -81,13 +86,13 @@ impl FlashSaleService for Service {
         request: Request<CreateOrderRequest>,
     ) -> Result<Response<CreateOrderResponse>, Status> {
         let command = create_order(request.get_ref()).map_err(failed)?;
-        let order = self.checkout.create_order(command).await.map_err(failed)?;
+        let order = self.gate.checkout().await.map_err(failed)?.create_order(command).await.map_err(failed)?;
         Ok(Response::new(CreateOrderResponse { order: Some(convert::order(order)) }))
     }
 
     async fn get_order(&self, request: Request<GetOrderRequest>) -> Result<Response<GetOrderResponse>, Status> {
         let id = OrderId::parse(request.get_ref().order_id).map_err(|invalid| failed(invalid.into()))?;
-        let order = self.checkout.get_order(id).await.map_err(failed)?;
+        let order = self.gate.checkout().await.map_err(failed)?.get_order(id).await.map_err(failed)?;
         Ok(Response::new(GetOrderResponse { order: Some(convert::order(order)) }))
     }
 }

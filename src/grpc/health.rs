@@ -2,7 +2,7 @@
 //! `liveness` is SERVING as long as the process is.
 
 use std::{
-    future::Future,
+    sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -14,6 +14,7 @@ use tonic_health::{
 };
 use tracing::{info, warn};
 
+use super::gate::Gate;
 use crate::{
     checkout::{Checkout, SweeperTotals},
     telemetry::metrics as telemetry,
@@ -63,38 +64,33 @@ impl Health {
         self.set(ServingStatus::NotServing).await;
     }
 
-    /// Asks the database every second and says what it finds; logs each change, and why. Exports what the sweeps did,
-    /// since a sweep itself is gone before anybody asks.
-    pub async fn watch(self, checkout: Checkout, stopped: impl Future<Output = ()>) {
-        let watch = async {
-            let mut known: Option<Result<(), String>> = None;
-            let mut ticks = tokio::time::interval(INTERVAL);
-            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                ticks.tick().await;
-                let look = checkout.readiness(matches!(known, Some(Ok(()))));
-                let looked = tokio::time::timeout(LOOK_MAX, look).await;
-                let found = looked.unwrap_or_else(|_| Err("the database does not answer in time".to_owned()));
-                let found = found.map(|totals| export(&totals));
-                if known.as_ref() == Some(&found) {
-                    continue;
-                }
-                match &found {
-                    Ok(()) => {
-                        info!("Serving: the database answers and is up to date");
-                        self.set(ServingStatus::Serving).await;
-                    }
-                    Err(reason) => {
-                        warn!(reason, "Not serving");
-                        self.set(ServingStatus::NotServing).await;
-                    }
-                }
-                known = Some(found);
+    /// Asks the database every second and says what it finds, at once for the first time; logs each change, and why.
+    /// Exports what the sweeps did, since a sweep itself is gone before anybody asks. Never ends by itself.
+    pub(super) async fn watch(self, checkout: Checkout, gate: Arc<Gate>) {
+        let mut known: Option<Result<(), String>> = None;
+        let mut ticks = tokio::time::interval(INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let look = checkout.readiness(matches!(known, Some(Ok(()))));
+            let looked = tokio::time::timeout(LOOK_MAX, look).await;
+            let found = looked.unwrap_or_else(|_| Err("the database does not answer in time".to_owned()));
+            let found = found.map(|totals| export(&totals));
+            gate.looked(found.is_ok());
+            if known.as_ref() == Some(&found) {
+                continue;
             }
-        };
-        tokio::select! {
-            () = watch => {}
-            () = stopped => {}
+            match &found {
+                Ok(()) => {
+                    info!("Serving: the database answers and is up to date");
+                    self.set(ServingStatus::Serving).await;
+                }
+                Err(reason) => {
+                    warn!(reason, "Not serving");
+                    self.set(ServingStatus::NotServing).await;
+                }
+            }
+            known = Some(found);
         }
     }
 }

@@ -130,7 +130,7 @@ fn parse_timeout(value: &str) -> Option<Duration> {
 }
 
 /// Gives errors that tonic made itself, before a handler saw the call, the details that every error has: a message
-/// that is too large or can't be decoded is the caller's fault.
+/// that is too large or can't be decoded is the caller's fault, and so is a method or a compression that there isn't.
 fn with_details<R: Default>(response: Response<R>) -> Response<R> {
     if !response.headers().contains_key("grpc-status") || response.headers().contains_key("grpc-status-details-bin") {
         return response;
@@ -138,6 +138,7 @@ fn with_details<R: Default>(response: Response<R>) -> Response<R> {
     let Some(tonics) = Status::from_header_map(response.headers()) else { return response };
     match tonics.code() {
         Code::OutOfRange | Code::Internal => status::bad_message(tonics.message()).into_http(),
+        Code::Unimplemented => status::unimplemented(tonics).into_http(),
         _ => response,
     }
 }

@@ -1,11 +1,16 @@
 //! PaymentService: what the gateway calls.
 
+use std::sync::Arc;
+
 use tonic::{Request, Response, Status};
 
-use super::convert::{self, Fields, failed, not_negative};
+use super::{
+    convert::{self, Fields, failed, not_negative},
+    gate::Gate,
+};
 use crate::{
-    checkout::{Checkout, HandlePaymentWebhook, handle_payment_webhook::record_invalid},
-    domain::{IdempotencyKey, Invalid, OrderId, PaymentEvent, PaymentStatus},
+    checkout::{HandlePaymentWebhook, handle_payment_webhook::record_early},
+    domain::{IdempotencyKey, Invalid, OrderId, PaymentEvent, PaymentStatus, ids::IDEMPOTENCY_KEY_LENGTH_MAX},
     error::Error,
     pb::{self, HandlePaymentWebhookRequest, HandlePaymentWebhookResponse, payment_service_server::PaymentService},
 };
@@ -13,12 +18,12 @@ use crate::{
 /// The service on a checkout.
 #[derive(Debug)]
 pub(super) struct Service {
-    checkout: Checkout,
+    gate: Arc<Gate>,
 }
 
 impl Service {
-    pub(super) fn new(checkout: Checkout) -> Self {
-        Self { checkout }
+    pub(super) fn new(gate: Arc<Gate>) -> Self {
+        Self { gate }
     }
 }
 
@@ -42,6 +47,15 @@ fn command(request: &HandlePaymentWebhookRequest) -> Result<HandlePaymentWebhook
     Ok(HandlePaymentWebhook { key, order_id, event: PaymentEvent { status, amount_cents } })
 }
 
+/// As much of a key as a valid one has, cut between two characters: a bad one may be as long as the whole message.
+fn logged(idempotency_key: &str) -> &str {
+    let mut end = IDEMPOTENCY_KEY_LENGTH_MAX.min(idempotency_key.len());
+    while !idempotency_key.is_char_boundary(end) {
+        end -= 1;
+    }
+    &idempotency_key[..end]
+}
+
 #[tonic::async_trait]
 impl PaymentService for Service {
     async fn handle_payment_webhook(
@@ -49,11 +63,13 @@ impl PaymentService for Service {
         request: Request<HandlePaymentWebhookRequest>,
     ) -> Result<Response<HandlePaymentWebhookResponse>, Status> {
         let request = request.into_inner();
-        let command = command(&request).map_err(|error| {
-            record_invalid(&request.idempotency_key, request.order_id, &error);
+        let early = |error: Error| {
+            record_early(logged(&request.idempotency_key), request.order_id, &error);
             failed(error)
-        })?;
-        let answer = self.checkout.handle_payment_webhook(command).await.map_err(failed)?;
+        };
+        let command = command(&request).map_err(early)?;
+        let checkout = self.gate.checkout().await.map_err(early)?;
+        let answer = checkout.handle_payment_webhook(command).await.map_err(failed)?;
         Ok(Response::new(HandlePaymentWebhookResponse {
             order_id: request.order_id,
             order_status: convert::order_status(answer.settlement.order_status).into(),
@@ -61,5 +77,19 @@ impl PaymentService for Service {
             first_time: answer.first_time,
             refund_required: answer.settlement.outcome.refund_required(),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_key_is_logged_up_to_the_length_of_a_good_one() {
+        let ascii = "k".repeat(256 * 1024);
+        assert_eq!(logged(&ascii), &ascii[..255]);
+        let two_bytes_each = "é".repeat(1000);
+        assert_eq!(logged(&two_bytes_each), "é".repeat(127));
+        assert_eq!((logged(""), logged("key")), ("", "key"));
     }
 }

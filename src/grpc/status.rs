@@ -70,6 +70,15 @@ pub(super) fn bad_message(why: &str) -> Status {
     of(&Invalid::new("message", format!("can't be read: {why}")).into())
 }
 
+/// The status of a call of a method that there isn't, or in a compression that isn't spoken: as `tonics` has it, which
+/// also lists the compressions that are.
+pub(super) fn unimplemented(tonics: Status) -> Status {
+    let mut details = ErrorDetails::new();
+    details.set_error_info("UNIMPLEMENTED", DOMAIN, HashMap::new());
+    let message = if tonics.message().is_empty() { "There is no such method" } else { tonics.message() };
+    Status::with_error_details_and_metadata(Code::Unimplemented, message, details, tonics.metadata().clone())
+}
+
 type Metadata = Vec<(&'static str, String)>;
 
 fn named(missing: Missing) -> (&'static str, &'static str, String) {

@@ -29,6 +29,8 @@ struct Waiting {
     bytes: Vec<u8>,
     /// The thread has taken lines and isn't done with them.
     writing: bool,
+    /// The program has written its last line.
+    ended: bool,
 }
 
 #[derive(Default)]
@@ -51,18 +53,24 @@ impl LogThread {
         Ok(Self(queue))
     }
 
-    /// Waits until all that was logged before is written, `limit` at the most.
-    pub(super) fn flush(&self, limit: Duration) {
+    /// Waits until all that was logged before is written, `limit` at the most. From then on the log is at its end: what
+    /// is still said, such as that the last spans could not be sent, goes to stderr.
+    pub(super) fn end(&self, limit: Duration) {
+        self.wait_until_written(limit).ended = true;
+    }
+
+    fn wait_until_written(&self, limit: Duration) -> MutexGuard<'_, Waiting> {
         let until = Instant::now() + limit;
         let mut waiting = self.0.lock();
         while !waiting.bytes.is_empty() || waiting.writing {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return;
+                break;
             }
             let waited = self.0.written.wait_timeout(waiting, left);
             waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        waiting
     }
 }
 
@@ -117,6 +125,10 @@ impl Write for &Queue {
         while waiting.bytes.len() >= WAITING_BYTES_MAX {
             waiting = self.written.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
+        if waiting.ended {
+            drop(waiting);
+            return io::stderr().write(line);
+        }
         let first = waiting.bytes.is_empty();
         waiting.bytes.extend_from_slice(line);
         drop(waiting);
@@ -170,7 +182,7 @@ mod tests {
             sent.extend_from_slice(line.as_bytes());
             assert!(log.0.lock().bytes.len() < WAITING_BYTES_MAX + line.len());
         }
-        log.flush(Duration::from_secs(20));
+        log.end(Duration::from_secs(20));
         assert!(*read.lock().unwrap() == sent, "{} bytes of {}", read.lock().unwrap().len(), sent.len());
     }
 
@@ -183,7 +195,7 @@ mod tests {
         while !log.0.lock().writing {
             thread::yield_now();
         }
-        log.flush(Duration::from_secs(20));
+        log.end(Duration::from_secs(20));
         assert_eq!(*read.lock().unwrap(), b"last words\n");
     }
 
@@ -192,8 +204,19 @@ mod tests {
         let log = LogThread::start(Slow(Arc::default(), Duration::from_secs(60))).unwrap();
         log.make_writer().write_all(b"x\n").unwrap();
         let started = Instant::now();
-        log.flush(Duration::from_millis(50));
+        log.end(Duration::from_millis(50));
         assert!((50..5_000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn what_is_said_after_the_end_is_no_line_of_the_log() {
+        let read = Arc::new(Mutex::new(Vec::new()));
+        let log = LogThread::start(Slow(Arc::clone(&read), Duration::ZERO)).unwrap();
+        log.make_writer().write_all(b"the report\n").unwrap();
+        log.end(Duration::from_secs(20));
+        log.make_writer().write_all(b"a line on stderr, as it must be\n").unwrap();
+        drop(log.wait_until_written(Duration::from_secs(20)));
+        assert_eq!(*read.lock().unwrap(), b"the report\n");
     }
 
     /// Fails in its own way, as often as it is told.
@@ -227,7 +250,7 @@ mod tests {
             for line in ["first\n", "second\n"] {
                 log.make_writer().write_all(line.as_bytes()).unwrap();
                 let started = Instant::now();
-                log.flush(Duration::from_secs(20));
+                drop(log.wait_until_written(Duration::from_secs(20)));
                 assert!(started.elapsed() < Duration::from_secs(10), "{kind}");
             }
             assert_eq!(*read.lock().unwrap(), kept, "{kind}");

@@ -76,6 +76,7 @@ impl Shop {
         self.checkout.close().await;
         self.database.assert_no_open_transactions().await;
         self.database.assert_conserved().await;
+        self.database.assert_audit_clean().await;
     }
 }
 
@@ -186,7 +187,7 @@ async fn a_buyers_limit_counts_what_the_batch_gave_before() {
 async fn a_batch_that_runs_short_takes_back_and_grants_again() {
     let shop = Shop::open("a_batch_takes_back", 5).await;
     shop.hold_all(vec![hold(2), hold(2)]).await;
-    shop.database.execute("UPDATE holds SET expires_at = '2000-01-01' WHERE id = 1").await;
+    shop.database.move_times("UPDATE holds SET expires_at = '2000-01-01' WHERE id = 1").await;
     let made = shop.hold_all([2, 2, 1, 1].map(hold).to_vec()).await;
     assert_eq!(ids(&made), [Some(3), None, Some(4), None]);
     assert_eq!(made[1], Err(out_of_stock(2, 1)));
@@ -262,7 +263,7 @@ async fn several_releases_of_one_hold_in_one_batch_give_back_once() {
     let shop = Shop::open("several_releases_in_one_batch", 10).await;
     shop.hold_all((0..9).map(|_| hold(1)).collect()).await;
     shop.checkout.create_order(order(5, None)).await.unwrap();
-    shop.database.execute("UPDATE holds SET expires_at = '2000-01-01' WHERE id = 9").await;
+    shop.database.move_times("UPDATE holds SET expires_at = '2000-01-01' WHERE id = 9").await;
     let released = [1, 1, 9, 5, 13, 9, 1].map(|id| shop.checkout.release_hold(HoldId::stored(id)));
     let released: Vec<Result<HoldStatus, Error>> =
         join_all(released).await.into_iter().map(|result| result.map(|hold| hold.status)).collect();

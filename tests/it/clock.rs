@@ -31,7 +31,7 @@ async fn start(mysqld: &Mysqld, name: &str) -> Sale {
 }
 
 async fn set_ends(sale: &Sale, moment: &str) {
-    sale.database.execute(&format!("UPDATE holds SET expires_at = '{moment}' WHERE status = 'active'")).await;
+    sale.database.move_times(&format!("UPDATE holds SET expires_at = '{moment}' WHERE status = 'active'")).await;
 }
 
 /// Rule 3: exactly at `expires_at` a hold still can become an order; the sweeper takes only `expires_at < now`.
@@ -99,7 +99,7 @@ async fn limits_windows_and_due_times_change_exactly_at_their_moment() {
     let order = sale.ordered(last, 1).await;
     assert_eq!(order.payment_due_at, at(30 * 60));
     for (moment, cancelled) in [(NOW, 0), (A_MICROSECOND_AGO, 1)] {
-        sale.database.execute(&format!("UPDATE orders SET payment_due_at = '{moment}'")).await;
+        sale.database.move_times(&format!("UPDATE orders SET payment_due_at = '{moment}'")).await;
         assert_eq!(cancel_overdue_orders(&sale.service_database(), 10).await.unwrap().rows, cancelled);
     }
     sale.finish().await;

@@ -55,7 +55,7 @@ async fn a_hold_past_expires_at_cannot_become_an_order_swept_or_not() {
     let hold = sale.clients().hold(product_id, 3).await.unwrap();
     let expires_in = async |seconds: i32| {
         let sql = format!("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) + INTERVAL {seconds} SECOND");
-        sale.database.execute(&sql).await;
+        sale.database.move_times(&sql).await;
     };
     expires_in(-1).await;
     let refused = sale.clients().order(hold.hold_id).await;
@@ -72,7 +72,7 @@ async fn a_hold_past_expires_at_cannot_become_an_order_swept_or_not() {
     let in_time = sale.clients().hold(product_id, 3).await.unwrap();
     expires_in(30).await;
     sale.clients().order(in_time.hold_id).await.unwrap();
-    sale.database.execute("UPDATE holds SET expires_at = created_at WHERE status = 'expired'").await;
+    sale.database.move_times("UPDATE holds SET expires_at = created_at WHERE status = 'expired'").await;
     sale.finish().await;
 }
 
@@ -143,7 +143,7 @@ async fn a_repeat_with_the_same_request_id_returns_the_first_order_whatever_beca
         let request = repeatable_order(hold.hold_id, "r");
         let first = sale.clients().order_by(request.clone()).await.unwrap();
         assert_eq!(sale.clients().order_by(request.clone()).await.unwrap(), first);
-        sale.database.execute("UPDATE holds SET expires_at = '2000-01-01' WHERE status = 'used'").await;
+        sale.database.move_times("UPDATE holds SET expires_at = '2000-01-01' WHERE status = 'used'").await;
         assert_eq!(sale.clients().order_by(request.clone()).await.unwrap(), first, "past the hold's time");
         sale.clients().pay(payment.as_str_name(), first.order_id, payment).await.unwrap();
         assert_eq!(sale.clients().order_by(request).await.unwrap(), first, "after {payment:?}");

@@ -43,7 +43,6 @@ async fn bad_fields_are_all_named_and_nothing_is_stored() {
     };
     for (request, fields) in [
         (name(""), vec!["name"]),
-        (name(" \t\u{a0}"), vec!["name"]),
         (name(&"é".repeat(256)), vec!["name"]),
         (CreateProductRequest { price_cents: -1, ..full() }, vec!["price_cents"]),
         (CreateProductRequest { total_stock: -1, ..full() }, vec!["total_stock"]),
@@ -71,6 +70,7 @@ async fn values_at_their_bounds_are_taken_and_read_back() {
     let sale = Sale::start("a_product_at_the_bounds").await;
     for request in [
         CreateProductRequest { name: "é".repeat(255), ..product(0) },
+        CreateProductRequest { name: " \t\u{a0}".to_owned(), ..product(0) },
         CreateProductRequest { name: "𝄞 'quoted' \\ \"x\" -- \0".to_owned(), price_cents: 0, ..product(1) },
         CreateProductRequest { price_cents: i64::MAX, ..product(i64::MAX) },
         CreateProductRequest { max_per_buyer: Some(1), ..product(1) },

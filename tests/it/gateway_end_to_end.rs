@@ -82,6 +82,7 @@ impl Stack {
         self.server.stop().await;
         self.database.assert_no_open_transactions().await;
         self.database.assert_conserved().await;
+        self.database.assert_audit_clean().await;
     }
 }
 
@@ -195,7 +196,7 @@ async fn each_refusal_has_its_status_reason_and_details() {
     let expired = stack.hold(id, 1).await;
     stack
         .database
-        .execute(&format!("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE id = {expired}"))
+        .move_times(&format!("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE id = {expired}"))
         .await;
     let answer = stack.post("/api/orders", json!({"hold_id": expired})).await;
     refusal(answer, 422, "HOLD_EXPIRED").await;
@@ -302,6 +303,7 @@ async fn the_callers_trace_is_in_the_servers_log_lines() {
     assert!(line(untraced)["trace_id"].is_null());
     assert_eq!(lines_of(&lines, "Payment webhook refused")[0]["trace_id"], trace_id);
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

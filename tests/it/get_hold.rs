@@ -54,7 +54,7 @@ async fn a_used_hold_past_its_time_reads_used() {
     let sale = Sale::start("a_used_hold_past_its_time").await;
     let product_id = sale.product(10).await;
     let order = sale.ordered(product_id, 2).await;
-    sale.database.execute("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND").await;
+    sale.database.move_times("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND").await;
     assert_eq!(sale.clients().get_hold(order.hold_id).await.unwrap().status(), HoldStatus::Used);
     sale.finish().await;
 }

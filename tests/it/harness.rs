@@ -118,6 +118,16 @@ async fn a_stopped_or_killed_server_comes_back_with_its_data() {
     assert!(!signal::is_alive(pid));
 }
 
+/// MariaDB deletes at its start what other servers have in its own.
+#[tokio::test]
+async fn two_servers_share_no_folder_for_temporary_tables() {
+    let private = Mysqld::start_private(&[]).await;
+    let database = TestDatabase::create_empty_on(&private, "tmpdir").await;
+    let shared = TestDatabase::create_empty("tmpdir").await;
+    let tmpdir = "SELECT @@tmpdir";
+    assert_ne!(database.query_rows(tmpdir).await, shared.query_rows(tmpdir).await);
+}
+
 #[tokio::test]
 async fn open_transactions_and_waiting_ones_are_seen_per_database() {
     let database = TestDatabase::create_empty("transactions").await;

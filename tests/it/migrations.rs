@@ -2,14 +2,19 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use flashsale::db::migrate::migrate;
+use flashsale::{
+    db::migrate::migrate,
+    pb::{ListPaymentExceptionsRequest, PaymentStatus},
+};
+use http::HeaderValue;
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::support::{
     at_once::at_once,
-    client::assert_refused,
+    client::{details, reason},
     database::TestDatabase,
-    programs::{self, ServerProgram, lines_of},
+    programs::{self, GatewayProgram, ServerProgram, lines_of},
+    sale::product,
     server::database_config,
 };
 
@@ -56,6 +61,7 @@ async fn runs_at_the_same_moment_share_the_work() {
     assert_eq!(distinct.len(), all.len(), "none ran twice: {all:?}");
     assert_eq!(database.query_rows(VERSIONS).await.len(), all.len());
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 /// The database commits DDL as it goes: a run that is cut off leaves the table without the row that says so.
@@ -107,6 +113,7 @@ async fn assert_serves_once_migrated(database: &TestDatabase, lacking: &str) {
     drop(server);
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,14 +145,49 @@ async fn a_server_on_a_newer_schema_serves() {
     migrate_by_program(&database).await;
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
+/// Not internal errors, which are for bugs: whoever retries is served once somebody has migrated.
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_on_a_database_without_tables_are_internal_errors_without_detail() {
+async fn calls_to_a_server_that_waits_for_its_migrations_are_told_to_come_back() {
     let database = TestDatabase::create_empty("no_tables").await;
-    let ServerProgram { process: server, clients, .. } = ServerProgram::start(&database.url(), &[]).await;
-    let status = assert_refused(clients.hold(1, 1).await, tonic::Code::Internal, "INTERNAL");
-    assert_eq!(status.message(), "Internal error");
-    let line = server.wait_for_line("Internal error", LIMIT).await;
-    assert!(line["cause"].as_str().unwrap().contains("doesn't exist"), "{line}");
+    let server = ServerProgram::start(&database.url(), &[]).await;
+    let clients = &server.clients;
+    let unavailable = (tonic::Code::Unavailable, "DATABASE_UNAVAILABLE");
+    for status in [
+        clients.product(1).await.unwrap_err(),
+        clients.hold(1, 1).await.unwrap_err(),
+        clients.get_hold(1).await.unwrap_err(),
+        clients.release(1).await.unwrap_err(),
+        clients.order(1).await.unwrap_err(),
+        clients.get_order(1).await.unwrap_err(),
+        clients.pay("early", 1, PaymentStatus::Success).await.unwrap_err(),
+        clients.try_create_product(product(5)).await.unwrap_err(),
+        clients.pause(1, true).await.unwrap_err(),
+        clients.adjust(1, 1, "early").await.unwrap_err(),
+        clients.stats(1).await.unwrap_err(),
+        clients.exceptions_by(ListPaymentExceptionsRequest::default()).await.unwrap_err(),
+        clients.resolve(1, "early").await.unwrap_err(),
+    ] {
+        assert_eq!((status.code(), reason(&status).as_str()), unavailable, "{status:?}");
+        assert!(details(&status).retry_info().is_some(), "{status:?}");
+    }
+
+    let unsigned = ("FLASHSALE_WEBHOOK_ALLOW_UNSIGNED", "true");
+    let gateway = GatewayProgram::start(&server.address, &[unsigned]).await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = http.get(format!("http://{}/api/products/1", gateway.address)).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (503, &HeaderValue::from_static("1")));
+    gateway.stop().await;
+
+    migrate_by_program(&database).await;
+    clients.wait_for_health(ServingStatus::Serving).await;
+    clients.create_product("Shoe", 1000, 5).await;
+    let lines = server.stop().await;
+    assert!(lines_of(&lines, "Internal error").is_empty(), "{lines:#?}");
+    assert_eq!(lines_of(&lines, "Payment webhook failed")[0]["idempotency_key"], "early");
+    database.assert_no_open_transactions().await;
+    database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }

@@ -172,6 +172,7 @@ async fn a_database_shut_down_or_killed_under_load_loses_nothing_acknowledged() 
     server.stop().await;
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,6 +200,7 @@ async fn a_network_cut_under_load_loses_nothing_acknowledged() {
     server.stop().await;
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -230,6 +232,46 @@ async fn a_database_that_says_nothing_costs_callers_their_deadline_and_health_no
     server.stop().await;
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
+}
+
+/// To the database the session just says nothing any more; its transaction mustn't keep the hot row for hours. And a
+/// session that it ended for the same reason, since nobody used it, is nobody's first statement.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_vanishes_between_lock_and_commit_frees_the_row_within_a_minute() {
+    let database = TestDatabase::create("vanished").await;
+    database.execute("CREATE TABLE notes (note INT PRIMARY KEY) ENGINE = InnoDB").await;
+    database.execute("INSERT INTO notes VALUES (1)").await;
+    let unused = Database::new(&database_config(&database.url(), 1)).unwrap();
+    let attempts = std::sync::Mutex::new(Vec::new());
+    let read = async |conn: &mut Connection, attempt| {
+        attempts.lock().unwrap().push(attempt);
+        diesel_async::SimpleAsyncConnection::batch_execute(conn, "DO 1").await?;
+        Ok::<_, Failure>(())
+    };
+    unused.read("before", read).await.unwrap();
+
+    let proxy = Proxy::start(database.port()).await;
+    let vanishing = Database::new(&database_config(&database.url_at(proxy.port()), 1)).unwrap();
+    let vanish = vanishing.transaction("vanish", async |conn: &mut Connection, _attempt| {
+        diesel_async::SimpleAsyncConnection::batch_execute(conn, "SELECT note FROM notes FOR UPDATE").await?;
+        proxy.blackhole();
+        Ok::<_, Failure>(Plan { script: Script::default(), value: () })
+    });
+    let another = async {
+        wait::eventually(LIMIT, "the transaction", async || database.open_transactions().await == 1).await;
+        let mut another = database.connect().await;
+        another.execute("SET innodb_lock_wait_timeout = 60").await;
+        another.query_rows("SELECT note FROM notes FOR UPDATE").await;
+        another.close().await;
+    };
+    let (vanished, ()) = tokio::join!(vanish, another);
+    assert!(matches!(vanished, Err(Error::Unavailable(_))), "{vanished:?}");
+
+    unused.read("after", read).await.unwrap();
+    assert_eq!(*attempts.lock().unwrap(), [0, 0]);
+    drop((unused, vanishing, proxy));
+    database.assert_no_open_transactions().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -116,7 +116,7 @@ async fn call(server: &TestServer, database: &TestDatabase) {
         assert!(clients.hold(product_id, 2).await.is_err());
         assert!(clients.hold(product_id, 2).await.is_err());
         let sql = format!("UPDATE orders SET payment_due_at = '2000-01-01' WHERE id = {}", order.order_id);
-        database.execute(&sql).await;
+        database.move_times(&sql).await;
     }
     let request = CreateProductRequest { max_per_buyer: Some(1), ..product(2) };
     let limited = clients.try_create_product(request).await.unwrap().product_id;

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
+use axum::body::Bytes;
 use flashsale::pb::{CreateHoldRequest, CreateHoldResponse, GetProductRequest, GetProductResponse};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tonic::{
     Code,
     transport::{Channel, Endpoint},
@@ -131,9 +136,67 @@ async fn an_unknown_method_is_unimplemented() {
         "",
     ] {
         let status = wire.send(path, &[], framed(&[])).await.unwrap_err();
-        assert_eq!(status.code(), Code::Unimplemented, "{path}: {status:?}");
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::Unimplemented, "UNIMPLEMENTED"), "{path}");
     }
     sale.finish().await;
+}
+
+/// What a gateway's one connection brings when a sale opens and the server is busy: thousands of small calls, all there
+/// before the server reads the first. On one thread, and sent as one piece, so that it reads them before it answers any.
+#[tokio::test]
+async fn thousands_of_calls_that_arrive_as_one_piece_over_one_connection_are_all_answered() {
+    const CALLS: usize = 4000;
+    let sale = Sale::start("one_piece").await;
+    let (near, mut far) = tokio::io::duplex(16 * 1024 * 1024);
+    // The answers are small too.
+    let mut client = h2::client::Builder::new();
+    client.initial_max_send_streams(CALLS).initial_connection_window_size(16 * 1024 * 1024);
+    let (requests, connection) = client.handshake::<_, Bytes>(near).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let message = HealthCheckRequest { service: "liveness".to_owned() };
+    let body = Bytes::from(framed(&prost::Message::encode_to_vec(&message)));
+    let mut answers = Vec::new();
+    for _ in 0..CALLS {
+        let request = http::Request::post(format!("http://{}/grpc.health.v1.Health/Check", sale.server.address()))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        let mut requests = requests.clone().ready().await.unwrap();
+        let (answer, mut stream) = requests.send_request(request.body(()).unwrap(), false).unwrap();
+        // In two frames, as some libraries send it.
+        let mut body = body.clone();
+        stream.send_data(body.split_to(5), false).unwrap();
+        stream.send_data(body, false).unwrap();
+        stream.send_data(Bytes::new(), true).unwrap();
+        answers.push(answer);
+    }
+    let mut piece = Vec::new();
+    while ended_streams(&piece) < CALLS {
+        far.read_buf(&mut piece).await.unwrap();
+    }
+    let mut server = TcpStream::connect(sale.server.address()).await.unwrap();
+    server.write_all(&piece).await.unwrap();
+    let carrying = tokio::spawn(async move { tokio::io::copy_bidirectional(&mut far, &mut server).await });
+    for answer in answers {
+        assert_eq!(answer.await.unwrap().status(), 200);
+    }
+    carrying.abort();
+    connection.abort();
+    sale.finish().await;
+}
+
+/// How many frames of a client's bytes end a stream. A frame has its length in three bytes, its type, its flags, and its
+/// stream in four; before them comes the preface.
+fn ended_streams(bytes: &[u8]) -> usize {
+    const PREFACE: usize = 24;
+    const END_STREAM: u8 = 1;
+    let (mut ended, mut rest) = (0, bytes.get(PREFACE..).unwrap_or_default());
+    while let [high, middle, low, kind, flags, _, _, _, _, ..] = *rest {
+        let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+        let Some(next) = rest.get(9 + length..) else { break };
+        ended += usize::from(kind == 0 && flags & END_STREAM != 0);
+        rest = next;
+    }
+    ended
 }
 
 /// An INVALID_ARGUMENT with its ErrorInfo and its BadRequest, as every other.

@@ -1,4 +1,5 @@
-//! Many callers at the same moment, over several connections, to one server and to two on one database.
+//! Many callers at the same moment, over several connections, to one server and to two on one database. Mostly both are
+//! in this process; where the claim is about several server programs, they are programs.
 
 mod payments;
 mod stock;

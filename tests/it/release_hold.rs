@@ -63,7 +63,7 @@ async fn a_used_hold_cannot_be_released_and_its_order_is_said() {
     let order = sale.ordered(product_id, 3).await;
     for step in ["pending", "past its time", "paid"] {
         match step {
-            "past its time" => sale.database.execute("UPDATE holds SET expires_at = '2000-01-01'").await,
+            "past its time" => sale.database.move_times("UPDATE holds SET expires_at = '2000-01-01'").await,
             "paid" => _ = sale.clients().pay("k", order.order_id, PaymentStatus::Success).await.unwrap(),
             _ => {}
         }

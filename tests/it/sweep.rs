@@ -79,7 +79,7 @@ async fn only_active_holds_are_swept() {
     sale.clients().pay("failed", failed.order_id, PaymentStatus::Failure).await.unwrap();
     let released = sale.clients().hold(product_id, 1).await.unwrap();
     sale.clients().release(released.hold_id).await.unwrap();
-    sale.database.execute("UPDATE holds SET expires_at = '2000-01-01'").await;
+    sale.database.move_times("UPDATE holds SET expires_at = '2000-01-01'").await;
 
     assert_eq!(expire_holds(&sale.service_database(), 100).await.unwrap().rows, 0);
     assert_eq!((sale.stock(product_id).await, sale.order_status(pending.order_id).await), (8, "pending".to_owned()));
@@ -91,7 +91,7 @@ async fn a_batch_takes_no_more_than_its_size_and_the_oldest_first() {
     let sale = Sale::start("a_batch_has_a_size").await;
     let product_id = sale.product(10).await;
     hold_many(&sale, &[product_id], 10).await;
-    sale.database.execute("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL id HOUR").await;
+    sale.database.move_times("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL id HOUR").await;
     assert_eq!(expire_holds(&sale.service_database(), 3).await.unwrap().rows, 3);
     assert_eq!(sale.count("holds WHERE status = 'expired' AND id IN (8, 9, 10)").await, 3);
     assert_eq!(sale.stock(product_id).await, 3);
@@ -100,7 +100,7 @@ async fn a_batch_takes_no_more_than_its_size_and_the_oldest_first() {
     for _ in 0..2 {
         sale.ordered(product_id, 1).await;
     }
-    sale.database.execute("UPDATE orders SET payment_due_at = UTC_TIMESTAMP(6) - INTERVAL 10 - id HOUR").await;
+    sale.database.move_times("UPDATE orders SET payment_due_at = UTC_TIMESTAMP(6) - INTERVAL 10 - id HOUR").await;
     assert_eq!(cancel_overdue_orders(&sale.service_database(), 1).await.unwrap(), Swept { rows: 1, stock_released: 1 });
     assert_eq!(sale.order_status(order.order_id).await, "cancelled");
     assert_eq!(sale.count("orders WHERE status = 'pending'").await, 2);
@@ -282,7 +282,7 @@ async fn a_hold_that_is_swept_and_ordered_at_once_ends_exactly_one_way() {
     hold_many(&sale, &[product_id], HOLDS).await;
     let callers = Clients::connect_several(&sale.server.address(), 4).await;
     let database = sale.service_database();
-    sale.database.execute("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) + INTERVAL id * 1000 MICROSECOND").await;
+    sale.database.move_times("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) + INTERVAL id * 1000 MICROSECOND").await;
 
     let sweeping = tokio::spawn(async move {
         let mut expired = 0;
@@ -322,7 +322,7 @@ async fn a_swept_hold_can_be_neither_ordered_nor_swept_again() {
     sale.expire_all_holds().await;
     sweep_all(&sale.service_database(), 100).await;
     assert_refused(sale.clients().order(hold.hold_id).await, Code::FailedPrecondition, "HOLD_EXPIRED");
-    sale.database.execute("UPDATE holds SET expires_at = '2000-01-01'").await;
+    sale.database.move_times("UPDATE holds SET expires_at = '2000-01-01'").await;
     assert_eq!(sweep_all(&sale.service_database(), 100).await.rows, 0);
     assert_eq!(sale.stock(product_id).await, 1);
     sale.finish().await;

@@ -17,7 +17,7 @@ use crate::support::{
 /// Makes one order a second overdue.
 async fn let_be_overdue(sale: &Sale, order: &Order) {
     let sql = "UPDATE orders SET payment_due_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND";
-    sale.database.execute(&format!("{sql} WHERE id = {}", order.order_id)).await;
+    sale.database.move_times(&format!("{sql} WHERE id = {}", order.order_id)).await;
 }
 
 /// A connection that has this row locked until it rolls back.
@@ -84,7 +84,7 @@ async fn only_the_products_own_pending_and_overdue_orders_are_taken_back() {
     }
     let in_time = sale.ordered(product_id, 1).await;
     let never = sale.ordered(product_id, 1).await;
-    sale.database.execute(&format!("UPDATE orders SET payment_due_at = NULL WHERE id = {}", never.order_id)).await;
+    sale.database.move_times(&format!("UPDATE orders SET payment_due_at = NULL WHERE id = {}", never.order_id)).await;
 
     assert_short(&sale, product_id, 2, 1).await;
     for (order, status) in

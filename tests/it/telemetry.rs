@@ -18,6 +18,11 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status, transport::server::TcpIncoming};
 
+use crate::support::{
+    database::TestDatabase,
+    programs::{GatewayProgram, ServerProgram, sweep},
+};
+
 const LINES: u64 = 20_000;
 
 /// Not a test, but the process that the tests here look at. Its one thread is busy until the end, and the guard is
@@ -39,6 +44,12 @@ fn program() {
 
 /// What `program` wrote on stdout, and how long it took.
 async fn run(env: &[(&str, &str)]) -> (Vec<Value>, Duration) {
+    let (lines, _, took) = run_to_end(env).await;
+    (lines, took)
+}
+
+/// As [`run`], and what it wrote on stderr.
+async fn run_to_end(env: &[(&str, &str)]) -> (Vec<Value>, String, Duration) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "telemetry::program", "--ignored", "--nocapture"]).env_clear().envs(env.iter().copied());
     let started = Instant::now();
@@ -47,11 +58,17 @@ async fn run(env: &[(&str, &str)]) -> (Vec<Value>, Duration) {
     let stdout = String::from_utf8(output.stdout).unwrap();
     // The first line stands behind the test runner's own words.
     let lines = stdout.lines().filter_map(|line| Some(&line[line.find('{')?..]));
-    (lines.map(|line| serde_json::from_str(line).expect(line)).collect(), started.elapsed())
+    let lines = lines.map(|line| serde_json::from_str(line).expect(line)).collect();
+    (lines, String::from_utf8_lossy(&output.stderr).into_owned(), started.elapsed())
 }
 
 fn with_message<'a>(lines: &'a [Value], message: &str) -> Vec<&'a Value> {
     lines.iter().filter(|line| line["message"] == message).collect()
+}
+
+/// An id, as log lines have it.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn no_line_is_missing(lines: &[Value]) {
@@ -87,9 +104,15 @@ impl Collector {
     }
 
     fn spans(&self) -> Vec<Span> {
+        self.spans_of("")
+    }
+
+    /// Those of the service, by a part of its name.
+    fn spans_of(&self, service: &str) -> Vec<Span> {
         let requests = self.0.lock().unwrap();
         let resources = requests.iter().flat_map(|request| &request.resource_spans);
-        resources.flat_map(|spans| &spans.scope_spans).flat_map(|spans| spans.spans.clone()).collect()
+        let of_service = resources.filter(|spans| format!("{:?}", spans.resource).contains(service));
+        of_service.flat_map(|spans| &spans.scope_spans).flat_map(|spans| spans.spans.clone()).collect()
     }
 
     fn resource(&self, key: &str) -> String {
@@ -113,7 +136,6 @@ async fn a_short_process_sends_its_spans_and_writes_all_its_lines_before_it_ends
     assert_eq!((&*spans[0].name, spans[0].kind()), ("sweep", SpanKind::Internal));
     assert!(collector.resource("service.name").contains("flashsale-test"));
     assert!(collector.resource("deployment.environment").contains("lab"));
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let inside = with_message(&lines, "In the span");
     assert_eq!(inside[0]["trace_id"], hex(&spans[0].trace_id));
     assert_eq!(inside[0]["span_id"], hex(&spans[0].span_id));
@@ -137,10 +159,47 @@ async fn the_standards_variables_name_the_service_and_switch_traces_off() {
 
 #[tokio::test]
 async fn a_collector_that_is_away_delays_nobody_and_is_told() {
-    let (lines, took) = run(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")]).await;
+    let (lines, stderr, took) = run_to_end(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")]).await;
     no_line_is_missing(&lines);
     assert!(took < Duration::from_secs(15), "{took:?}");
-    assert!(lines.iter().any(|line| line["target"] == "opentelemetry_sdk"), "{:?}", lines.last());
+    // Said at the end, so not in the log, whose last line is the program's own.
+    assert_eq!(lines.last().unwrap()["message"], "Line");
+    assert!(stderr.contains("opentelemetry_sdk"), "{stderr}");
+}
+
+/// Spans are sent once in ten minutes here, so those that arrive were sent at the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_programs_send_their_spans_before_they_end_and_a_call_is_one_trace() {
+    let (collector, url) = Collector::start().await;
+    let settings = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*url), ("OTEL_BSP_SCHEDULE_DELAY", "600000")];
+    let database = TestDatabase::create("spans").await;
+    let server = ServerProgram::start(&database.url(), &settings).await;
+    let unsigned = ("FLASHSALE_WEBHOOK_ALLOW_UNSIGNED", "true");
+    let gateway = GatewayProgram::start(&server.address, &[&settings[..], &[unsigned]].concat()).await;
+    let product_id = server.clients.create_product("Shoe", 1000, 10).await.product_id;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let body = serde_json::json!({"product_id": product_id, "qty": 1});
+    let held = http.post(format!("http://{}/api/holds", gateway.address)).json(&body).send().await.unwrap();
+    assert_eq!(held.status(), 201);
+    assert_eq!(sweep(&database.url(), &settings).await.0, 0);
+    assert_eq!(collector.spans_of("flashsale-server").len() + collector.spans_of("flashsale-gateway").len(), 0);
+    gateway.stop().await;
+    let lines = server.stop().await;
+
+    let of_gateway = collector.spans_of("flashsale-gateway");
+    let of_server: Vec<Span> =
+        collector.spans_of("flashsale-server").into_iter().filter(|span| span.name == "create_hold").collect();
+    assert_eq!((of_gateway.len(), of_server.len()), (1, 1), "{of_gateway:?} {of_server:?}");
+    assert_eq!((of_gateway[0].kind(), of_server[0].kind()), (SpanKind::Server, SpanKind::Server));
+    assert!(of_gateway[0].parent_span_id.is_empty());
+    assert_eq!(of_server[0].parent_span_id, of_gateway[0].span_id);
+    assert_eq!(of_server[0].trace_id, of_gateway[0].trace_id);
+    assert_eq!(with_message(&lines, "Hold created")[0]["trace_id"], hex(&of_gateway[0].trace_id));
+    let of_sweeper = collector.spans_of("flashsale-sweeper");
+    assert_eq!((of_sweeper.len(), &*of_sweeper[0].name), (1, "sweep"), "{of_sweeper:?}");
+    database.assert_no_open_transactions().await;
+    database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 /// A process that sends nothing has no trace, and its lines none either.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::shop::Shop;
 use crate::support::{
     database::TestDatabase,
+    mysqld::Mysqld,
     process::{Process, Program},
     wait,
 };
@@ -105,9 +106,11 @@ async fn sigterm_ends_an_audit_that_waits() {
     blocking.execute("LOCK TABLES orders WRITE").await;
     let mut audit = start(database, &["audit"], &[]);
     wait::eventually(LIMIT, "the audit to wait for the table", async || {
-        let waiting = "SELECT COUNT(*) FROM information_schema.processlist \
-            WHERE db = DATABASE() AND state LIKE 'Waiting for table metadata lock'";
-        database.query_i64(waiting).await > 0
+        let waiting = format!(
+            "SELECT COUNT(*) FROM {} WHERE db = DATABASE() AND state LIKE 'Waiting for table metadata lock'",
+            Mysqld::shared().engine().processlist()
+        );
+        database.query_i64(&waiting).await > 0
     })
     .await;
     audit.terminate();

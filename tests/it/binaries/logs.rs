@@ -37,16 +37,23 @@ async fn each_event_has_its_line_with_its_fields() {
     let released = clients.hold(product_id, 1).await.unwrap().hold_id;
     clients.release(released).await.unwrap();
     let expired = clients.hold(product_id, 8).await.unwrap().hold_id;
-    database.execute("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND").await;
+    database.move_times("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND").await;
     let used = clients.hold(product_id, 3).await.unwrap().hold_id;
     let order_id = clients.order(used).await.unwrap().order_id;
     clients.pay("first key", order_id, PaymentStatus::Success).await.unwrap();
     clients.pay("first key", order_id, PaymentStatus::Success).await.unwrap();
+    clients.pay("first key", order_id, PaymentStatus::Failure).await.unwrap();
     clients.pay("second key", order_id, PaymentStatus::Success).await.unwrap();
     clients.pay("third key", order_id, PaymentStatus::Failure).await.unwrap();
     clients.pay("stray key", 999, PaymentStatus::Success).await.unwrap_err();
     clients.pay("bad status", order_id, PaymentStatus::Unspecified).await.unwrap_err();
     clients.pay("first key", 998, PaymentStatus::Success).await.unwrap_err();
+    let unpaid = clients.hold(product_id, 7).await.unwrap().hold_id;
+    let overdue = clients.order(unpaid).await.unwrap().order_id;
+    let overdue_now = "UPDATE orders SET payment_due_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE id =";
+    database.move_times(&format!("{overdue_now} {overdue}")).await;
+    // There are none left, so these come back from the overdue order.
+    clients.hold(product_id, 2).await.unwrap();
     proxy.cut();
     let failed = clients.pay("in the outage", order_id, PaymentStatus::Success).await;
     assert_refused(failed, tonic::Code::Unavailable, "DATABASE_UNAVAILABLE");
@@ -66,9 +73,9 @@ async fn each_event_has_its_line_with_its_fields() {
             json!({"idempotency_key": "first key", "order_id": order_id, "result": "applied", "first_time": true}),
         ),
         (
-            "Payment webhook handled",
-            "INFO",
-            json!({"idempotency_key": "first key", "order_id": order_id, "result": "replayed", "first_time": false}),
+            "Payment webhook repeated with another status: the first one counts",
+            "WARN",
+            json!({"idempotency_key": "first key", "order_id": order_id}),
         ),
         (
             "Payment webhook handled",
@@ -78,6 +85,12 @@ async fn each_event_has_its_line_with_its_fields() {
                 "first_time": true
             }),
         ),
+        (
+            "Payment needs a refund",
+            "WARN",
+            json!({"idempotency_key": "second key", "order_id": order_id, "kind": "duplicate_success"}),
+        ),
+        ("Order cancelled: payment overdue", "INFO", json!({"order_id": overdue, "product_id": product_id, "qty": 7})),
         (
             "Payment webhook handled",
             "INFO",
@@ -103,9 +116,12 @@ async fn each_event_has_its_line_with_its_fields() {
         assert_line(&lines, message, level, &fields);
     }
     assert!(lines_of(&lines, "Payment webhook failed")[0]["error"].is_string());
+    let replayed = lines_of(&lines, "Payment webhook handled").into_iter().filter(|line| line["result"] == "replayed");
+    assert_eq!(replayed.map(|line| &line["idempotency_key"]).collect::<Vec<_>>(), ["first key", "first key"]);
     assert_eq!(lines_of(&lines, "Shutting down").len(), 1, "{lines:#?}");
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 /// The number of a counter, 0 where it isn't there.
@@ -143,7 +159,7 @@ async fn the_server_counts_holds_webhooks_conflicts_and_sweeps() {
     let (held, ()) = tokio::join!(clients.hold(product_id, 1), let_go);
     held.unwrap();
 
-    database.execute("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE qty = 4").await;
+    database.move_times("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE qty = 4").await;
     assert_eq!(sweep(&database.url(), &[]).await.0, 0);
     let swept = "flashsale_sweeper_runs_total";
     wait::eventually(LIMIT, "the sweep's totals", async || counter(&server.metrics().await, swept) == 1.0).await;
@@ -170,6 +186,7 @@ async fn the_server_counts_holds_webhooks_conflicts_and_sweeps() {
     server.stop().await;
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,4 +214,5 @@ async fn the_gateway_counts_by_route_and_status() {
     gateway.stop().await;
     server.stop().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
 };
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
@@ -39,6 +39,7 @@ async fn migrate_and_seed_may_be_run_by_two_at_once_and_again() {
     assert_eq!(database.query_rows(products).await, [["1", "Flash Sale Item", "1000", "100", "100"]]);
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,6 +52,7 @@ async fn a_sample_product_that_was_sold_is_not_refilled() {
     assert_eq!(migrate(&database.url(), &["--seed"]).await.0, 0);
     assert_eq!(database.query_i64("SELECT available_stock FROM products").await, 40);
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 #[tokio::test]
@@ -83,7 +85,15 @@ async fn a_server_without_a_database_starts_says_why_it_does_not_serve_and_ends_
 
 #[tokio::test]
 async fn a_bad_database_url_ends_every_program_with_code_2_and_without_its_password() {
-    for url in ["postgres://u:pa55word@127.0.0.1/x", "pa55word", "mysql://u:pa55word@127.0.0.1", ""] {
+    for url in [
+        "postgres://u:pa55word@127.0.0.1/x",
+        "pa55word",
+        "mysql://u:pa55word@127.0.0.1",
+        "",
+        "mysql://u:pa55word@127.0.0.1/x?require_sl=true",
+        "mysql://u@127.0.0.1/x?pa55word",
+        "mysql://u@127.0.0.1/x?require_ssl=pa55word",
+    ] {
         for (program, arguments) in
             [(Program::Server, &[][..]), (Program::Server, &["migrate"]), (Program::Sweeper, &[])]
         {
@@ -160,6 +170,7 @@ async fn a_server_told_to_stop_answers_what_is_in_flight_and_ends_within_25_seco
     assert_eq!(created[0]["hold_id"], hold.hold_id);
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,6 +223,28 @@ async fn a_gateway_told_to_stop_answers_what_is_in_flight_and_ends() {
     server.stop().await;
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
+}
+
+/// With all that holds a gateway up: a request of which only half of the head ever comes, and a collector of traces
+/// that says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_told_to_stop_ends_within_25_seconds_whatever_holds_it_up() {
+    let collector = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", collector.local_addr().unwrap());
+    let settings = [("FLASHSALE_WEBHOOK_ALLOW_UNSIGNED", "true"), ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)];
+    let mut gateway = GatewayProgram::start("127.0.0.1:1", &settings).await;
+    let mut half_sent = TcpStream::connect(&gateway.address).await.unwrap();
+    half_sent.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n").await.unwrap();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    // Has a span to send; and its answer says that the connection before it was accepted.
+    assert_eq!(http.get(format!("http://{}/healthz", gateway.address)).send().await.unwrap().status(), 200);
+
+    let told = Instant::now();
+    gateway.process.terminate();
+    assert_eq!(gateway.process.wait_exit(STOP_LIMIT).await, 0);
+    assert!(told.elapsed() < STOP_LIMIT, "{:?}", told.elapsed());
+    assert_eq!(half_sent.read(&mut [0; 100]).await.unwrap_or(0), 0);
 }
 
 /// Killed in the middle of a call: its transaction is rolled back, and another server goes on.
@@ -243,4 +276,5 @@ async fn a_server_that_is_killed_leaves_nothing_half_done() {
     second.stop().await;
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }

@@ -39,7 +39,7 @@ async fn a_sweep_gives_back_logs_each_and_reports_last() {
     sale.expire_all_holds().await;
     let hold_id = sale.clients().hold(product_id, 7).await.unwrap().hold_id;
     let order_id = sale.clients().order(hold_id).await.unwrap().order_id;
-    sale.database.execute("UPDATE orders SET payment_due_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND").await;
+    sale.database.move_times("UPDATE orders SET payment_due_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND").await;
     sale.clients().hold(product_id, 9).await.unwrap();
 
     let (code, lines, stderr) = sweep(&url, &[("FLASHSALE_SWEEP_BATCH", "2")]).await;

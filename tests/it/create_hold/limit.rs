@@ -81,7 +81,7 @@ async fn befall(sale: &Sale, hold: &Hold, fate: &str) {
         "order and its end" => {
             sale.clients().order(hold.hold_id).await.unwrap();
             let sql = "UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND";
-            sale.database.execute(sql).await;
+            sale.database.move_times(sql).await;
         }
         "payment" => pay(PaymentStatus::Success).await,
         "failed payment" => pay(PaymentStatus::Failure).await,

@@ -13,7 +13,7 @@ use crate::support::{
 /// Expires one hold, by its id.
 async fn expire(sale: &Sale, hold_id: i64) {
     let sql = format!("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE id = {hold_id}");
-    sale.database.execute(&sql).await;
+    sale.database.move_times(&sql).await;
 }
 
 /// Rule 9: when stock runs short, CreateHold takes back that product's expired holds in its own transaction.

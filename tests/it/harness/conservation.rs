@@ -1,6 +1,6 @@
 //! The check of the stock finds what it is there for.
 
-use crate::support::database::TestDatabase;
+use crate::support::{database::TestDatabase, server::Sale};
 
 /// As much of the service's tables as the check of the stock looks at, without any of their guards.
 const TABLES: [&str; 4] = [
@@ -59,4 +59,15 @@ async fn the_check_of_the_stock_finds_every_kind_of_fault() {
             database.execute(statement).await;
         }
     }
+}
+
+/// The times of a row, too, unless the test moved some.
+#[tokio::test(flavor = "multi_thread")]
+#[should_panic(expected = "hold_times")]
+async fn the_audit_at_the_end_of_a_test_minds_the_times() {
+    let sale = Sale::start("minds_the_times").await;
+    let product_id = sale.product(1).await;
+    sale.clients().hold(product_id, 1).await.unwrap();
+    sale.database.execute("UPDATE holds SET expires_at = created_at - INTERVAL 1 HOUR").await;
+    sale.finish().await;
 }

@@ -8,14 +8,24 @@ use tonic::Status;
 use super::Crowd;
 use crate::support::{
     at_once::at_once,
-    client::reason,
-    sale::{hold, hold_of, repeatable_hold},
+    client::{Clients, reason},
+    database::TestDatabase,
+    programs::{ServerProgram, lines_of},
+    sale::{hold, hold_of, product, repeatable_hold},
 };
 
 /// Asks for all of these at the same moment.
 async fn hold_at_once(crowd: &Crowd, requests: Vec<CreateHoldRequest>) -> Vec<Result<Hold, Status>> {
+    hold_at_once_by(|number| crowd.caller(number), requests).await
+}
+
+/// Asks for all of these at the same moment, each by its own caller.
+async fn hold_at_once_by(
+    caller: impl Fn(usize) -> Clients,
+    requests: Vec<CreateHoldRequest>,
+) -> Vec<Result<Hold, Status>> {
     at_once(requests.len(), |number| {
-        let (clients, request) = (crowd.caller(number), requests[number].clone());
+        let (clients, request) = (caller(number), requests[number].clone());
         async move { clients.hold_by(request).await }
     })
     .await
@@ -32,8 +42,8 @@ fn granted(results: &[Result<Hold, Status>], other: &str) -> BTreeSet<i64> {
     distinct
 }
 
-async fn buyers_for_units(name: &str, servers: usize, buyers: usize, units: usize) {
-    let crowd = Crowd::gather(name, servers).await;
+async fn buyers_for_units(name: &str, buyers: usize, units: usize) {
+    let crowd = Crowd::gather(name, 1).await;
     let product_id = crowd.sale.product(units.try_into().unwrap()).await;
     let results = hold_at_once(&crowd, vec![hold(product_id, 1); buyers]).await;
     assert_eq!(granted(&results, "OUT_OF_STOCK").len(), units);
@@ -42,24 +52,55 @@ async fn buyers_for_units(name: &str, servers: usize, buyers: usize, units: usiz
     crowd.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn of_150_buyers_at_once_exactly_100_get_the_100_units() {
-    buyers_for_units("150_buyers_for_100_units", 1, 150, 100).await;
+/// As [`buyers_for_units`], at two server programs that know nothing of each other but the database.
+async fn buyers_at_two_programs(name: &str, buyers: usize, units: usize) {
+    let database = TestDatabase::create(name).await;
+    let servers = [ServerProgram::start(&database.url(), &[]).await, ServerProgram::start(&database.url(), &[]).await];
+    let on_sale = servers[0].clients.try_create_product(product(units.try_into().unwrap())).await;
+    let product_id = on_sale.unwrap().product_id;
+    let mut callers = Vec::new();
+    for _ in 0..4 {
+        for server in &servers {
+            callers.push(Clients::connect(&server.address).await);
+        }
+    }
+    let caller = |number: usize| callers[number % callers.len()].clone();
+    let results = hold_at_once_by(caller, vec![hold(product_id, 1); buyers]).await;
+    let holds = granted(&results, "OUT_OF_STOCK");
+    assert_eq!(holds.len(), units);
+    for server in &servers {
+        assert_eq!(server.clients.available_stock(product_id).await, 0);
+    }
+    drop(callers);
+    let mut logged = BTreeSet::new();
+    for server in servers {
+        let lines = server.stop().await;
+        logged.extend(lines_of(&lines, "Hold created").iter().map(|line| line["hold_id"].as_i64().unwrap()));
+    }
+    assert_eq!(logged, holds);
+    database.assert_no_open_transactions().await;
+    database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_150_buyers_at_two_servers_exactly_100_get_the_100_units() {
-    buyers_for_units("150_buyers_at_two_servers", 2, 150, 100).await;
+async fn of_150_buyers_at_once_exactly_100_get_the_100_units() {
+    buyers_for_units("150_buyers_for_100_units", 150, 100).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_150_buyers_at_two_server_programs_exactly_100_get_the_100_units() {
+    buyers_at_two_programs("150_buyers_at_two_programs", 150, 100).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_1000_buyers_at_once_exactly_one_gets_the_only_unit() {
-    buyers_for_units("1000_buyers_for_1_unit", 1, 1000, 1).await;
+    buyers_for_units("1000_buyers_for_1_unit", 1000, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_1000_buyers_at_two_servers_exactly_one_gets_the_only_unit() {
-    buyers_for_units("1000_buyers_at_two_servers", 2, 1000, 1).await;
+async fn of_1000_buyers_at_two_server_programs_exactly_one_gets_the_only_unit() {
+    buyers_at_two_programs("1000_buyers_at_two_programs", 1000, 1).await;
 }
 
 async fn mixed_quantities(name: &str, servers: usize) {

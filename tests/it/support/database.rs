@@ -1,7 +1,7 @@
 //! A database of one test's own, and plain SQL in it.
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -11,7 +11,7 @@ use mysql_async::{Conn, Opts, Row, Value, prelude::Queryable};
 use tokio::{sync::Mutex, time::timeout};
 
 use super::{
-    mysqld::{self, Account, Mysqld},
+    mysqld::{self, Account, Engine, Mysqld},
     server::database_config,
     wait,
 };
@@ -30,6 +30,8 @@ const TRANSACTIONS_AGE_MAX: Duration = Duration::from_millis(110);
 pub(crate) struct TestDatabase {
     name: String,
     port: u16,
+    engine: Engine,
+    times_moved: AtomicBool,
 }
 
 impl TestDatabase {
@@ -62,7 +64,7 @@ impl TestDatabase {
         let mut connection = RawConnection::open(&mysqld::url(Account::Root, port, "")).await.unwrap();
         connection.execute(&format!("CREATE DATABASE `{name}`")).await;
         connection.close().await;
-        Self { name, port }
+        Self { name, port, engine: mysqld.engine(), times_moved: AtomicBool::new(false) }
     }
 
     async fn migrate(&self) {
@@ -104,6 +106,18 @@ impl TestDatabase {
         connection.close().await;
     }
 
+    /// As [`Self::execute`], for a statement that makes holds or orders older or younger: from now on the times of a row
+    /// need not agree with each other, and [`Self::assert_audit_clean`] doesn't ask.
+    pub(crate) async fn move_times(&self, sql: &str) {
+        self.times_moved.store(true, Ordering::Relaxed);
+        self.execute(sql).await;
+    }
+
+    /// Whether the test has moved times.
+    pub(crate) fn has_moved_times(&self) -> bool {
+        self.times_moved.load(Ordering::Relaxed)
+    }
+
     /// The first column of the only row, which must be a number.
     pub(crate) async fn query_i64(&self, sql: &str) -> i64 {
         let mut connection = self.connect().await;
@@ -122,44 +136,36 @@ impl TestDatabase {
 
     /// How many transactions are open in connections to this database.
     pub(crate) async fn open_transactions(&self) -> usize {
-        self.transactions("TRUE").await.len()
+        self.transactions(Transactions::Open).await.len()
     }
 
     /// How many of them wait for a row that another has locked: to make sure of a lock before going on.
     pub(crate) async fn waiting_transactions(&self) -> usize {
-        self.transactions("trx_state = 'LOCK WAIT'").await.len()
+        self.transactions(Transactions::Waiting).await.len()
     }
 
     /// Waits until exactly one transaction waits for a locked row, and returns its connection's id, for KILL.
     pub(crate) async fn wait_for_waiter(&self) -> u32 {
         wait::eventually_some(TRANSACTION_END_LIMIT, "a transaction that waits for a row", async || {
-            let waiting = self.transactions("trx_state = 'LOCK WAIT'").await;
+            let waiting = self.transactions(Transactions::Waiting).await;
             (waiting.len() == 1).then(|| waiting[0])
         })
         .await
     }
 
-    /// The connections with such transactions. innodb_trx is a copy that the server renews only if nobody has looked
-    /// for 0.1 s, on whichever connection: nothing else may look at it.
-    async fn transactions(&self, condition: &str) -> Vec<u32> {
+    /// The connections with such transactions.
+    async fn transactions(&self, which: Transactions) -> Vec<u32> {
+        // MariaDB's innodb_trx is a copy that the server renews only if nobody has looked for 0.1 s, on whichever
+        // connection: nothing else may look at it.
         static LAST_LOOK: Mutex<Option<Instant>> = Mutex::const_new(None);
         let mut last_look = LAST_LOOK.lock().await;
-        if let Some(last_look) = *last_look {
+        if let Some(last_look) = *last_look
+            && self.engine == Engine::MariaDb
+        {
             wait::until(last_look + TRANSACTIONS_AGE_MAX).await;
         }
         let mut connection = self.connect().await;
-        // The view holds each transaction's statement, whose bytes need be no text: MySQL's strict mode makes an error
-        // of it.
-        connection.execute("SET sql_mode = ''").await;
-        let rows = connection
-            .query_rows(&format!(
-                "SELECT trx_mysql_thread_id
-                   FROM information_schema.innodb_trx
-                   JOIN information_schema.processlist ON processlist.id = innodb_trx.trx_mysql_thread_id
-                  WHERE processlist.db = '{}' AND {condition}",
-                self.name
-            ))
-            .await;
+        let rows = connection.query_rows(&which.query(self.engine, &self.name)).await;
         connection.close().await;
         *last_look = Some(Instant::now());
         rows.iter().map(|row| row[0].parse().unwrap()).collect()
@@ -176,7 +182,7 @@ impl TestDatabase {
     /// The ids of the connections to this database.
     pub(crate) async fn connection_ids(&self) -> Vec<u32> {
         let mut connection = self.connect().await;
-        let ids = connection.other_ids(&self.name).await;
+        let ids = connection.other_ids(self.engine, &self.name).await;
         connection.close().await;
         ids
     }
@@ -184,11 +190,49 @@ impl TestDatabase {
     /// Kills all connections to this database, as an operator would.
     pub(crate) async fn kill_connections(&self) {
         let mut connection = self.connect().await;
-        for id in connection.other_ids(&self.name).await {
+        for id in connection.other_ids(self.engine, &self.name).await {
             // One that has ended meanwhile is as good.
             let _ = connection.try_execute(&format!("KILL {id}")).await;
         }
         connection.close().await;
+    }
+}
+
+/// Which transactions.
+#[derive(Clone, Copy)]
+enum Transactions {
+    Open,
+    Waiting,
+}
+
+impl Transactions {
+    /// The ids of the connections to `database` with such transactions. MySQL's innodb_trx shows statements, see
+    /// [`Engine::processlist`].
+    fn query(self, engine: Engine, database: &str) -> String {
+        match (engine, self) {
+            (Engine::MariaDb, which) => format!(
+                "SELECT trx_mysql_thread_id
+                   FROM information_schema.innodb_trx
+                   JOIN information_schema.processlist ON processlist.id = innodb_trx.trx_mysql_thread_id
+                  WHERE processlist.db = '{database}' AND {}",
+                match which {
+                    Self::Open => "TRUE",
+                    Self::Waiting => "trx_state = 'LOCK WAIT'",
+                }
+            ),
+            (Engine::MySql, Self::Open) => format!(
+                "SELECT processlist_id
+                   FROM performance_schema.events_transactions_current
+                   JOIN performance_schema.threads USING (thread_id)
+                  WHERE processlist_db = '{database}' AND state = 'ACTIVE'"
+            ),
+            (Engine::MySql, Self::Waiting) => format!(
+                "SELECT DISTINCT processlist_id
+                   FROM performance_schema.data_lock_waits
+                   JOIN performance_schema.threads ON thread_id = requesting_thread_id
+                  WHERE processlist_db = '{database}'"
+            ),
+        }
     }
 }
 
@@ -271,11 +315,11 @@ impl RawConnection {
     }
 
     /// The ids of the connections to `database`, this one left out.
-    async fn other_ids(&mut self, database: &str) -> Vec<u32> {
+    async fn other_ids(&mut self, engine: Engine, database: &str) -> Vec<u32> {
+        let processlist = engine.processlist();
         let rows = self
             .query_rows(&format!(
-                "SELECT id FROM information_schema.processlist
-                  WHERE db = '{database}' AND id <> CONNECTION_ID() ORDER BY id"
+                "SELECT id FROM {processlist} WHERE db = '{database}' AND id <> CONNECTION_ID() ORDER BY id"
             ))
             .await;
         rows.iter().map(|row| row[0].parse().unwrap()).collect()

@@ -178,6 +178,7 @@ impl Instance {
         let mut options = self.program.base_options();
         options.push(data_option(&folder.join("data")));
         options.push(pid_option(folder));
+        options.push(tmpdir_option(folder)?);
         options.extend(
             [
                 // In the data folder: an absolute path may be longer than a socket's name can be.
@@ -236,6 +237,16 @@ fn pid_option(folder: &Path) -> OsString {
     let mut option = OsString::from("--pid-file=");
     option.push(pid_file(folder));
     option
+}
+
+/// A folder for the server's temporary tables. In a common one, such as /tmp, MariaDB deletes at its start those of every
+/// other server.
+fn tmpdir_option(folder: &Path) -> Result<OsString, String> {
+    let tmpdir = folder.join("tmp");
+    fs::create_dir_all(&tmpdir).map_err(|error| format!("{}: {error}", tmpdir.display()))?;
+    let mut option = OsString::from("--tmpdir=");
+    option.push(tmpdir);
+    Ok(option)
 }
 
 fn pid_file(folder: &Path) -> PathBuf {

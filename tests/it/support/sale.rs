@@ -98,7 +98,7 @@ impl Sale {
     /// Makes all pending orders a second overdue.
     pub(crate) async fn let_all_orders_be_overdue(&self) {
         let sql = "UPDATE orders SET payment_due_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE status = 'pending'";
-        self.database.execute(sql).await;
+        self.database.move_times(sql).await;
     }
 
     /// Another server on the same database. To be stopped before [`Sale::finish`].

@@ -22,7 +22,7 @@ pub(crate) fn default_settings() -> Settings {
 
 /// A pool on a database, as the programs make it.
 pub(crate) fn database_config(url: &str, pool_size: usize) -> DatabaseConfig {
-    DatabaseConfig { url: url.to_owned().into(), pool_size }
+    DatabaseConfig::new(url.to_owned().into(), pool_size)
 }
 
 /// A running server. Dropped without [`TestServer::stop`] it ends with the test's runtime.
@@ -108,7 +108,7 @@ impl Sale {
     /// Makes all active holds a second too old.
     pub(crate) async fn expire_all_holds(&self) {
         let sql = "UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE status = 'active'";
-        self.database.execute(sql).await;
+        self.database.move_times(sql).await;
     }
 
     /// Stops the server, and checks that no transaction is left open, no stock was lost or made, and an audit is clean.
