@@ -202,7 +202,7 @@ async fn a_batch_goes_on_taking_back_for_those_that_are_short() {
     let numbers = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 105)";
     let expired = format!(
         "INSERT INTO holds (product_id, qty, unit_price_cents, expires_at, created_at, request_id)
-         {numbers} SELECT 1, 1, 1000, UTC_TIMESTAMP(6) - INTERVAL 1 SECOND, UTC_TIMESTAMP(6),
+         {numbers} SELECT 1, 1, 1000, UTC_TIMESTAMP(6) - INTERVAL 1 SECOND, UTC_TIMESTAMP(6) - INTERVAL 1 HOUR,
          CONCAT(one.n, '-', other.n) FROM numbers AS one, numbers AS other WHERE other.n <= 100"
     );
     shop.database.execute(&expired).await;

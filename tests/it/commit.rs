@@ -215,7 +215,7 @@ async fn a_sweep_gives_back_once_whatever_happens_to_its_commit() {
             ground.clients().hold(product_id, 2).await.unwrap();
         }
         let sql = "UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE status = 'active'";
-        ground.database.execute(sql).await;
+        ground.database.move_times(sql).await;
         let swept = ground.under(fault, expire_holds(&sweeper, 100)).await.unwrap();
         // What commits only when the sweep has gone on is in the totals, and no longer in its report.
         let reported = if matches!(fault, Fault::Last) { (0, 0) } else { (5, 10) };
@@ -238,7 +238,7 @@ async fn a_sweep_cancels_an_overdue_order_once_whatever_happens_to_its_commit() 
             let hold_id = ground.clients().hold(product_id, 2).await.unwrap().hold_id;
             ground.clients().order(hold_id).await.unwrap();
         }
-        ground.database.execute("UPDATE orders SET payment_due_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND").await;
+        ground.database.move_times("UPDATE orders SET payment_due_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND").await;
         let swept = ground.under(fault, cancel_overdue_orders(&sweeper, 100)).await.unwrap();
         let reported = if matches!(fault, Fault::Last) { (0, 0) } else { (3, 6) };
         assert_eq!((swept.rows, swept.stock_released), reported, "{fault:?}");
@@ -282,7 +282,7 @@ async fn a_hold_takes_back_once_whatever_happens_to_its_commit() {
             format!("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE id = {expired}"),
             format!("UPDATE orders SET payment_due_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE id = {overdue}"),
         ] {
-            ground.database.execute(&sql).await;
+            ground.database.move_times(&sql).await;
         }
         let hold = ground.under(fault, ground.clients().hold(product_id, 4)).await.unwrap();
         let stored = format!("SELECT id, status FROM holds WHERE product_id = {product_id} ORDER BY id");

@@ -123,7 +123,7 @@ async fn call(server: &TestServer, database: &TestDatabase) {
     for _ in 0..2 {
         clients.hold_by(hold_of("ann", limited, 1)).await.unwrap();
         let sql = format!("UPDATE holds SET expires_at = '2000-01-01' WHERE product_id = {limited}");
-        database.execute(&sql).await;
+        database.move_times(&sql).await;
     }
     let hold = clients.hold(product_id, 2).await.unwrap();
     let order = clients.order(hold.hold_id).await.unwrap();

@@ -38,7 +38,7 @@ impl Shop {
             "UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE status = 'active'",
             "UPDATE orders SET payment_due_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE status = 'pending'",
         ] {
-            self.database.execute(sql).await;
+            self.database.move_times(sql).await;
         }
     }
 

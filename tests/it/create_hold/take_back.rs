@@ -134,7 +134,7 @@ async fn with_15_625_expired_holds(sale: &Sale) -> i64 {
     for sql in [
         format!(
             "INSERT INTO holds (product_id, qty, unit_price_cents, expires_at, created_at, request_id)
-             {numbers} SELECT {product_id}, 1, 1000, UTC_TIMESTAMP(6) - INTERVAL 1 SECOND, UTC_TIMESTAMP(6),
+             {numbers} SELECT {product_id}, 1, 1000, UTC_TIMESTAMP(6) - INTERVAL 1 SECOND, UTC_TIMESTAMP(6) - INTERVAL 1 HOUR,
              CONCAT(one.n, '-', other.n) FROM numbers AS one, numbers AS other"
         ),
         format!("UPDATE products SET available_stock = 0 WHERE id = {product_id}"),
