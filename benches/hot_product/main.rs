@@ -11,6 +11,8 @@
 //! callers were granted is compared with the tables, and after each scenario all tables are checked. Exit code 1:
 //! something did not balance, or a quick run fell through a floor.
 
+#![expect(clippy::unwrap_used, reason = "a benchmark whose processes can't be reached has nothing to report")]
+
 #[expect(dead_code, reason = "the tests' support, of which a benchmark needs a part")]
 #[path = "../../tests/it/support/mod.rs"]
 mod support;

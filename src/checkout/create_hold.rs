@@ -15,7 +15,7 @@ use tracing::info;
 use super::take_back::TakenBack;
 use crate::{
     db::{
-        Committed, Connection, Database, Failure, Plan, Script,
+        Begun, Committed, Connection, Database, Failure, Plan, Script,
         holds::{self, NewHold, StoredHold},
         products::{self, Glance},
     },
@@ -74,6 +74,12 @@ impl CreateHolds {
         let sold_out = Cache::builder().max_capacity(SOLD_OUT_HINTS_MAX).time_to_live(SOLD_OUT_HINT_TTL).build();
         Self { database, hold_ttl, sold_out }
     }
+}
+
+/// A transaction that has locked a product, and the product and the time as they were then; `None`: there is none.
+pub struct Locked {
+    transaction: Begun,
+    product: Option<(Product, SystemTime)>,
 }
 
 /// What happens to one command.
@@ -151,6 +157,27 @@ struct Written {
 impl Batch for CreateHolds {
     type Command = CreateHold;
     type Answer = CreatedHold;
+    type Ready = Locked;
+
+    const OVERLAPS: bool = true;
+
+    async fn get_ready(&self, key: i64) -> Option<Locked> {
+        let product_id = ProductId::stored(key);
+        if self.sold_out.contains_key(&product_id) {
+            return None;
+        }
+        let lock = async |conn: &mut Connection, _attempt| products::lock(conn, product_id).await;
+        let (transaction, product) = self.database.begin(lock).await?;
+        Some(Locked { transaction, product })
+    }
+
+    async fn run_ready(&self, ready: Locked, commands: &[CreateHold]) -> Result<Results<CreatedHold>, Error> {
+        let Some(first) = commands.first() else {
+            self.database.roll_back(ready.transaction).await;
+            return Ok(Vec::new());
+        };
+        self.run_transactions(Some(ready), first.product_id, commands).await
+    }
 
     async fn run(&self, commands: &[CreateHold]) -> Result<Results<CreatedHold>, Error> {
         let Some(product_id) = commands.first().map(|command| command.product_id) else { return Ok(Vec::new()) };
@@ -160,18 +187,7 @@ impl Batch for CreateHolds {
             }
             self.sold_out.invalidate(&product_id);
         }
-        let mut transactions = 1;
-        let results = loop {
-            let last = transactions >= TRANSACTIONS_MAX;
-            match self.transact(product_id, commands, last).await? {
-                Some(results) => break results,
-                None => transactions += 1,
-            }
-        };
-        if results.iter().all(is_for_lack_of_stock) {
-            self.sold_out.insert(product_id, ());
-        }
-        Ok(results)
+        self.run_transactions(None, product_id, commands).await
     }
 
     fn record(&self, _command: &CreateHold, result: &Result<CreatedHold, Error>) {
@@ -196,6 +212,27 @@ impl Batch for CreateHolds {
 }
 
 impl CreateHolds {
+    /// Runs the commands in as many transactions as it takes, the first of which may have the product locked.
+    async fn run_transactions(
+        &self,
+        mut locked: Option<Locked>,
+        product_id: ProductId,
+        commands: &[CreateHold],
+    ) -> Result<Results<CreatedHold>, Error> {
+        let mut transactions = 1;
+        let results = loop {
+            let last = transactions >= TRANSACTIONS_MAX;
+            match self.transact(locked.take(), product_id, commands, last).await? {
+                Some(results) => break results,
+                None => transactions += 1,
+            }
+        };
+        if results.iter().all(is_for_lack_of_stock) {
+            self.sold_out.insert(product_id, ());
+        }
+        Ok(results)
+    }
+
     /// Refuses a whole batch by a read without a lock, where that is enough to know: no command can be a repeat, and
     /// each alone asks for more than there is, with nothing to take back.
     async fn refuse_without_lock(
@@ -225,14 +262,23 @@ impl CreateHolds {
     /// Runs the commands in one transaction. `None`: it took back what one may, which isn't enough, and granted none.
     async fn transact(
         &self,
+        locked: Option<Locked>,
         product_id: ProductId,
         commands: &[CreateHold],
         last: bool,
     ) -> Result<Option<Results<CreatedHold>>, Error> {
+        let (begun, product) = locked.map(|Locked { transaction, product }| (transaction, product)).unzip();
         let Committed { value, ids, unsettled } = self
             .database
-            .transaction("create_hold", async |conn: &mut Connection, attempt| {
-                self.hold(conn, attempt, product_id, commands, last).await
+            .transaction_from(begun, "create_hold", async |conn: &mut Connection, attempt| {
+                let product = match &product {
+                    Some(locked) if attempt == 0 => locked.clone(),
+                    _ => products::lock(&mut *conn, product_id).await?,
+                };
+                let Some((product, now)) = product else {
+                    return Ok(Plan { script: Script::default(), value: Outcome::UnknownProduct });
+                };
+                self.hold(conn, attempt, product, now, commands, last).await
             })
             .await?;
         let results = match &value {
@@ -255,14 +301,13 @@ impl CreateHolds {
         &self,
         conn: &mut Connection,
         attempt: u32,
-        product_id: ProductId,
+        product: Product,
+        now: SystemTime,
         commands: &[CreateHold],
         last: bool,
     ) -> Result<Plan<Outcome>, Failure> {
+        let product_id = product.id;
         let mut script = Script::default();
-        let Some((product, now)) = products::lock(conn, product_id).await? else {
-            return Ok(Plan { script, value: Outcome::UnknownProduct });
-        };
         let earlier = earlier_requests(conn, attempt, product_id, commands).await?;
         let taken = taken_by_buyers(conn, &product, commands).await?;
         let mut facts = Facts { product, now, earlier, taken };

@@ -69,6 +69,7 @@ enum Decision {
 impl Batch for CreateOrders {
     type Command = CreateOrder;
     type Answer = CreatedOrder;
+    type Ready = ();
 
     async fn run(&self, commands: &[CreateOrder]) -> Result<Results<CreatedOrder>, Error> {
         let Committed { value: (decisions, new), ids, unsettled } = self

@@ -66,6 +66,7 @@ impl ResolvePaymentExceptions {
 impl Batch for ResolvePaymentExceptions {
     type Command = ResolvePaymentException;
     type Answer = Resolved;
+    type Ready = ();
 
     async fn run(&self, commands: &[ResolvePaymentException]) -> Result<Results<Resolved>, Error> {
         let mut results = Vec::with_capacity(commands.len());

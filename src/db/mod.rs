@@ -132,7 +132,24 @@ impl Database {
     ///
     /// # Errors
     /// `LockContention`, `Unavailable` and `Overloaded` after the retries above; `Internal` for anything else.
-    pub async fn transaction<T, B>(&self, name: &'static str, mut body: B) -> Result<Committed<T>, Error>
+    pub async fn transaction<T, B>(&self, name: &'static str, body: B) -> Result<Committed<T>, Error>
+    where
+        T: Send,
+        B: for<'c> Body<'c, Plan<T>>,
+    {
+        self.transaction_from(None, name, body).await
+    }
+
+    /// As [`Database::transaction`], whose first run goes on with a transaction that has begun.
+    ///
+    /// # Errors
+    /// As [`Database::transaction`].
+    pub async fn transaction_from<T, B>(
+        &self,
+        mut begun: Option<Begun>,
+        name: &'static str,
+        mut body: B,
+    ) -> Result<Committed<T>, Error>
     where
         T: Send,
         B: for<'c> Body<'c, Plan<T>>,
@@ -140,7 +157,8 @@ impl Database {
         let mut retries = Retries::new(name);
         let mut unsettled = Vec::new();
         loop {
-            let run = self.attempt(retries.attempt(), &mut body).instrument(debug_span!("transaction", name));
+            let run = self.attempt(begun.take(), retries.attempt(), &mut body);
+            let run = run.instrument(debug_span!("transaction", name));
             let Failed { failure, planned } = match run.await {
                 Ok((value, ids)) => return Ok(Committed { value, ids, unsettled }),
                 Err(failed) => failed,
@@ -193,23 +211,54 @@ impl Database {
         }
     }
 
-    async fn attempt<T, B>(&self, attempt: u32, body: &mut B) -> Result<(T, InsertedIds), Failed<T>>
+    /// Begins a transaction and runs its first statements, which say what it locked. `None`: they failed, and are left
+    /// to [`Database::transaction`], which knows what to do about it.
+    pub async fn begin<T, B>(&self, mut first: B) -> Option<(Begun, T)>
+    where
+        T: Send,
+        B: for<'c> Body<'c, T>,
+    {
+        let mut begun = self.begun().await.ok()?;
+        let deadline = begun.deadline;
+        let first = async { until(deadline, first(begun.lease.connection()?, 0)).await }.await;
+        match first {
+            Ok(value) => Some((begun, value)),
+            Err(failure) => {
+                begun.lease.end(&failure).await;
+                None
+            }
+        }
+    }
+
+    /// Ends a transaction that has changed nothing.
+    pub async fn roll_back(&self, begun: Begun) {
+        begun.lease.roll_back().await;
+    }
+
+    async fn begun(&self) -> Result<Begun, Failure> {
+        let mut lease = self.lease().await?;
+        within(ANSWER_LIMIT, async { Ok(lease.connection()?.batch_execute("BEGIN").await?) }).await?;
+        Ok(Begun { lease, deadline: Instant::now() + ATTEMPT_LIMIT })
+    }
+
+    async fn attempt<T, B>(
+        &self,
+        begun: Option<Begun>,
+        attempt: u32,
+        body: &mut B,
+    ) -> Result<(T, InsertedIds), Failed<T>>
     where
         T: Send,
         B: for<'c> Body<'c, Plan<T>>,
     {
-        let mut lease = self.lease().await?;
-        let result = begin_to_commit(lease.connection()?, attempt, body).await;
+        let Begun { mut lease, deadline } = match begun {
+            Some(begun) => begun,
+            None => self.begun().await?,
+        };
+        let result = to_commit(lease.connection()?, deadline, attempt, body).await;
         match &result {
             Ok(_) => lease.give_back(),
-            Err(Failed { failure, .. }) if failure.spares_connection() => {
-                let rollback = async { Ok(lease.connection()?.batch_execute("ROLLBACK").await?) };
-                if within_limit(rollback).await.is_ok() {
-                    lease.give_back();
-                }
-            }
-            // Dropping the lease closes the connection, and the server rolls back.
-            Err(_) => {}
+            Err(Failed { failure, .. }) => lease.end(failure).await,
         }
         result
     }
@@ -246,6 +295,12 @@ impl Database {
     }
 }
 
+/// A transaction that has begun. Dropped, its connection is closed and it is rolled back.
+pub struct Begun {
+    lease: Lease,
+    deadline: Instant,
+}
+
 /// A run that failed, and what it had planned where it may have committed all the same.
 struct Failed<T> {
     failure: Failure,
@@ -258,13 +313,16 @@ impl<T> From<Failure> for Failed<T> {
     }
 }
 
-async fn begin_to_commit<T, B>(conn: &mut Connection, attempt: u32, body: &mut B) -> Result<(T, InsertedIds), Failed<T>>
+async fn to_commit<T, B>(
+    conn: &mut Connection,
+    deadline: Instant,
+    attempt: u32,
+    body: &mut B,
+) -> Result<(T, InsertedIds), Failed<T>>
 where
     T: Send,
     B: for<'c> Body<'c, Plan<T>>,
 {
-    within(ANSWER_LIMIT, async { Ok(conn.batch_execute("BEGIN").await?) }).await?;
-    let deadline = Instant::now() + ATTEMPT_LIMIT;
     let Plan { script, value } = until(deadline, body(&mut *conn, attempt)).await?;
     let inserts = script.inserts();
     let text = script.into_commit();
@@ -306,6 +364,20 @@ async fn until<T>(deadline: Instant, run: impl Future<Output = Result<T, Failure
 struct Lease(Option<Object<Connection>>);
 
 impl Lease {
+    /// Ends a transaction that failed. Dropping the connection closes it, and the server rolls back.
+    async fn end(self, failure: &Failure) {
+        if failure.spares_connection() {
+            self.roll_back().await;
+        }
+    }
+
+    async fn roll_back(mut self) {
+        let rollback = async { Ok(self.connection()?.batch_execute("ROLLBACK").await?) };
+        if within_limit(rollback).await.is_ok() {
+            self.give_back();
+        }
+    }
+
     fn connection(&mut self) -> Result<&mut Connection, Failure> {
         let object = self.0.as_deref_mut();
         object.ok_or_else(|| Failure { kind: FailureKind::Other, text: "the connection was given back".to_owned() })

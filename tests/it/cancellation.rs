@@ -35,6 +35,17 @@ async fn holder(database: &TestDatabase, table: &str, id: i64) -> RawConnection 
     holder
 }
 
+/// Somebody who is making a hold by the same request, of whom nobody knows yet. A hold's product is locked before its
+/// lane takes its commands, so a lock on the product keeps them out of a transaction; this one they wait for in it.
+async fn same_request(database: &TestDatabase, product_id: i64, request_id: &str) -> RawConnection {
+    let mut holder = database.connect().await;
+    holder.execute("BEGIN").await;
+    let columns = "product_id, qty, unit_price_cents, expires_at, created_at, request_id";
+    let values = format!("{product_id}, 2, 1000, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), '{request_id}'");
+    holder.execute(&format!("INSERT INTO holds ({columns}) VALUES ({values})")).await;
+    holder
+}
+
 fn hold_request(product_id: i64, request_id: &str) -> CreateHoldRequest {
     CreateHoldRequest { product_id, qty: 2, request_id: Some(request_id.to_owned()), buyer_id: None }
 }
@@ -55,9 +66,9 @@ async fn requests_of_holds(database: &TestDatabase) -> Vec<String> {
 async fn a_call_given_up_in_its_transaction_is_done_and_leaves_nothing_open() {
     let sale = Sale::start("given_up").await;
     let product_id = sale.clients().create_product("Shoe", 1000, 10).await.product_id;
-    let mut holder = holder(&sale.database, "products", product_id).await;
+    let mut holder = same_request(&sale.database, product_id, "given-up").await;
     let clients = sale.clients().clone();
-    let call = tokio::spawn(async move { clients.hold(product_id, 2).await });
+    let call = tokio::spawn(async move { clients.hold_by(hold_request(product_id, "given-up")).await });
     sale.database.wait_for_waiter().await;
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());
@@ -86,27 +97,27 @@ async fn a_connection_reset_in_a_transaction_leaves_it_to_be_done_once() {
     let wire = Wire::connect(&sale.server.address()).await;
     let request = hold_request(product_id, "reset");
     let call = wire.call::<CreateHoldResponse>(CREATE_HOLD, &[], &request);
-    reset_while_it_waits(database, ("products", product_id), call).await;
+    reset_while_it_waits(database, same_request(database, product_id, "reset").await, call).await;
     drop(wire);
     wait_for(database, "SELECT COUNT(*) FROM holds WHERE request_id = 'reset'", 1).await;
 
     let wire = Wire::connect(&sale.server.address()).await;
     let request = CreateOrderRequest { hold_id: held, request_id: None };
     let call = wire.call::<CreateOrderResponse>(CREATE_ORDER, &[], &request);
-    reset_while_it_waits(database, ("holds", held), call).await;
+    reset_while_it_waits(database, holder(database, "holds", held).await, call).await;
     drop(wire);
     wait_for(database, &format!("SELECT COUNT(*) FROM orders WHERE hold_id = {held}"), 1).await;
 
     let wire = Wire::connect(&sale.server.address()).await;
     let call = wire.call::<HandlePaymentWebhookResponse>(HANDLE_PAYMENT_WEBHOOK, &[], &payment);
-    reset_while_it_waits(database, ("orders", ordered), call).await;
+    reset_while_it_waits(database, holder(database, "orders", ordered).await, call).await;
     drop(wire);
     wait_for(database, &format!("SELECT COUNT(*) FROM orders WHERE id = {ordered} AND status = 'cancelled'"), 1).await;
 
     let wire = Wire::connect(&sale.server.address()).await;
     let request = ReleaseHoldRequest { hold_id: to_release };
     let call = wire.call::<ReleaseHoldResponse>(RELEASE_HOLD, &[], &request);
-    reset_while_it_waits(database, ("holds", to_release), call).await;
+    reset_while_it_waits(database, holder(database, "holds", to_release).await, call).await;
     drop(wire);
     let released = format!("SELECT COUNT(*) FROM holds WHERE id = {to_release} AND status = 'cancelled'");
     wait_for(database, &released, 1).await;
@@ -116,13 +127,12 @@ async fn a_connection_reset_in_a_transaction_leaves_it_to_be_done_once() {
     sale.finish().await;
 }
 
-/// Polls `call` until it waits for the row, and then no more; the row stays locked until this returns.
+/// Polls `call` until it waits for the holder, and then no more.
 async fn reset_while_it_waits<T>(
     database: &TestDatabase,
-    (table, id): (&str, i64),
+    mut holder: RawConnection,
     call: impl Future<Output = Result<T, Status>>,
 ) {
-    let mut holder = holder(database, table, id).await;
     tokio::select! {
         _ = call => panic!("the row is locked"),
         _ = database.wait_for_waiter() => {}
@@ -171,7 +181,7 @@ async fn a_call_given_up_before_its_turn_is_passed_over() {
 async fn a_call_whose_deadline_passes_in_its_transaction_is_done_and_its_repeat_finds_it() {
     let sale = Sale::start("deadline_at_work").await;
     let product_id = sale.clients().create_product("Shoe", 1000, 10).await.product_id;
-    let mut holder = holder(&sale.database, "products", product_id).await;
+    let mut holder = same_request(&sale.database, product_id, "mine").await;
     let wire = Wire::connect(&sale.server.address()).await;
     let request = hold_request(product_id, "mine");
     // Long enough for the batch to begin first.
@@ -192,9 +202,9 @@ async fn a_full_queue_refuses_at_once_and_the_others_are_served() {
     let sale = Sale::start_with("full_queue", flashsale::checkout::Settings { lane_queue: 3, ..default_settings() });
     let sale = sale.await;
     let product_id = sale.clients().create_product("Shoe", 1000, 10).await.product_id;
-    let mut holder = holder(&sale.database, "products", product_id).await;
+    let mut holder = same_request(&sale.database, product_id, "at-work").await;
     let clients = sale.clients().clone();
-    let at_work = tokio::spawn(async move { clients.hold(product_id, 1).await });
+    let at_work = tokio::spawn(async move { clients.hold_by(hold_request(product_id, "at-work")).await });
     sale.database.wait_for_waiter().await;
 
     // Three of the ten find room.
@@ -221,7 +231,7 @@ async fn a_full_queue_refuses_at_once_and_the_others_are_served() {
     for served in join_all(calls).await {
         served.unwrap().unwrap();
     }
-    assert_eq!(sale.clients().available_stock(product_id).await, 6);
+    assert_eq!(sale.clients().available_stock(product_id).await, 5);
     sale.finish().await;
 }
 
