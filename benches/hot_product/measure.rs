@@ -63,7 +63,8 @@ pub(crate) async fn measure(
     #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark")]
     let (granted, refused) = (outcome.granted as f64, outcome.refused as f64);
     #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark")]
-    let per_grant = |before: u64, after: u64| (granted > 0.0).then(|| (after - before) as f64 / granted);
+    let per_grant =
+        |before: u64, after: u64| (granted > 0.0 && after > before).then(|| (after - before) as f64 / granted);
     let round = Round {
         seconds,
         granted: outcome.granted,
