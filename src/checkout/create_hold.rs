@@ -4,6 +4,8 @@
 //! product's expired holds and overdue orders, SKIP LOCKED · orders, holds, stock and COMMIT as one script. Where more
 //! has to be taken back than one transaction may, the first ones do nothing else.
 
+mod decision;
+
 use std::{
     collections::{BTreeMap, HashMap},
     time::{Duration, SystemTime},
@@ -19,10 +21,11 @@ use crate::{
         holds::{self, NewHold, StoredHold},
         products::{self, Glance},
     },
-    domain::{BuyerId, Hold, HoldId, HoldStatus, Invalid, Product, ProductId, Quantity, Refusal, RequestId},
+    domain::{BuyerId, Hold, HoldId, HoldStatus, Product, ProductId, Quantity, Refusal, RequestId},
     error::{Error, Missing},
     lane::{Batch, Results},
 };
+use decision::{Decided, Decision, Facts, decide};
 
 /// How long a product is taken for sold out without another look at its row, and how many are remembered. Only a hint
 /// which way to go first; each refusal is decided by a read of its own.
@@ -80,36 +83,6 @@ impl CreateHolds {
 pub struct Locked {
     transaction: Begun,
     product: Option<(Product, SystemTime)>,
-}
-
-/// What happens to one command.
-#[derive(Debug, Clone, PartialEq)]
-enum Decision {
-    /// The hold to be made at this place of the list.
-    Make(usize),
-    /// The hold to be made at this place, for an earlier command with the same request_id.
-    Share(usize),
-    /// The hold that an earlier transaction made.
-    Replay(Hold),
-    /// Nothing.
-    Refuse(Error),
-}
-
-/// What a batch knows when it decides.
-struct Facts {
-    product: Product,
-    now: SystemTime,
-    earlier: HashMap<RequestId, StoredHold>,
-    taken: BTreeMap<BuyerId, i64>,
-}
-
-/// A batch as decided: one decision per command, the holds to be made, and the units that are short for the rest.
-#[derive(Debug, Default)]
-struct Decided {
-    decisions: Vec<Decision>,
-    new: Vec<NewHold>,
-    units_taken: i64,
-    units_short: i64,
 }
 
 /// What a transaction came to.
@@ -382,69 +355,6 @@ async fn taken_by_buyers(
         }
     }
     Ok(units)
-}
-
-/// Decides the commands one after the other, each on what those before it left.
-fn decide(facts: &Facts, commands: &[CreateHold]) -> Decided {
-    let mut product = facts.product.clone();
-    let mut taken = facts.taken.clone();
-    let mut made: HashMap<&RequestId, usize> = HashMap::new();
-    let mut decided = Decided::default();
-    for command in commands {
-        let decision = if let Some(stored) = facts.earlier.get(&command.request_id) {
-            let Hold { qty, buyer_id, .. } = &stored.hold;
-            let as_made = Hold { status: HoldStatus::Active, ..stored.hold.clone() };
-            command.replay(*qty, buyer_id).map(|()| Decision::Replay(as_made)).map_err(Error::from)
-        } else if let Some(&index) = made.get(&command.request_id) {
-            let NewHold { qty, buyer_id, .. } = &decided.new[index];
-            command.replay(*qty, buyer_id).map(|()| Decision::Share(index)).map_err(Error::from)
-        } else {
-            grant(&mut product, &mut taken, facts.now, command).map(|()| {
-                made.insert(&command.request_id, decided.new.len());
-                decided.units_taken += command.qty.units();
-                decided.new.push(NewHold {
-                    qty: command.qty,
-                    request_id: command.request_id.clone(),
-                    buyer_id: command.buyer_id.clone(),
-                });
-                Decision::Make(decided.new.len() - 1)
-            })
-        };
-        if let Err(Error::Refused(Refusal::OutOfStock { requested, .. })) = decision {
-            decided.units_short += requested;
-        }
-        decided.decisions.push(decision.unwrap_or_else(Decision::Refuse));
-    }
-    if decided.units_short > 0 {
-        decided.units_short -= product.available_stock;
-    }
-    decided
-}
-
-/// Grants a new hold or says why not: the sale, then the buyer, then the stock.
-fn grant(
-    product: &mut Product,
-    taken: &mut BTreeMap<BuyerId, i64>,
-    now: SystemTime,
-    command: &CreateHold,
-) -> Result<(), Error> {
-    product.on_sale(now)?;
-    if product.amount_cents(command.qty).is_none() {
-        return Err(Invalid::new("qty", "is too large: qty times the price must fit an int64").into());
-    }
-    let already_taken = match &command.buyer_id {
-        Some(buyer) => taken.get(buyer).copied().unwrap_or(0),
-        None if product.max_per_buyer.is_some() => {
-            return Err(Invalid::new("buyer_id", "is required: this product has a limit for each buyer").into());
-        }
-        None => 0,
-    };
-    product.within_limit(command.qty, already_taken)?;
-    product.take(command.qty)?;
-    if let Some(buyer) = &command.buyer_id {
-        taken.insert(buyer.clone(), already_taken + command.qty.units());
-    }
-    Ok(())
 }
 
 fn is_for_lack_of_stock(result: &Result<CreatedHold, Error>) -> bool {
