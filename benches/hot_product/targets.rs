@@ -74,7 +74,7 @@ pub(crate) fn floors(run: &Run) -> Vec<Check> {
     for (what, scenario, design, value, floor) in [
         ("floor: sold-out refusals over the empty RPC", "sold_out", Design::Ceiling, answered as Value, 0.2),
         ("floor: fresh stock reads over the empty RPC", "fresh_reads", Design::Ceiling, granted, 0.2),
-        ("floor: whole checkouts over one transaction per request", "checkouts", Design::Plain, granted, 4.0),
+        ("floor: whole checkouts over one transaction per request", "checkouts", Design::Plain, granted, 2.0),
     ] {
         let (ours, other) = (Side(scenario, Design::Flashsale, 128), Side(scenario, design, 128));
         checks.at_least(what.to_owned(), ours, other, value, floor);
