@@ -2,8 +2,8 @@
 //! transaction per request, and Redis, in one run, taking turns.
 //!
 //! ```text
-//! cargo bench --bench hot_product               # everything, some twelve minutes
-//! cargo bench --bench hot_product -- --quick    # about two minutes, with floors; what CI runs
+//! cargo bench --bench hot_product               # everything, some ten minutes
+//! cargo bench --bench hot_product -- --quick    # one to two minutes, with floors; what CI runs
 //! cargo bench --bench hot_product -- --help
 //! ```
 //!

@@ -79,9 +79,10 @@ impl CreateHolds {
     }
 }
 
-/// A transaction that has locked a product, and the product and the time as they were then; `None`: there is none.
+/// A transaction that has locked a product, or what kept it from that.
 pub struct Locked {
-    transaction: Begun,
+    transaction: Result<Begun, Failure>,
+    /// The product and the time as they were then; `None`: there is none, or it isn't locked.
     product: Option<(Product, SystemTime)>,
 }
 
@@ -140,13 +141,17 @@ impl Batch for CreateHolds {
             return None;
         }
         let lock = async |conn: &mut Connection, _attempt| products::lock(conn, product_id).await;
-        let (transaction, product) = self.database.begin(lock).await?;
-        Some(Locked { transaction, product })
+        Some(match self.database.begin(lock).await {
+            Ok((transaction, product)) => Locked { transaction: Ok(transaction), product },
+            Err(failure) => Locked { transaction: Err(failure), product: None },
+        })
     }
 
     async fn run_ready(&self, ready: Locked, commands: &[CreateHold]) -> Result<Results<CreatedHold>, Error> {
         let Some(first) = commands.first() else {
-            self.database.roll_back(ready.transaction).await;
+            if let Ok(transaction) = ready.transaction {
+                self.database.roll_back(transaction).await;
+            }
             return Ok(Vec::new());
         };
         self.run_transactions(Some(ready), first.product_id, commands).await

@@ -57,8 +57,8 @@ const PRODUCT_BATCH_MAX: usize = 1024;
 const ROWS_BATCH_MAX: usize = 256;
 
 /// Batches of a use case in flight for each core of this machine, where few lanes are busy. While one waits for the
-/// database, another can be prepared or answered. Sixteen hot products on two cores sold 0.6 to 0.7 times as fast as one
-/// with a batch each in flight, and as fast with four.
+/// database, another can be prepared or answered. Sixteen hot products on two cores sold 0.57 to 0.70 times as fast as
+/// one with a batch each in flight, and 0.82 to 0.93 times with four.
 const BATCHES_PER_CORE: usize = 2;
 
 /// What the checkout depends on beside the database.

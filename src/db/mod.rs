@@ -140,13 +140,14 @@ impl Database {
         self.transaction_from(None, name, body).await
     }
 
-    /// As [`Database::transaction`], whose first run goes on with a transaction that has begun.
+    /// As [`Database::transaction`], whose first run goes on with a transaction that has begun, or failed to: that was a
+    /// run like any other.
     ///
     /// # Errors
     /// As [`Database::transaction`].
     pub async fn transaction_from<T, B>(
         &self,
-        mut begun: Option<Begun>,
+        begun: Option<Result<Begun, Failure>>,
         name: &'static str,
         mut body: B,
     ) -> Result<Committed<T>, Error>
@@ -156,6 +157,15 @@ impl Database {
     {
         let mut retries = Retries::new(name);
         let mut unsettled = Vec::new();
+        let mut begun = match begun {
+            Some(Err(failure)) => {
+                self.after(name, &failure);
+                retries.wait_after(failure).await?;
+                None
+            }
+            Some(Ok(begun)) => Some(begun),
+            None => None,
+        };
         loop {
             let run = self.attempt(begun.take(), retries.attempt(), &mut body);
             let run = run.instrument(debug_span!("transaction", name));
@@ -211,21 +221,23 @@ impl Database {
         }
     }
 
-    /// Begins a transaction and runs its first statements, which say what it locked. `None`: they failed, and are left
-    /// to [`Database::transaction`], which knows what to do about it.
-    pub async fn begin<T, B>(&self, mut first: B) -> Option<(Begun, T)>
+    /// Begins a transaction and runs its first statements, which say what it locked.
+    ///
+    /// # Errors
+    /// What went wrong, for [`Database::transaction_from`], which knows what to do about it.
+    pub async fn begin<T, B>(&self, mut first: B) -> Result<(Begun, T), Failure>
     where
         T: Send,
         B: for<'c> Body<'c, T>,
     {
-        let mut begun = self.begun().await.ok()?;
+        let mut begun = self.begun().await?;
         let deadline = begun.deadline;
         let first = async { until(deadline, first(begun.lease.connection()?, 0)).await }.await;
         match first {
-            Ok(value) => Some((begun, value)),
+            Ok(value) => Ok((begun, value)),
             Err(failure) => {
                 begun.lease.end(&failure).await;
-                None
+                Err(failure)
             }
         }
     }

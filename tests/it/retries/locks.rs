@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use flashsale::{
@@ -123,7 +123,10 @@ async fn rows_that_stay_locked_are_lock_contention_and_may_be_tried_again() {
     holder.execute("BEGIN").await;
     holder.execute(&format!("SELECT id FROM products WHERE id = {product_id} FOR UPDATE")).await;
 
+    let began = Instant::now();
     let refused = sale.clients().hold(product_id, 1).await;
+    // Two waits of 3 s: the one in which the lane gets ready is the first.
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     let status = assert_refused(refused, Code::Unavailable, "LOCK_CONTENTION");
     let retry = details(&status).retry_info().unwrap().retry_delay.unwrap();
     assert!(retry > Duration::ZERO && retry <= Duration::from_secs(1), "{retry:?}");
