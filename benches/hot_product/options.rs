@@ -22,6 +22,9 @@ pub(crate) struct Options {
     /// Measured seconds of a round, after half a second that isn't. Default: 3, quick 1.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: Option<u64>,
+    /// Callers of the hot product; may be given several times. Default: 1, 16, 64, 256, 1024, 4096, quick 1, 64, 256.
+    #[arg(long = "clients", value_name = "CALLERS", value_parser = clap::value_parser!(u16).range(1..=8192))]
+    clients: Vec<u16>,
     /// Where the JSON file and the report go.
     #[arg(long, value_name = "FOLDER", default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/../hot_product"))]
     pub(crate) output: PathBuf,
@@ -48,7 +51,12 @@ impl Options {
     }
 
     /// Callers of the hot product.
-    pub(crate) fn clients(&self) -> &'static [usize] {
-        if self.quick { &[1, 64, 256] } else { &[1, 16, 64, 256, 1024, 4096] }
+    pub(crate) fn clients(&self) -> Vec<usize> {
+        let asked_for = self.clients.iter().copied().map(usize::from);
+        match (self.clients.is_empty(), self.quick) {
+            (false, _) => asked_for.collect(),
+            (true, true) => vec![1, 64, 256],
+            (true, false) => vec![1, 16, 64, 256, 1024, 4096],
+        }
     }
 }

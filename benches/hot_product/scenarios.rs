@@ -60,7 +60,7 @@ fn many(bench: &Bench) -> usize {
 async fn hot_product(bench: &mut Bench) {
     let all = [Design::Flashsale, Design::Plain, Design::RedisEverysec, Design::RedisAlways];
     let designs = bench.present(&all);
-    for &clients in bench.options.clients() {
+    for clients in bench.options.clients() {
         for _ in 0..bench.options.rounds() {
             bench.empty("hot_product", clients).await;
             for &design in &designs {
