@@ -9,6 +9,8 @@
 //! while the batch before it commits, has the lock the moment that one lets go, and only then takes what has queued up
 //! here. Without it a hot row is free for two round trips between any two batches.
 //!
+//! A batch is answered in one moment, and who writes the answers can know that there are more to come (`burst`).
+//!
 //! A lane lives from the first command for its key until its queue is empty, so an id that nobody asks for, or that
 //! doesn't exist, leaves nothing behind. Everything about it is bounded: commands a batch, commands waiting, lanes.
 //!
@@ -16,6 +18,7 @@
 //! up or its deadline passes, and a transaction dropped half-way leaves its rows locked. What is dropped here is the
 //! command: one whose caller has gone before its batch began is passed over.
 
+mod burst;
 mod turns;
 
 use std::{
@@ -32,7 +35,10 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use tracing::Span;
 
+pub use burst::Burst;
+
 use crate::error::Error;
+use burst::Answer;
 use turns::Turns;
 
 /// One result per command, in their order.
@@ -114,6 +120,7 @@ struct Shared<B: Batch> {
     limits: Limits,
     state: Mutex<State<B>>,
     turns: Arc<Turns>,
+    burst: Burst,
     tasks: TaskTracker,
 }
 
@@ -150,15 +157,15 @@ struct Answered<B: Batch> {
 
 struct Caller<A> {
     span: Span,
-    reply: oneshot::Sender<Result<A, Error>>,
+    reply: oneshot::Sender<(Result<A, Error>, Answer)>,
 }
 
 impl<B: Batch> Lanes<B> {
-    /// Lanes that run `batch`.
-    pub fn new(batch: B, limits: Limits) -> Self {
+    /// Lanes that run `batch`, and whose answers are part of `burst`.
+    pub fn new(batch: B, limits: Limits, burst: Burst) -> Self {
         let state = Mutex::new(State { queues: HashMap::new(), closed: false });
         let turns = Arc::new(Turns::new(limits.in_flight));
-        Self { shared: Arc::new(Shared { batch, limits, state, turns, tasks: TaskTracker::new() }) }
+        Self { shared: Arc::new(Shared { batch, limits, state, turns, burst, tasks: TaskTracker::new() }) }
     }
 
     /// Queues a command in its key's lane and waits for its result. Dropping the future takes the command back if its
@@ -174,7 +181,10 @@ impl<B: Batch> Lanes<B> {
             self.shared.batch.record(&command, &Err(error.clone()));
             return Err(error);
         }
-        answer.await.unwrap_or_else(|_| Err(Error::Internal("the lane ended without an answer".to_owned())))
+        match answer.await {
+            Ok((result, _answer)) => result,
+            Err(_) => Err(Error::Internal("the lane ended without an answer".to_owned())),
+        }
     }
 
     /// Takes no more commands, and returns when those taken are answered and recorded.
@@ -363,7 +373,7 @@ impl<B: Batch> Worker<B> {
         for ((command, Caller { span, reply }), result) in commands.into_iter().zip(callers).zip(results) {
             answered.push(Answered { command, span, result: result.clone() });
             // A caller that has gone meanwhile is not an error: the command was done and is recorded.
-            let _gone = reply.send(result);
+            let _gone = reply.send((result, self.shared.burst.answer()));
         }
         self.shared.record(answered);
     }

@@ -7,6 +7,7 @@ mod redis;
 use std::{env, io::Read, process, thread};
 
 use flashsale::{
+    checkout::Burst,
     grpc,
     pb::{
         admin_service_server::{AdminService, AdminServiceServer},
@@ -49,7 +50,7 @@ where
         .add_service(FlashSaleServiceServer::new(service.clone()))
         .add_service(PaymentServiceServer::new(service.clone()))
         .add_service(AdminServiceServer::new(service));
-    router.serve_with_incoming(grpc::incoming(listener)).await.unwrap();
+    router.serve_with_incoming(grpc::incoming(listener, Burst::default())).await.unwrap();
 }
 
 fn failed(error: impl std::fmt::Display) -> Status {

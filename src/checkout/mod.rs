@@ -37,7 +37,6 @@ pub use list_payment_exceptions::ListPaymentExceptions;
 pub use resolve_payment_exception::ResolvePaymentException;
 pub use update_product::UpdateProduct;
 
-pub use crate::db::sweeper_state::SweeperTotals;
 use crate::{
     config::DatabaseConfig,
     db::Database,
@@ -45,6 +44,7 @@ use crate::{
     error::Error,
     lane::{Lanes, Limits},
 };
+pub use crate::{db::sweeper_state::SweeperTotals, lane::Burst};
 
 /// Lanes of a use case whose key isn't a product: commands are spread over them by id, so that those of one hold or
 /// order share a lane.
@@ -76,6 +76,7 @@ pub struct Settings {
 #[derive(Debug, Clone)]
 pub struct Checkout {
     database: Database,
+    burst: Burst,
     get_product: Lanes<get_product::GetProducts>,
     create_hold: Lanes<create_hold::CreateHolds>,
     get_hold: Lanes<get_hold::GetHolds>,
@@ -109,26 +110,35 @@ impl Checkout {
         // An operator's calls are few: each is a batch of its own.
         let single = limits(1, PRODUCT_LANES_MAX);
         let database = || database.clone();
+        let answers = Burst::default();
+        let burst = || answers.clone();
         Self {
             database: database(),
-            get_product: Lanes::new(get_product::GetProducts::new(database()), product),
-            create_hold: Lanes::new(create_hold::CreateHolds::new(database(), settings.hold_ttl), product),
-            get_hold: Lanes::new(get_hold::GetHolds::new(database()), rows),
-            release_hold: Lanes::new(release_hold::ReleaseHolds::new(database()), rows),
-            create_order: Lanes::new(create_order::CreateOrders::new(database(), settings.payment_due), rows),
-            get_order: Lanes::new(get_order::GetOrders::new(database()), rows),
-            handle_payment_webhook: Lanes::new(handle_payment_webhook::HandlePaymentWebhooks::new(database()), rows),
-            create_product: Lanes::new(create_product::CreateProducts::new(database()), single),
-            update_product: Lanes::new(update_product::UpdateProducts::new(database()), single),
-            adjust_stock: Lanes::new(adjust_stock::AdjustStocks::new(database()), single),
-            get_sale_stats: Lanes::new(get_sale_stats::GetSaleStats::new(database()), product),
+            burst: burst(),
+            get_product: Lanes::new(get_product::GetProducts::new(database()), product, burst()),
+            create_hold: Lanes::new(create_hold::CreateHolds::new(database(), settings.hold_ttl), product, burst()),
+            get_hold: Lanes::new(get_hold::GetHolds::new(database()), rows, burst()),
+            release_hold: Lanes::new(release_hold::ReleaseHolds::new(database()), rows, burst()),
+            create_order: Lanes::new(create_order::CreateOrders::new(database(), settings.payment_due), rows, burst()),
+            get_order: Lanes::new(get_order::GetOrders::new(database()), rows, burst()),
+            handle_payment_webhook: Lanes::new(
+                handle_payment_webhook::HandlePaymentWebhooks::new(database()),
+                rows,
+                burst(),
+            ),
+            create_product: Lanes::new(create_product::CreateProducts::new(database()), single, burst()),
+            update_product: Lanes::new(update_product::UpdateProducts::new(database()), single, burst()),
+            adjust_stock: Lanes::new(adjust_stock::AdjustStocks::new(database()), single, burst()),
+            get_sale_stats: Lanes::new(get_sale_stats::GetSaleStats::new(database()), product, burst()),
             list_payment_exceptions: Lanes::new(
                 list_payment_exceptions::ListsOfPaymentExceptions::new(database()),
                 single,
+                burst(),
             ),
             resolve_payment_exception: Lanes::new(
                 resolve_payment_exception::ResolvePaymentExceptions::new(database()),
                 single,
+                burst(),
             ),
         }
     }
@@ -247,6 +257,11 @@ impl Checkout {
     /// A sentence for the log.
     pub async fn readiness(&self, current: bool) -> Result<SweeperTotals, String> {
         readiness::look(&self.database, current).await
+    }
+
+    /// Whether more answers are about to come.
+    pub fn burst(&self) -> Burst {
+        self.burst.clone()
     }
 
     /// Takes no more calls, and returns when those taken are answered.

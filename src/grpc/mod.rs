@@ -4,6 +4,7 @@
 
 mod admin;
 mod convert;
+pub mod cork;
 mod flash_sale;
 mod gate;
 pub mod health;
@@ -13,16 +14,22 @@ mod payment;
 mod status;
 mod update_mask;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, io, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+use tokio_stream::{Stream, StreamExt};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::{Server, server::TcpIncoming};
 use tower::layer::util::{Identity, Stack};
 use tracing::{error, info, warn};
 
+use cork::Corked;
+
 use crate::{
-    checkout::{Checkout, Settings},
+    checkout::{Burst, Checkout, Settings},
     config::ServerConfig,
     error::Error,
     pb::{
@@ -87,9 +94,11 @@ pub fn front() -> Server<Stack<layer::CallLayer, Identity>> {
         .layer(layer::CallLayer)
 }
 
-/// The connections that a listener takes. Answers are small and each is waited for, so none is held back for more.
-pub fn incoming(listener: TcpListener) -> TcpIncoming {
-    TcpIncoming::from(listener).with_nodelay(Some(true))
+/// The connections that a listener takes. Answers are small and each is waited for, so none is held back but for those
+/// that `burst` promises.
+pub fn incoming(listener: TcpListener, burst: Burst) -> impl Stream<Item = io::Result<Corked<TcpStream>>> {
+    let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
+    connections.map(move |connection| Ok(Corked::new(connection?, burst.clone())))
 }
 
 /// Resolves when the watch turns true, or its sender is gone.
@@ -131,7 +140,8 @@ pub async fn serve(listener: TcpListener, checkout: Checkout, shutdown: impl Fut
         .add_service(health_service)
         .add_service(reflection_v1)
         .add_service(reflection_v1alpha);
-    let mut server = tokio::spawn(router.serve_with_incoming_shutdown(incoming(listener), until(stopped)));
+    let mut server =
+        tokio::spawn(router.serve_with_incoming_shutdown(incoming(listener, checkout.burst()), until(stopped)));
     info!(%address, "Listening");
     let watch = health.clone().watch(checkout.clone(), Arc::clone(&gate));
     let watching = AbortOnDropHandle::new(tokio::spawn(watch));

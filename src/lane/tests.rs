@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -51,7 +52,7 @@ const LIMITS: Limits = Limits { batch_max: 3, queue_max: 4, lanes_max: 2, in_fli
 fn gated() -> (Lanes<Doubling>, Arc<Semaphore>, Doubling) {
     let gate = Arc::new(Semaphore::new(0));
     let doubling = Doubling { gate: Some(Arc::clone(&gate)), ..Doubling::default() };
-    (Lanes::new(doubling.clone(), LIMITS), gate, doubling)
+    (Lanes::new(doubling.clone(), LIMITS, Burst::default()), gate, doubling)
 }
 
 /// Starts a call and lets it reach its queue.
@@ -72,7 +73,7 @@ async fn submitted(lanes: &Lanes<Doubling>, key: i64, number: i32) -> tokio::tas
 #[tokio::test]
 async fn an_idle_lane_runs_one_command_at_once() {
     let doubling = Doubling::default();
-    let lanes = Lanes::new(doubling.clone(), LIMITS);
+    let lanes = Lanes::new(doubling.clone(), LIMITS, Burst::default());
     assert_eq!(lanes.submit(1, 21).await, Ok(42));
     assert_eq!(*doubling.batches.lock().unwrap(), [[21]]);
 }
@@ -109,7 +110,7 @@ async fn a_full_queue_and_a_further_lane_are_refused_at_once() {
 
 #[tokio::test]
 async fn a_lane_without_work_leaves_nothing_behind() {
-    let lanes = Lanes::new(Doubling::default(), LIMITS);
+    let lanes = Lanes::new(Doubling::default(), LIMITS, Burst::default());
     for key in 0..100 {
         lanes.submit(key, 1).await.unwrap();
     }
@@ -159,7 +160,7 @@ async fn a_poisonous_command_fails_alone() {
 
 #[tokio::test]
 async fn a_panic_ends_its_lane_only_and_the_next_command_starts_another() {
-    let lanes = Lanes::new(Doubling::default(), LIMITS);
+    let lanes = Lanes::new(Doubling::default(), LIMITS, Burst::default());
     assert!(matches!(lanes.submit(1, PANIC).await, Err(Error::Internal(_))));
     assert_eq!(lanes.submit(1, 2).await, Ok(4));
 }
@@ -244,7 +245,7 @@ async fn called(lanes: &Lanes<Overlapping>, number: i32) -> tokio::task::JoinHan
 #[tokio::test]
 async fn commands_that_come_while_a_batch_gets_ready_are_in_it() {
     let overlapping = Overlapping::new();
-    let lanes = Lanes::new(overlapping.clone(), LIMITS);
+    let lanes = Lanes::new(overlapping.clone(), LIMITS, Burst::default());
     let calls = [called(&lanes, 1).await, called(&lanes, 2).await];
     overlapping.prepare.add_permits(1);
     settle().await;
@@ -260,7 +261,7 @@ async fn commands_that_come_while_a_batch_gets_ready_are_in_it() {
 #[tokio::test]
 async fn while_a_batch_is_at_work_the_next_gets_ready_and_no_third() {
     let overlapping = Overlapping::new();
-    let lanes = Lanes::new(overlapping.clone(), LIMITS);
+    let lanes = Lanes::new(overlapping.clone(), LIMITS, Burst::default());
     overlapping.prepare.add_permits(1);
     let mut calls = vec![called(&lanes, 1).await];
     for number in 2..=4 {
@@ -281,7 +282,7 @@ async fn while_a_batch_is_at_work_the_next_gets_ready_and_no_third() {
 #[tokio::test]
 async fn what_got_ready_for_callers_who_have_gone_is_put_away() {
     let overlapping = Overlapping::new();
-    let lanes = Lanes::new(overlapping.clone(), LIMITS);
+    let lanes = Lanes::new(overlapping.clone(), LIMITS, Burst::default());
     let gone = called(&lanes, 1).await;
     gone.abort();
     settle().await;
@@ -289,4 +290,20 @@ async fn what_got_ready_for_callers_who_have_gone_is_put_away() {
     lanes.close().await;
     assert_eq!(*overlapping.batches.lock().unwrap(), [(0, Vec::new())]);
     assert!(lanes.shared.state().queues.is_empty());
+}
+
+/// A burst that never ended would hold every later answer up.
+#[tokio::test]
+async fn a_burst_ends_with_its_callers_be_they_answered_or_gone() {
+    let burst = Burst::default();
+    let lanes = Lanes::new(Doubling::default(), LIMITS, burst.clone());
+    lanes.submit(1, 1).await.unwrap();
+    assert!(!burst.goes_on());
+    let mut gone = Box::pin(lanes.submit(1, 2));
+    assert!(gone.as_mut().now_or_never().is_none());
+    while !burst.goes_on() {
+        tokio::task::yield_now().await;
+    }
+    drop(gone);
+    assert!(!burst.goes_on());
 }

@@ -1,0 +1,160 @@
+//! Answers that come together are written together.
+//!
+//! A batch of a lane answers a hundred callers in one moment. Each of them encodes its answer and wakes its connection,
+//! which would be polled right after, and write this one: a packet and a system call an answer, on both sides. So while
+//! a burst goes on, a connection that is about to write lets the tasks go first that are ready by now, once. An answer
+//! that comes alone is written at once.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tonic::transport::server::Connected;
+
+use crate::checkout::Burst;
+
+/// A connection whose writes wait for what a burst adds to them.
+#[derive(Debug)]
+pub struct Corked<S> {
+    stream: S,
+    burst: Burst,
+    /// The next write has already waited.
+    has_waited: bool,
+}
+
+impl<S> Corked<S> {
+    pub(super) fn new(stream: S, burst: Burst) -> Self {
+        Self { stream, burst, has_waited: false }
+    }
+
+    /// Ready when it is time to write. Woken by itself, the task comes again after those that are ready now.
+    fn poll_burst(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.has_waited || !self.burst.goes_on() {
+            return Poll::Ready(());
+        }
+        self.has_waited = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn written<T>(&mut self, written: Poll<T>) -> Poll<T> {
+        self.has_waited &= written.is_pending();
+        written
+    }
+}
+
+impl<S: Connected> Connected for Corked<S> {
+    type ConnectInfo = S::ConnectInfo;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Corked<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Corked<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_burst(cx));
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.written(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_burst(cx));
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.written(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures_util::FutureExt;
+    use tokio::{io::AsyncWriteExt, sync::mpsc};
+
+    use super::*;
+    /// Counts the writes of a connection, each of which takes all there is.
+    #[derive(Default)]
+    struct Writes(usize);
+
+    impl AsyncWrite for Writes {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            self.0 += 1;
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// On the runtime that servers have: a task that another wakes runs next, before those that were ready already.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn the_answers_of_a_batch_are_written_together() {
+        let burst = Burst::default();
+        let (sender, mut answers) = mpsc::unbounded_channel();
+        let connection = async move {
+            for byte in 0..100 {
+                let (answer, sender) = (burst.answer(), sender.clone());
+                tokio::spawn(async move {
+                    drop(answer);
+                    sender.send(byte).unwrap();
+                });
+            }
+            // As an HTTP/2 connection does: woken by an answer, it writes all that there are by then.
+            let mut connection = Corked::new(Writes::default(), burst);
+            let (mut unwritten, mut written) = (Vec::new(), 0);
+            while written < 100 {
+                let write = |cx: &mut Context<'_>| {
+                    while let Poll::Ready(Some(byte)) = answers.poll_recv(cx) {
+                        unwritten.push(byte);
+                    }
+                    if unwritten.is_empty() {
+                        return Poll::Pending;
+                    }
+                    Pin::new(&mut connection).poll_write(cx, &unwritten)
+                };
+                written += poll_fn(write).await.unwrap();
+                unwritten.clear();
+            }
+            connection.stream.0
+        };
+        assert_eq!(tokio::spawn(connection).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_comes_alone_is_written_at_once() {
+        let mut connection = Corked::new(Writes::default(), Burst::default());
+        assert!(connection.write_all(b"alone").now_or_never().is_some());
+        assert_eq!(connection.stream.0, 1);
+    }
+}

@@ -1,0 +1,39 @@
+//! Whether more answers are about to come: a batch answers all its callers in one moment.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+/// Answers that lanes have given and whose callers have not run since. Who is about to write one of them knows by it
+/// that there will be more in a moment.
+#[derive(Debug, Clone, Default)]
+pub struct Burst {
+    answers: Arc<AtomicUsize>,
+}
+
+impl Burst {
+    /// Whether more answers are about to come.
+    pub fn goes_on(&self) -> bool {
+        // Only a hint, which orders nothing.
+        self.answers.load(Ordering::Relaxed) > 0
+    }
+
+    /// One more answer, until the value is dropped.
+    pub(crate) fn answer(&self) -> Answer {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        Answer { burst: self.clone() }
+    }
+}
+
+/// An answer on its way to its caller.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    burst: Burst,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.burst.answers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
