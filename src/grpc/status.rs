@@ -1,6 +1,6 @@
 //! [`Error`] → gRPC status, with one ErrorInfo and what else belongs to its code.
 
-use std::{collections::HashMap, time::Duration};
+use std::{cell::RefCell, collections::HashMap, time::Duration};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use tonic::{Code, Status};
@@ -18,8 +18,24 @@ const RETRY_AFTER_CONTENTION: Duration = Duration::from_millis(100);
 const RETRY_AFTER_OVERLOAD: Duration = Duration::from_millis(500);
 const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(1);
 
-/// The status of an error.
+/// The status of an error. A refusal that comes again is answered by the same bytes: most callers of a sold-out product
+/// are refused alike, and bytes that a connection has sent before are what its header compression is good at.
 pub(super) fn of(error: &Error) -> Status {
+    thread_local! {
+        static LAST_REFUSAL: RefCell<Option<(Refusal, Status)>> = const { RefCell::new(None) };
+    }
+    let Error::Refused(refusal) = error else { return status_of(error) };
+    LAST_REFUSAL.with_borrow_mut(|last| match last {
+        Some((last, status)) if last == refusal => status.clone(),
+        _ => {
+            let status = status_of(error);
+            *last = Some((refusal.clone(), status.clone()));
+            status
+        }
+    })
+}
+
+fn status_of(error: &Error) -> Status {
     let mut details = ErrorDetails::new();
     let (code, message, metadata) = match error {
         Error::Invalid(fields) => {
@@ -195,6 +211,19 @@ mod tests {
             (Error::DeadlineExceeded, Code::DeadlineExceeded, "DEADLINE_EXCEEDED", vec![]),
             (Error::Internal("secret cause".to_owned()), Code::Internal, "INTERNAL", vec![]),
         ]
+    }
+
+    #[test]
+    fn a_refusal_that_comes_again_is_answered_by_the_same_bytes() {
+        let refusal = |requested| {
+            Error::from(Refusal::OutOfStock { product_id: ProductId::stored(1), requested, available_stock: 0 })
+        };
+        let first = of(&refusal(1));
+        for _ in 0..20 {
+            assert_eq!(of(&refusal(1)).details(), first.details());
+        }
+        let other = of(&refusal(2)).get_details_error_info().unwrap();
+        assert_eq!(other.metadata["requested"], "2");
     }
 
     #[test]
