@@ -47,8 +47,9 @@ use crate::{
 pub use crate::{db::sweeper_state::SweeperTotals, lane::Burst};
 
 /// Lanes of a use case whose key isn't a product: commands are spread over them by id, so that those of one hold or
-/// order share a lane.
-const SPREAD: i64 = 4;
+/// order share a lane. Two, so that rows that somebody has locked hold up one half only; more cut the same commands into
+/// smaller batches. 256 callers on two cores made 1.3 times as many checkouts with two as with four, and as many with one.
+const SPREAD: i64 = 2;
 /// Products that are asked for at the same moment, at the most.
 const PRODUCT_LANES_MAX: usize = 10_000;
 /// Commands of a batch that takes or reads one product.

@@ -269,7 +269,7 @@ pub fn insert(
         let buyer_id = bytes_or_null(hold.buyer_id.as_ref().map(BuyerId::as_bytes));
         format!("({shared},{},{request_id},{buyer_id})", hold.qty.get())
     });
-    script.insert("holds (product_id,unit_price_cents,created_at,expires_at,qty,request_id,buyer_id)", rows);
+    script.insert_for_ids("holds (product_id,unit_price_cents,created_at,expires_at,qty,request_id,buyer_id)", rows);
 }
 
 /// Changes the status of locked holds, all of which have the status `from`.

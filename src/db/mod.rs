@@ -83,7 +83,7 @@ pub struct Plan<T> {
 pub struct Committed<T> {
     /// What the last run returned.
     pub value: T,
-    /// The ids of its last INSERT.
+    /// The ids of its last INSERT, where the script asks for them.
     pub ids: InsertedIds,
     /// What runs before it returned whose COMMIT got no answer. What such a run was about to do, and the last one found
     /// done, is this call's own doing and no earlier one's.
@@ -336,14 +336,14 @@ where
     B: for<'c> Body<'c, Plan<T>>,
 {
     let Plan { script, value } = until(deadline, body(&mut *conn, attempt)).await?;
-    let inserts = script.inserts();
+    let asks_for_ids = script.asks_for_ids();
     let text = script.into_commit();
     let commit = async { Ok(conn.batch_execute(&text).await?) };
     if let Err(failure) = until(deadline, commit).await {
         let planned = failure.leaves_commit_open().then_some(value);
         return Err(Failed { failure, planned });
     }
-    if !inserts {
+    if !asks_for_ids {
         return Ok((value, InsertedIds::default()));
     }
     match within(ANSWER_LIMIT, session::inserted_ids(conn)).await {

@@ -172,7 +172,7 @@ pub fn insert(script: &mut Script, orders: &[NewOrder]) {
             bytes(new.request_id.as_bytes()),
         )
     });
-    script.insert("orders (hold_id,product_id,qty,amount_cents,payment_due_at,created_at,request_id)", rows);
+    script.insert_for_ids("orders (hold_id,product_id,qty,amount_cents,payment_due_at,created_at,request_id)", rows);
 }
 
 /// Settles locked orders, all of which are pending.

@@ -168,7 +168,7 @@ pub fn insert(script: &mut Script, request_id: &RequestId, product: &NewProduct)
     );
     let into = "products (name, price_cents, total_stock, available_stock, max_per_buyer, starts_at, ends_at, \
         request_id, request_digest, created_at)";
-    script.insert(into, std::iter::once(row));
+    script.insert_for_ids(into, std::iter::once(row));
 }
 
 /// Takes units from what is available, where there are that many.

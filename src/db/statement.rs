@@ -116,7 +116,7 @@ impl Query for Statement {
 #[derive(Debug, Default)]
 pub struct Script {
     text: String,
-    inserts: bool,
+    asks_for_ids: bool,
 }
 
 /// The ids that a script's last INSERT was given, in the order of its rows.
@@ -144,9 +144,15 @@ impl Script {
         self.push(format_args!("SET @rows = IF(ROW_COUNT() = {rows}, 0, (SELECT 1 UNION ALL SELECT 2))"));
     }
 
-    /// Adds an INSERT of several rows, whose ids [`super::Database::transaction`] then returns.
+    /// Adds an INSERT of several rows, whose ids [`super::Database::transaction`] then returns. It has to be the
+    /// script's last INSERT.
+    pub(super) fn insert_for_ids(&mut self, into: &str, rows: impl Iterator<Item = String>) {
+        self.asks_for_ids = true;
+        self.insert(into, rows);
+    }
+
+    /// Adds an INSERT of several rows.
     pub(super) fn insert(&mut self, into: &str, rows: impl Iterator<Item = String>) {
-        self.inserts = true;
         self.push(format_args!("INSERT INTO {into} VALUES "));
         for (index, row) in rows.enumerate() {
             self.text.push_str(if index == 0 { "" } else { "," });
@@ -162,8 +168,9 @@ impl Script {
         let _always_ok = self.text.write_fmt(statement);
     }
 
-    pub(super) fn inserts(&self) -> bool {
-        self.inserts
+    /// Whether somebody needs the ids of its last INSERT, which take a round trip.
+    pub(super) fn asks_for_ids(&self) -> bool {
+        self.asks_for_ids
     }
 
     /// The text to send: all statements, then COMMIT.
@@ -246,9 +253,9 @@ mod tests {
     #[test]
     fn a_script_ends_in_commit_and_checks_its_rows() {
         let mut script = Script::default();
-        script.insert("t (a)", ["(1)".to_owned(), "(2)".to_owned()].into_iter());
+        script.insert_for_ids("t (a)", ["(1)".to_owned(), "(2)".to_owned()].into_iter());
         script.write(1, format_args!("UPDATE u SET b = {} WHERE id = {}", 3, 4));
-        assert!(script.inserts());
+        assert!(script.asks_for_ids());
         assert_eq!(
             script.into_commit(),
             "INSERT INTO t (a) VALUES (1),(2);UPDATE u SET b = 3 WHERE id = 4;\
