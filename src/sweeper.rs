@@ -1,7 +1,8 @@
 //! The sweeper's program, and one run of the sweep: expired holds and overdue orders give their units back, in bounded batches.
 //!
 //! A full batch means that there is more, a partial one that all was done. Runs don't overlap: the second finds the
-//! first's lock and leaves it the work. Correctness doesn't depend on that, since rows are locked with SKIP LOCKED.
+//! first's lock and leaves it the work. A sweep gives way to sales of the same products: it rests between its batches.
+//! Correctness doesn't depend on that, since rows are locked with SKIP LOCKED.
 
 pub mod audit;
 
@@ -36,6 +37,13 @@ pub struct SweepReport {
     pub stock_released: i64,
     /// How long it took.
     pub took: Duration,
+}
+
+impl SweepReport {
+    fn count(&mut self, swept: &Swept) {
+        self.batches += u64::from(swept.rows > 0);
+        self.stock_released += swept.stock_released;
+    }
 }
 
 /// How a run ended.
@@ -120,27 +128,25 @@ async fn sweep(
 ) -> Result<(), Error> {
     tokio::pin!(shutdown);
     let mut stopping = false;
-    let count = |swept: Swept, report: &mut SweepReport| {
-        report.batches += u64::from(swept.rows > 0);
-        report.stock_released += swept.stock_released;
-    };
     while !stopping {
+        let began = Instant::now();
         let swept = expire_holds(database, batch).await?;
-        count(swept, report);
+        report.count(&swept);
         report.holds_expired += swept.rows;
         if swept.rows < batch {
             break;
         }
-        stopping = is_over(shutdown.as_mut()).await;
+        stopping = gives_way(database, &swept, began.elapsed(), shutdown.as_mut()).await?;
     }
     while !stopping {
+        let began = Instant::now();
         let swept = cancel_overdue_orders(database, batch).await?;
-        count(swept, report);
+        report.count(&swept);
         report.orders_cancelled += swept.rows;
         if swept.rows < batch {
             break;
         }
-        stopping = is_over(shutdown.as_mut()).await;
+        stopping = gives_way(database, &swept, began.elapsed(), shutdown.as_mut()).await?;
     }
     database
         .transaction("finish_sweep", async |_conn: &mut Connection, _attempt| {
@@ -150,6 +156,23 @@ async fn sweep(
         })
         .await?;
     Ok(())
+}
+
+/// After a batch that took so long: rests as long again where a product of it is being sold, since whoever buys comes
+/// first and what has expired can wait. Returns whether it is time to stop.
+async fn gives_way(
+    database: &Database,
+    swept: &Swept,
+    took: Duration,
+    shutdown: impl Future<Output = ()>,
+) -> Result<bool, Error> {
+    if !swept.is_contended(database).await? {
+        return Ok(is_over(shutdown).await);
+    }
+    tokio::select! {
+        () = shutdown => Ok(true),
+        () = tokio::time::sleep(took) => Ok(false),
+    }
 }
 
 /// Whether the future is over, without waiting for it.

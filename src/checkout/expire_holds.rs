@@ -2,7 +2,7 @@
 //!
 //! holds FOR UPDATE SKIP LOCKED · holds, products by id (one summed update each), totals and COMMIT as one script.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::take_back::TakenBack;
 use crate::{
@@ -16,12 +16,14 @@ use crate::{
 };
 
 /// What a batch of a sweep did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Holds expired, or orders cancelled.
     pub rows: usize,
     /// Units given back.
     pub stock_released: i64,
+    /// The products that they went back to.
+    pub products: BTreeSet<ProductId>,
 }
 
 impl Swept {
@@ -31,7 +33,23 @@ impl Swept {
         Self {
             rows: given_back.iter().map(TakenBack::rows).sum(),
             stock_released: given_back.iter().map(TakenBack::units).sum(),
+            products: given_back.iter().flat_map(TakenBack::products).collect(),
         }
+    }
+
+    /// Whether one of its products is being sold at this moment: somebody has its row locked.
+    ///
+    /// # Errors
+    /// Those of [`Database::read`].
+    pub async fn is_contended(&self, database: &Database) -> Result<bool, Error> {
+        if self.products.is_empty() {
+            return Ok(false);
+        }
+        database
+            .read("is_contended", async |conn: &mut Connection, _attempt| {
+                products::any_is_locked(conn, &self.products).await
+            })
+            .await
     }
 }
 

@@ -129,6 +129,12 @@ impl TakenBack {
         expired.chain(overdue).sum()
     }
 
+    /// The products whose units go back.
+    pub(super) fn products(&self) -> impl Iterator<Item = ProductId> {
+        let expired = self.expired.iter().map(ExpiredHold::product_id);
+        expired.chain(self.overdue.iter().map(|overdue| overdue.order.product_id))
+    }
+
     /// Lowers what buyers have by what goes back of their orders. Expired holds didn't count, or for this batch
     /// still do: where another had them locked a moment ago.
     pub(super) fn free(&self, taken: &mut BTreeMap<BuyerId, i64>) {

@@ -8,6 +8,7 @@ use flashsale::{
         expire_holds::{Swept, expire_holds},
     },
     db::Database,
+    domain::ProductId,
     pb::{OrderStatus, PaymentStatus},
     sweeper::{self, Sweep},
 };
@@ -44,6 +45,11 @@ async fn sweep_all(database: &Database, batch: usize) -> Swept {
     }
 }
 
+/// Rows and units.
+fn sums(swept: &Swept) -> (usize, i64) {
+    (swept.rows, swept.stock_released)
+}
+
 async fn totals(sale: &Sale) -> Vec<String> {
     let sql = "SELECT runs, holds_expired, orders_cancelled, stock_released, last_run_at IS NULL FROM sweeper_state";
     sale.database.query_rows(sql).await.remove(0)
@@ -58,14 +64,37 @@ async fn an_expired_holds_stock_comes_back_by_the_sweep_and_once() {
         sale.clients().hold(product_id, qty).await.unwrap();
     }
     let database = sale.service_database();
-    assert_eq!(expire_holds(&database, 100).await.unwrap(), Swept { rows: 0, stock_released: 0 }, "none is past");
+    assert_eq!(expire_holds(&database, 100).await.unwrap(), Swept::default(), "none is past");
     sale.expire_all_holds().await;
     let active = sale.clients().hold(one, 1).await.unwrap();
 
-    assert_eq!(expire_holds(&database, 100).await.unwrap(), Swept { rows: 3, stock_released: 9 });
-    assert_eq!(expire_holds(&database, 100).await.unwrap(), Swept { rows: 0, stock_released: 0 });
+    let swept = expire_holds(&database, 100).await.unwrap();
+    assert_eq!(sums(&swept), (3, 9));
+    assert_eq!(swept.products, [one, other].map(|id| ProductId::parse(id).unwrap()).into());
+    assert_eq!(expire_holds(&database, 100).await.unwrap(), Swept::default());
     assert_eq!((sale.stock(one).await, sale.stock(other).await), (9, 10));
     assert_eq!(sale.hold_status(active.hold_id).await, "active");
+    sale.finish().await;
+}
+
+/// What makes a sweep rest after a batch: whoever buys comes first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_sees_whether_one_of_its_products_is_being_sold() {
+    let sale = Sale::start("a_sweep_sees_sales").await;
+    let (one, other, third) = (sale.product(10).await, sale.product(10).await, sale.product(10).await);
+    hold_many(&sale, &[one, other], 4).await;
+    sale.expire_all_holds().await;
+    let database = sale.service_database();
+    let swept = expire_holds(&database, 100).await.unwrap();
+
+    let mut seller = sale.database.connect().await;
+    for (product_id, contended) in [(one, true), (other, true), (third, false)] {
+        assert!(!swept.is_contended(&database).await.unwrap());
+        seller.execute("BEGIN").await;
+        seller.query_rows(&format!("SELECT id FROM products WHERE id = {product_id} FOR UPDATE")).await;
+        assert_eq!(swept.is_contended(&database).await.unwrap(), contended);
+        seller.execute("ROLLBACK").await;
+    }
     sale.finish().await;
 }
 
@@ -101,7 +130,7 @@ async fn a_batch_takes_no_more_than_its_size_and_the_oldest_first() {
         sale.ordered(product_id, 1).await;
     }
     sale.database.move_times("UPDATE orders SET payment_due_at = UTC_TIMESTAMP(6) - INTERVAL 10 - id HOUR").await;
-    assert_eq!(cancel_overdue_orders(&sale.service_database(), 1).await.unwrap(), Swept { rows: 1, stock_released: 1 });
+    assert_eq!(sums(&cancel_overdue_orders(&sale.service_database(), 1).await.unwrap()), (1, 1));
     assert_eq!(sale.order_status(order.order_id).await, "cancelled");
     assert_eq!(sale.count("orders WHERE status = 'pending'").await, 2);
     sale.finish().await;
@@ -240,9 +269,9 @@ async fn locked_orders_are_skipped_and_taken_next_time() {
     holder.query_rows(&format!("SELECT id FROM orders WHERE id = {} FOR UPDATE", locked.order_id)).await;
 
     let database = sale.service_database();
-    assert_eq!(cancel_overdue_orders(&database, 100).await.unwrap(), Swept { rows: 1, stock_released: 2 });
+    assert_eq!(sums(&cancel_overdue_orders(&database, 100).await.unwrap()), (1, 2));
     holder.execute("ROLLBACK").await;
-    assert_eq!(cancel_overdue_orders(&database, 100).await.unwrap(), Swept { rows: 1, stock_released: 1 });
+    assert_eq!(sums(&cancel_overdue_orders(&database, 100).await.unwrap()), (1, 1));
     sale.finish().await;
 }
 
@@ -261,7 +290,7 @@ async fn overdue_orders_are_cancelled_and_paid_or_undue_ones_are_not() {
     assert_eq!(in_time.order_status(), OrderStatus::Paid, "a payment before the sweep counts");
 
     let database = sale.service_database();
-    assert_eq!(cancel_overdue_orders(&database, 100).await.unwrap(), Swept { rows: 1, stock_released: 2 });
+    assert_eq!(sums(&cancel_overdue_orders(&database, 100).await.unwrap()), (1, 2));
     assert_eq!(cancel_overdue_orders(&database, 100).await.unwrap().rows, 0);
     assert_eq!(sale.hold_status(overdue.hold_id).await, "cancelled");
     for (order, status) in [(&overdue, "cancelled"), (&paid, "paid"), (&undue, "pending"), (&never, "pending")] {
