@@ -8,7 +8,7 @@ pub mod audit;
 
 use std::{
     future::Future,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tracing::{Instrument, error, info};
@@ -128,20 +128,24 @@ async fn sweep(
 ) -> Result<(), Error> {
     tokio::pin!(shutdown);
     let mut stopping = false;
+    let mut since = SystemTime::UNIX_EPOCH;
     while !stopping {
         let began = Instant::now();
-        let swept = expire_holds(database, batch).await?;
+        let swept = expire_holds(database, since, batch).await?;
         report.count(&swept);
+        since = swept.reached.unwrap_or(since);
         report.holds_expired += swept.rows;
         if swept.rows < batch {
             break;
         }
         stopping = gives_way(database, &swept, began.elapsed(), shutdown.as_mut()).await?;
     }
+    since = SystemTime::UNIX_EPOCH;
     while !stopping {
         let began = Instant::now();
-        let swept = cancel_overdue_orders(database, batch).await?;
+        let swept = cancel_overdue_orders(database, since, batch).await?;
         report.count(&swept);
+        since = swept.reached.unwrap_or(since);
         report.orders_cancelled += swept.rows;
         if swept.rows < batch {
             break;

@@ -2,7 +2,10 @@
 //!
 //! holds FOR UPDATE SKIP LOCKED · holds, products by id (one summed update each), totals and COMMIT as one script.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::SystemTime,
+};
 
 use super::take_back::TakenBack;
 use crate::{
@@ -24,6 +27,8 @@ pub struct Swept {
     pub stock_released: i64,
     /// The products that they went back to.
     pub products: BTreeSet<ProductId>,
+    /// From when on there may be more; `None`: nothing was found.
+    pub reached: Option<SystemTime>,
 }
 
 impl Swept {
@@ -34,6 +39,7 @@ impl Swept {
             rows: given_back.iter().map(TakenBack::rows).sum(),
             stock_released: given_back.iter().map(TakenBack::units).sum(),
             products: given_back.iter().flat_map(TakenBack::products).collect(),
+            reached: given_back.iter().filter_map(TakenBack::reached).max(),
         }
     }
 
@@ -53,14 +59,14 @@ impl Swept {
     }
 }
 
-/// Expires up to `limit` holds whose time is over and that nobody else has locked.
+/// Expires up to `limit` holds whose time is over since `since` at the earliest and that nobody else has locked.
 ///
 /// # Errors
 /// Those of [`Database::transaction`].
-pub async fn expire_holds(database: &Database, limit: usize) -> Result<Swept, Error> {
+pub async fn expire_holds(database: &Database, since: SystemTime, limit: usize) -> Result<Swept, Error> {
     let Committed { value, unsettled, .. } = database
         .transaction("expire_holds", async |conn: &mut Connection, _attempt| {
-            let expired = holds::lock_expired(conn, limit).await?;
+            let expired = holds::lock_expired(conn, since, limit).await?;
             Ok::<_, Failure>(Plan { script: script(&expired), value: TakenBack::of_holds(expired) })
         })
         .await?;

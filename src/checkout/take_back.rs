@@ -5,7 +5,10 @@
 //! is taken with SKIP LOCKED. That goes for the orders' holds too: a release or an order in the making may have one
 //! locked and wait for the product. An order whose hold is busy is left out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::SystemTime,
+};
 
 use super::{handle_payment_webhook::cancel_but_for_stock, log_expired, log_overdue};
 use crate::{
@@ -135,6 +138,12 @@ impl TakenBack {
         expired.chain(self.overdue.iter().map(|overdue| overdue.order.product_id))
     }
 
+    /// The last moment at which the time of any was over.
+    pub(super) fn reached(&self) -> Option<SystemTime> {
+        let expired = self.expired.iter().map(ExpiredHold::expires_at);
+        expired.chain(self.overdue.iter().filter_map(|overdue| overdue.order.payment_due_at)).max()
+    }
+
     /// Lowers what buyers have by what goes back of their orders. Expired holds didn't count, or for this batch
     /// still do: where another had them locked a moment ago.
     pub(super) fn free(&self, taken: &mut BTreeMap<BuyerId, i64>) {
@@ -178,8 +187,6 @@ async fn with_free_holds(conn: &mut Connection, orders: Vec<Order>) -> Result<Ve
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use super::*;
     use crate::domain::Quantity;
 

@@ -10,7 +10,7 @@ use diesel::{
 
 use super::{
     Connection, Failure, FailureKind, Script,
-    statement::{Statement, bytes, bytes_or_null, list, moment, timestamp},
+    statement::{MOMENT, Statement, bytes, bytes_or_null, list, moment, timestamp},
 };
 use crate::domain::{BuyerId, Hold, HoldId, HoldStatus, ProductId, Quantity, RequestId};
 
@@ -203,6 +203,8 @@ pub struct ExpiredHold {
     product_id: i64,
     #[diesel(sql_type = Integer)]
     qty: i32,
+    #[diesel(sql_type = Timestamp)]
+    expires_at: NaiveDateTime,
 }
 
 impl ExpiredHold {
@@ -220,14 +222,24 @@ impl ExpiredHold {
     pub fn qty(&self) -> Quantity {
         Quantity::stored(self.qty)
     }
+
+    /// When its time was over.
+    pub fn expires_at(&self) -> SystemTime {
+        moment(self.expires_at)
+    }
 }
 
-/// Locks up to `limit` expired holds that nobody else has locked, by the index on status and time.
-pub async fn lock_expired(conn: &mut Connection, limit: usize) -> Result<Vec<ExpiredHold>, Failure> {
-    let text = "SELECT id, product_id, qty FROM holds FORCE INDEX (holds_expiry) \
-        WHERE status = 'active' AND expires_at < UTC_TIMESTAMP(6) \
-        ORDER BY expires_at LIMIT ? FOR UPDATE SKIP LOCKED";
-    Ok(Statement::new(text).integer(limit.try_into().unwrap_or(i64::MAX)).rows(conn).await?)
+/// Locks up to `limit` expired holds that nobody else has locked, by the index on status and time: those first whose
+/// time was over first, from `since` on. A sweep that goes on from where its last batch ended doesn't read the index
+/// entries again that it has just left behind there, which the database clears away some time later.
+pub async fn lock_expired(conn: &mut Connection, since: SystemTime, limit: usize) -> Result<Vec<ExpiredHold>, Failure> {
+    let text = format!(
+        "SELECT id, product_id, qty, expires_at FROM holds FORCE INDEX (holds_expiry) \
+        WHERE status = 'active' AND expires_at >= {MOMENT} AND expires_at < UTC_TIMESTAMP(6) \
+        ORDER BY expires_at LIMIT ? FOR UPDATE SKIP LOCKED"
+    );
+    let limit = limit.try_into().unwrap_or(i64::MAX);
+    Ok(Statement::new(&text).moment(since).integer(limit).rows(conn).await?)
 }
 
 /// As [`lock_expired`], of one product, by the index that begins with it.
@@ -236,7 +248,7 @@ pub async fn lock_expired_of(
     product_id: ProductId,
     limit: usize,
 ) -> Result<Vec<ExpiredHold>, Failure> {
-    let text = "SELECT id, product_id, qty FROM holds FORCE INDEX (holds_product_expiry) \
+    let text = "SELECT id, product_id, qty, expires_at FROM holds FORCE INDEX (holds_product_expiry) \
         WHERE product_id = ? AND status = 'active' AND expires_at < UTC_TIMESTAMP(6) \
         ORDER BY expires_at LIMIT ? FOR UPDATE SKIP LOCKED";
     let limit = limit.try_into().unwrap_or(i64::MAX);

@@ -10,7 +10,7 @@ use diesel::{
 
 use super::{
     Connection, Failure, FailureKind, Script,
-    statement::{Statement, bytes, list, moment, timestamp, timestamp_or_null},
+    statement::{MOMENT, Statement, bytes, list, moment, timestamp, timestamp_or_null},
 };
 use crate::domain::{Hold, HoldId, Order, OrderId, OrderStatus, ProductId, Quantity, RequestId};
 
@@ -116,13 +116,15 @@ pub async fn of_holds(
     Ok(orders.into_iter().map(|stored| (stored.order.hold_id, stored)).collect())
 }
 
-/// Locks up to `limit` overdue orders that nobody else has locked, by the index on status and due time.
-pub async fn lock_overdue(conn: &mut Connection, limit: usize) -> Result<Vec<Order>, Failure> {
+/// Locks up to `limit` overdue orders that nobody else has locked, by the index on status and due time, from `since` on
+/// as for holds.
+pub async fn lock_overdue(conn: &mut Connection, since: SystemTime, limit: usize) -> Result<Vec<Order>, Failure> {
     let text = format!(
-        "{SELECT} FORCE INDEX (orders_due) WHERE status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6) \
+        "{SELECT} FORCE INDEX (orders_due) \
+        WHERE status = 'pending' AND payment_due_at >= {MOMENT} AND payment_due_at < UTC_TIMESTAMP(6) \
         ORDER BY payment_due_at LIMIT ? FOR UPDATE SKIP LOCKED"
     );
-    let orders = load(conn, Statement::new(&text).integer(limit.try_into().unwrap_or(i64::MAX))).await?;
+    let orders = load(conn, Statement::new(&text).moment(since).integer(limit.try_into().unwrap_or(i64::MAX))).await?;
     Ok(orders.into_iter().map(|stored| stored.order).collect())
 }
 

@@ -29,6 +29,9 @@ enum Value {
     Bytes(Vec<u8>),
 }
 
+/// SQL of a moment, which [`Statement::moment`] gives the value.
+pub(super) const MOMENT: &str = "TIMESTAMP'1970-01-01 00:00:00' + INTERVAL ? MICROSECOND";
+
 /// SQL with `?` for its values. The text is one of few, so that the server prepares it once per connection: lists are
 /// padded to a power of two.
 #[derive(Debug, Clone)]
@@ -50,6 +53,11 @@ impl Statement {
     pub(super) fn bytes(mut self, value: &[u8]) -> Self {
         self.values.push(Value::Bytes(value.to_vec()));
         self
+    }
+
+    /// A value for [`MOMENT`].
+    pub(super) fn moment(self, value: SystemTime) -> Self {
+        self.integer(DateTime::<Utc>::from(value).timestamp_micros())
     }
 
     fn list(mut self, values: impl ExactSizeIterator<Item = Value>, rest: &str) -> Self {

@@ -3,6 +3,8 @@
 //! `sysdate_is_now` makes SYSDATE obey a session's `timestamp`, as UTC_TIMESTAMP does anyway, and `init_connect` sets
 //! that for every session of the service. Root's sessions are exempt: they write the moments to be compared.
 
+use std::time::UNIX_EPOCH;
+
 use flashsale::{
     checkout::{cancel_overdue_orders::cancel_overdue_orders, expire_holds::expire_holds},
     pb::{CreateProductRequest, HoldStatus, OrderStatus},
@@ -48,7 +50,7 @@ async fn exactly_at_expires_at_a_hold_still_holds_and_a_microsecond_later_it_doe
 
     set_ends(&sale, NOW).await;
     assert_eq!(sale.clients().get_hold(hold.hold_id).await.unwrap().status(), HoldStatus::Active);
-    assert_eq!(expire_holds(&service, 10).await.unwrap().rows, 0);
+    assert_eq!(expire_holds(&service, UNIX_EPOCH, 10).await.unwrap().rows, 0);
     for _ in 0..3 {
         assert_refused(sale.clients().hold(product_id, 1).await, Code::FailedPrecondition, "OUT_OF_STOCK");
     }
@@ -64,7 +66,7 @@ async fn exactly_at_expires_at_a_hold_still_holds_and_a_microsecond_later_it_doe
     let next = sale.clients().hold(product_id, 1).await.unwrap();
     assert_eq!(sale.hold_status(hold.hold_id).await, "expired", "taken back");
     set_ends(&sale, A_MICROSECOND_AGO).await;
-    assert_eq!(expire_holds(&service, 10).await.unwrap().rows, 1);
+    assert_eq!(expire_holds(&service, UNIX_EPOCH, 10).await.unwrap().rows, 1);
     assert_eq!(sale.hold_status(next.hold_id).await, "expired", "swept");
 
     for (moment, status) in [(NOW, HoldStatus::Cancelled), (A_MICROSECOND_AGO, HoldStatus::Expired)] {
@@ -100,7 +102,7 @@ async fn limits_windows_and_due_times_change_exactly_at_their_moment() {
     assert_eq!(order.payment_due_at, at(30 * 60));
     for (moment, cancelled) in [(NOW, 0), (A_MICROSECOND_AGO, 1)] {
         sale.database.move_times(&format!("UPDATE orders SET payment_due_at = '{moment}'")).await;
-        assert_eq!(cancel_overdue_orders(&sale.service_database(), 10).await.unwrap().rows, cancelled);
+        assert_eq!(cancel_overdue_orders(&sale.service_database(), UNIX_EPOCH, 10).await.unwrap().rows, cancelled);
     }
     sale.finish().await;
 }

@@ -4,6 +4,8 @@
 mod operators;
 mod told;
 
+use std::time::UNIX_EPOCH;
+
 use flashsale::{
     checkout::{cancel_overdue_orders::cancel_overdue_orders, expire_holds::expire_holds},
     db::Database,
@@ -216,7 +218,7 @@ async fn a_sweep_gives_back_once_whatever_happens_to_its_commit() {
         }
         let sql = "UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE status = 'active'";
         ground.database.move_times(sql).await;
-        let swept = ground.under(fault, expire_holds(&sweeper, 100)).await.unwrap();
+        let swept = ground.under(fault, expire_holds(&sweeper, UNIX_EPOCH, 100)).await.unwrap();
         // What commits only when the sweep has gone on is in the totals, and no longer in its report.
         let reported = if matches!(fault, Fault::Last) { (0, 0) } else { (5, 10) };
         assert_eq!((swept.rows, swept.stock_released), reported, "{fault:?}");
@@ -239,7 +241,7 @@ async fn a_sweep_cancels_an_overdue_order_once_whatever_happens_to_its_commit() 
             ground.clients().order(hold_id).await.unwrap();
         }
         ground.database.move_times("UPDATE orders SET payment_due_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND").await;
-        let swept = ground.under(fault, cancel_overdue_orders(&sweeper, 100)).await.unwrap();
+        let swept = ground.under(fault, cancel_overdue_orders(&sweeper, UNIX_EPOCH, 100)).await.unwrap();
         let reported = if matches!(fault, Fault::Last) { (0, 0) } else { (3, 6) };
         assert_eq!((swept.rows, swept.stock_released), reported, "{fault:?}");
         assert_eq!(ground.count("orders WHERE status <> 'cancelled'").await, 0, "{fault:?}");

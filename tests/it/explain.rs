@@ -1,6 +1,8 @@
 //! Which index each statement of the service goes by, among some thousand rows, and what that leaves unlocked. The
 //! statements are those that the database server logs while the service is at work.
 
+use std::time::UNIX_EPOCH;
+
 use flashsale::{
     checkout::{cancel_overdue_orders::cancel_overdue_orders, expire_holds::expire_holds},
     db::{Connection, Database, Failure, Plan, Script, holds},
@@ -112,8 +114,8 @@ async fn use_everything(clients: &Clients, database: &TestDatabase) {
         clients.hold(PRODUCTS, 100_000).await.unwrap_err();
     }
     let sweeper = Database::new(&database_config(&database.url(), 1)).unwrap();
-    assert_eq!(expire_holds(&sweeper, BATCH).await.unwrap().rows, BATCH);
-    assert_eq!(cancel_overdue_orders(&sweeper, BATCH).await.unwrap().rows, BATCH);
+    assert_eq!(expire_holds(&sweeper, UNIX_EPOCH, BATCH).await.unwrap().rows, BATCH);
+    assert_eq!(cancel_overdue_orders(&sweeper, UNIX_EPOCH, BATCH).await.unwrap().rows, BATCH);
 }
 
 /// What the server logged of the service's account: SELECTs and UPDATEs of its tables, with their values, each shape once.
@@ -218,7 +220,7 @@ async fn while_a_sweep_is_at_work<T>(sale: &Sale, limit: usize, meanwhile: impl 
     let sweeper = Database::new(&database_config(&sale.database.url(), 1)).unwrap();
     let (locked, over) = (Notify::new(), Notify::new());
     let sweep = sweeper.transaction("sweep", async |conn: &mut Connection, _attempt| {
-        let rows = holds::lock_expired(conn, limit).await?.len();
+        let rows = holds::lock_expired(conn, UNIX_EPOCH, limit).await?.len();
         locked.notify_one();
         over.notified().await;
         Ok::<_, Failure>(Plan { script: Script::default(), value: rows })
@@ -242,13 +244,13 @@ async fn a_second_sweep_gets_other_rows_and_waits_for_none() {
     let swept = while_a_sweep_is_at_work(&sale, BATCH, async {
         let mut rows = Vec::new();
         for _ in 0..3 {
-            rows.push(expire_holds(&second, BATCH).await.unwrap().rows);
+            rows.push(expire_holds(&second, UNIX_EPOCH, BATCH).await.unwrap().rows);
         }
         rows
     })
     .await;
     assert_eq!(swept, [BATCH, BATCH, 0]);
-    assert_eq!(expire_holds(&second, BATCH).await.unwrap().rows, BATCH);
+    assert_eq!(expire_holds(&second, UNIX_EPOCH, BATCH).await.unwrap().rows, BATCH);
     assert_eq!(sale.clients().available_stock(product_id).await, 600);
     sale.finish().await;
 }

@@ -1,6 +1,9 @@
 //! The sweep: expired holds and overdue orders give their units back, once.
 
-use std::{future, time::Duration};
+use std::{
+    future,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use flashsale::{
     checkout::{
@@ -36,7 +39,7 @@ async fn hold_many(sale: &Sale, products: &[i64], count: usize) {
 async fn sweep_all(database: &Database, batch: usize) -> Swept {
     let mut all = Swept::default();
     loop {
-        let swept = expire_holds(database, batch).await.unwrap();
+        let swept = expire_holds(database, UNIX_EPOCH, batch).await.unwrap();
         all.rows += swept.rows;
         all.stock_released += swept.stock_released;
         if swept.rows == 0 {
@@ -64,14 +67,14 @@ async fn an_expired_holds_stock_comes_back_by_the_sweep_and_once() {
         sale.clients().hold(product_id, qty).await.unwrap();
     }
     let database = sale.service_database();
-    assert_eq!(expire_holds(&database, 100).await.unwrap(), Swept::default(), "none is past");
+    assert_eq!(expire_holds(&database, UNIX_EPOCH, 100).await.unwrap(), Swept::default(), "none is past");
     sale.expire_all_holds().await;
     let active = sale.clients().hold(one, 1).await.unwrap();
 
-    let swept = expire_holds(&database, 100).await.unwrap();
+    let swept = expire_holds(&database, UNIX_EPOCH, 100).await.unwrap();
     assert_eq!(sums(&swept), (3, 9));
     assert_eq!(swept.products, [one, other].map(|id| ProductId::parse(id).unwrap()).into());
-    assert_eq!(expire_holds(&database, 100).await.unwrap(), Swept::default());
+    assert_eq!(expire_holds(&database, UNIX_EPOCH, 100).await.unwrap(), Swept::default());
     assert_eq!((sale.stock(one).await, sale.stock(other).await), (9, 10));
     assert_eq!(sale.hold_status(active.hold_id).await, "active");
     sale.finish().await;
@@ -85,7 +88,7 @@ async fn a_sweep_sees_whether_one_of_its_products_is_being_sold() {
     hold_many(&sale, &[one, other], 4).await;
     sale.expire_all_holds().await;
     let database = sale.service_database();
-    let swept = expire_holds(&database, 100).await.unwrap();
+    let swept = expire_holds(&database, UNIX_EPOCH, 100).await.unwrap();
 
     let mut seller = sale.database.connect().await;
     for (product_id, contended) in [(one, true), (other, true), (third, false)] {
@@ -95,6 +98,27 @@ async fn a_sweep_sees_whether_one_of_its_products_is_being_sold() {
         assert_eq!(swept.is_contended(&database).await.unwrap(), contended);
         seller.execute("ROLLBACK").await;
     }
+    sale.finish().await;
+}
+
+/// A sweep goes on from where its last batch ended, be it in the middle of one moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_begins_where_the_one_before_it_ended() {
+    let sale = Sale::start("a_batch_begins_where_one_ended").await;
+    let product_id = sale.product(10).await;
+    hold_many(&sale, &[product_id], 6).await;
+    // Two at 00:00:01, two at 00:00:02, two at 00:00:03, and a microsecond.
+    let times = "UPDATE holds SET expires_at = '2020-01-01 00:00:00.000001' + INTERVAL (id + 1) DIV 2 SECOND";
+    sale.database.move_times(times).await;
+    let database = sale.service_database();
+    let first = expire_holds(&database, UNIX_EPOCH, 3).await.unwrap();
+    let moment = UNIX_EPOCH + Duration::from_micros(1_577_836_802_000_001);
+    assert_eq!((first.rows, first.reached), (3, Some(moment)));
+
+    // What an earlier moment has gets its units back in the next sweep.
+    sale.database.move_times("UPDATE holds SET expires_at = '2019-12-31' WHERE id = 6").await;
+    assert_eq!(expire_holds(&database, moment, 10).await.unwrap().rows, 2);
+    assert_eq!(expire_holds(&database, UNIX_EPOCH, 10).await.unwrap().rows, 1);
     sale.finish().await;
 }
 
@@ -110,7 +134,7 @@ async fn only_active_holds_are_swept() {
     sale.clients().release(released.hold_id).await.unwrap();
     sale.database.move_times("UPDATE holds SET expires_at = '2000-01-01'").await;
 
-    assert_eq!(expire_holds(&sale.service_database(), 100).await.unwrap().rows, 0);
+    assert_eq!(expire_holds(&sale.service_database(), UNIX_EPOCH, 100).await.unwrap().rows, 0);
     assert_eq!((sale.stock(product_id).await, sale.order_status(pending.order_id).await), (8, "pending".to_owned()));
     sale.finish().await;
 }
@@ -121,7 +145,7 @@ async fn a_batch_takes_no_more_than_its_size_and_the_oldest_first() {
     let product_id = sale.product(10).await;
     hold_many(&sale, &[product_id], 10).await;
     sale.database.move_times("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL id HOUR").await;
-    assert_eq!(expire_holds(&sale.service_database(), 3).await.unwrap().rows, 3);
+    assert_eq!(expire_holds(&sale.service_database(), UNIX_EPOCH, 3).await.unwrap().rows, 3);
     assert_eq!(sale.count("holds WHERE status = 'expired' AND id IN (8, 9, 10)").await, 3);
     assert_eq!(sale.stock(product_id).await, 3);
 
@@ -130,7 +154,7 @@ async fn a_batch_takes_no_more_than_its_size_and_the_oldest_first() {
         sale.ordered(product_id, 1).await;
     }
     sale.database.move_times("UPDATE orders SET payment_due_at = UTC_TIMESTAMP(6) - INTERVAL 10 - id HOUR").await;
-    assert_eq!(sums(&cancel_overdue_orders(&sale.service_database(), 1).await.unwrap()), (1, 1));
+    assert_eq!(sums(&cancel_overdue_orders(&sale.service_database(), UNIX_EPOCH, 1).await.unwrap()), (1, 1));
     assert_eq!(sale.order_status(order.order_id).await, "cancelled");
     assert_eq!(sale.count("orders WHERE status = 'pending'").await, 2);
     sale.finish().await;
@@ -249,10 +273,10 @@ async fn locked_holds_are_skipped_and_taken_next_time() {
     }
 
     let database = sale.service_database();
-    assert_eq!(expire_holds(&database, 100).await.unwrap().rows, 7);
+    assert_eq!(expire_holds(&database, UNIX_EPOCH, 100).await.unwrap().rows, 7);
     assert_eq!(sale.count("holds WHERE status = 'active' AND id IN (2, 5, 9)").await, 3);
     holder.execute("ROLLBACK").await;
-    assert_eq!(expire_holds(&database, 100).await.unwrap().rows, 3);
+    assert_eq!(expire_holds(&database, UNIX_EPOCH, 100).await.unwrap().rows, 3);
     assert_eq!(sale.stock(product_id).await, 10);
     sale.finish().await;
 }
@@ -269,9 +293,9 @@ async fn locked_orders_are_skipped_and_taken_next_time() {
     holder.query_rows(&format!("SELECT id FROM orders WHERE id = {} FOR UPDATE", locked.order_id)).await;
 
     let database = sale.service_database();
-    assert_eq!(sums(&cancel_overdue_orders(&database, 100).await.unwrap()), (1, 2));
+    assert_eq!(sums(&cancel_overdue_orders(&database, UNIX_EPOCH, 100).await.unwrap()), (1, 2));
     holder.execute("ROLLBACK").await;
-    assert_eq!(sums(&cancel_overdue_orders(&database, 100).await.unwrap()), (1, 1));
+    assert_eq!(sums(&cancel_overdue_orders(&database, UNIX_EPOCH, 100).await.unwrap()), (1, 1));
     sale.finish().await;
 }
 
@@ -290,8 +314,8 @@ async fn overdue_orders_are_cancelled_and_paid_or_undue_ones_are_not() {
     assert_eq!(in_time.order_status(), OrderStatus::Paid, "a payment before the sweep counts");
 
     let database = sale.service_database();
-    assert_eq!(sums(&cancel_overdue_orders(&database, 100).await.unwrap()), (1, 2));
-    assert_eq!(cancel_overdue_orders(&database, 100).await.unwrap().rows, 0);
+    assert_eq!(sums(&cancel_overdue_orders(&database, UNIX_EPOCH, 100).await.unwrap()), (1, 2));
+    assert_eq!(cancel_overdue_orders(&database, UNIX_EPOCH, 100).await.unwrap().rows, 0);
     assert_eq!(sale.hold_status(overdue.hold_id).await, "cancelled");
     for (order, status) in [(&overdue, "cancelled"), (&paid, "paid"), (&undue, "pending"), (&never, "pending")] {
         assert_eq!(sale.order_status(order.order_id).await, status);
@@ -316,7 +340,7 @@ async fn a_hold_that_is_swept_and_ordered_at_once_ends_exactly_one_way() {
     let sweeping = tokio::spawn(async move {
         let mut expired = 0;
         for _ in 0..100 {
-            expired += expire_holds(&database, 10).await.unwrap().rows;
+            expired += expire_holds(&database, UNIX_EPOCH, 10).await.unwrap().rows;
         }
         expired
     });

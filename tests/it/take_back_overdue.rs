@@ -1,5 +1,7 @@
 //! Short of stock, CreateHold takes back what overdue orders of the product have: a dead sweeper costs no sales.
 
+use std::time::UNIX_EPOCH;
+
 use flashsale::{
     checkout::cancel_overdue_orders::cancel_overdue_orders,
     pb::{CreateProductRequest, Order, OrderStatus, PaymentStatus},
@@ -47,7 +49,11 @@ async fn when_stock_runs_short_a_hold_takes_back_overdue_orders_without_any_swee
         assert_eq!(sale.hold_status(order.hold_id).await, "cancelled");
     }
     assert_eq!(sale.stock(product_id).await, 0);
-    assert_eq!(cancel_overdue_orders(&sale.service_database(), 10).await.unwrap().rows, 0, "nothing is left to sweep");
+    assert_eq!(
+        cancel_overdue_orders(&sale.service_database(), UNIX_EPOCH, 10).await.unwrap().rows,
+        0,
+        "nothing is left to sweep"
+    );
     // Money that comes now is too late.
     assert!(sale.clients().pay("late", one.order_id, PaymentStatus::Success).await.unwrap().refund_required);
     assert_eq!((sale.stock(product_id).await, sale.clients().exceptions().await.len()), (0, 1));
@@ -203,7 +209,7 @@ async fn an_overdue_order_at_the_same_moment_is_paid_or_sold_again_and_never_bot
                         false
                     }
                     2 => {
-                        cancel_overdue_orders(&database, 10).await.unwrap();
+                        cancel_overdue_orders(&database, UNIX_EPOCH, 10).await.unwrap();
                         false
                     }
                     3 => {

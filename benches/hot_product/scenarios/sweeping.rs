@@ -60,7 +60,8 @@ async fn expired(bench: &Bench, count: u64) -> i64 {
     while made < count {
         let block = BLOCK.min(count - made);
         let rows: Vec<String> = (0..block)
-            .map(|row| format!("({product},1,1000,'2020-01-01 00:02:00','2020-01-01','bench-{}')", made + row))
+            .map(|row| made + row)
+            .map(|row| format!("({product},1,1000,'2020-01-01 00:02:00.{row:06}','2020-01-01','bench-{row}')"))
             .collect();
         let into = "INSERT INTO holds (product_id, qty, unit_price_cents, expires_at, created_at, request_id) VALUES ";
         database.execute(&format!("{into}{}", rows.join(","))).await;

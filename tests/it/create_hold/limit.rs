@@ -1,5 +1,7 @@
 //! How much one buyer may have.
 
+use std::time::UNIX_EPOCH;
+
 use flashsale::{
     checkout::{cancel_overdue_orders::cancel_overdue_orders, expire_holds::expire_holds},
     db::{
@@ -75,7 +77,7 @@ async fn befall(sale: &Sale, hold: &Hold, fate: &str) {
         "its end" => sale.expire_all_holds().await,
         "its end and a sweep" => {
             sale.expire_all_holds().await;
-            expire_holds(&sale.service_database(), 10).await.unwrap();
+            expire_holds(&sale.service_database(), UNIX_EPOCH, 10).await.unwrap();
         }
         "order" => _ = sale.clients().order(hold.hold_id).await.unwrap(),
         "order and its end" => {
@@ -88,7 +90,7 @@ async fn befall(sale: &Sale, hold: &Hold, fate: &str) {
         "overdue payment" => {
             sale.clients().order(hold.hold_id).await.unwrap();
             sale.let_all_orders_be_overdue().await;
-            cancel_overdue_orders(&sale.service_database(), 10).await.unwrap();
+            cancel_overdue_orders(&sale.service_database(), UNIX_EPOCH, 10).await.unwrap();
         }
         other => panic!("{other}"),
     }

@@ -1,6 +1,6 @@
 //! request_id: a repeat is answered as the first time, something else is refused.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use flashsale::{
     checkout::{Settings, expire_holds::expire_holds},
@@ -125,7 +125,7 @@ async fn a_replay_is_answered_as_the_first_time_also_after_the_hold_expired() {
     assert_eq!(sale.clients().hold_by(request.clone()).await.unwrap(), first, "expired, but not swept");
     assert_eq!(sale.hold_status(first.hold_id).await, "active");
 
-    assert_eq!(expire_holds(&sale.service_database(), 10).await.unwrap().rows, 1);
+    assert_eq!(expire_holds(&sale.service_database(), UNIX_EPOCH, 10).await.unwrap().rows, 1);
     assert_eq!(sale.clients().hold_by(request).await.unwrap(), first, "swept");
     assert_eq!((sale.stock(product_id).await, sale.count("holds").await), (2, 1));
     sale.finish().await;

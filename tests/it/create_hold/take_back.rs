@@ -1,5 +1,7 @@
 //! Rule 9: a dead sweeper costs tidiness, never sales.
 
+use std::time::UNIX_EPOCH;
+
 use flashsale::checkout::expire_holds::expire_holds;
 use tonic::Code;
 
@@ -30,7 +32,11 @@ async fn when_stock_runs_short_a_hold_takes_back_expired_ones_without_any_sweepe
         assert_eq!(sale.hold_status(hold_id).await, "expired");
     }
     assert_eq!(sale.stock(product_id).await, 0);
-    assert_eq!(expire_holds(&sale.service_database(), 10).await.unwrap().rows, 0, "there is nothing left to sweep");
+    assert_eq!(
+        expire_holds(&sale.service_database(), UNIX_EPOCH, 10).await.unwrap().rows,
+        0,
+        "there is nothing left to sweep"
+    );
     assert_eq!(sale.stock(product_id).await, 0);
     sale.finish().await;
 }

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use flashsale::{
@@ -134,8 +134,8 @@ impl Worker {
     }
 
     async fn sweep(&mut self) {
-        self.answers.swept[0] += expire_holds(&self.database, 5).await.unwrap().rows;
-        self.answers.swept[1] += cancel_overdue_orders(&self.database, 5).await.unwrap().rows;
+        self.answers.swept[0] += expire_holds(&self.database, UNIX_EPOCH, 5).await.unwrap().rows;
+        self.answers.swept[1] += cancel_overdue_orders(&self.database, UNIX_EPOCH, 5).await.unwrap().rows;
     }
 }
 

@@ -1,5 +1,7 @@
 //! One hold, wanted for several things at the same moment: each ends one way.
 
+use std::time::UNIX_EPOCH;
+
 use flashsale::{
     checkout::cancel_overdue_orders::cancel_overdue_orders,
     pb::{HoldStatus, Order, OrderStatus, PaymentStatus},
@@ -140,7 +142,7 @@ async fn an_overdue_order_paid_and_swept_at_once_ends_one_way() {
     let sweeping = tokio::spawn(async move {
         let mut cancelled = 0;
         for _ in 0..ORDERS {
-            cancelled += cancel_overdue_orders(&database, 1).await.unwrap().rows;
+            cancelled += cancel_overdue_orders(&database, UNIX_EPOCH, 1).await.unwrap().rows;
         }
         cancelled
     });
