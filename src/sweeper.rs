@@ -8,6 +8,7 @@ pub mod audit;
 
 use std::{
     future::Future,
+    pin::Pin,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -40,9 +41,12 @@ pub struct SweepReport {
 }
 
 impl SweepReport {
-    fn count(&mut self, swept: &Swept) {
-        self.batches += u64::from(swept.rows > 0);
-        self.stock_released += swept.stock_released;
+    fn holds(&mut self) -> &mut usize {
+        &mut self.holds_expired
+    }
+
+    fn orders(&mut self) -> &mut usize {
+        &mut self.orders_cancelled
     }
 }
 
@@ -127,30 +131,11 @@ async fn sweep(
     report: &mut SweepReport,
 ) -> Result<(), Error> {
     tokio::pin!(shutdown);
-    let mut stopping = false;
-    let mut since = SystemTime::UNIX_EPOCH;
-    while !stopping {
-        let began = Instant::now();
-        let swept = expire_holds(database, since, batch).await?;
-        report.count(&swept);
-        since = swept.reached.unwrap_or(since);
-        report.holds_expired += swept.rows;
-        if swept.rows < batch {
-            break;
-        }
-        stopping = gives_way(database, &swept, began.elapsed(), shutdown.as_mut()).await?;
-    }
-    since = SystemTime::UNIX_EPOCH;
-    while !stopping {
-        let began = Instant::now();
-        let swept = cancel_overdue_orders(database, since, batch).await?;
-        report.count(&swept);
-        since = swept.reached.unwrap_or(since);
-        report.orders_cancelled += swept.rows;
-        if swept.rows < batch {
-            break;
-        }
-        stopping = gives_way(database, &swept, began.elapsed(), shutdown.as_mut()).await?;
+    let expire = |since| expire_holds(database, since, batch);
+    let cancel = |since| cancel_overdue_orders(database, since, batch);
+    let stopped = sweep_kind(database, batch, shutdown.as_mut(), report, SweepReport::holds, expire).await?;
+    if !stopped {
+        sweep_kind(database, batch, shutdown, report, SweepReport::orders, cancel).await?;
     }
     database
         .transaction("finish_sweep", async |_conn: &mut Connection, _attempt| {
@@ -160,6 +145,36 @@ async fn sweep(
         })
         .await?;
     Ok(())
+}
+
+/// Runs batches of holds or of orders, each from where the one before it ended, until one isn't full or the shutdown
+/// comes. Returns whether it was the shutdown.
+async fn sweep_kind<R>(
+    database: &Database,
+    batch: usize,
+    mut shutdown: Pin<&mut impl Future<Output = ()>>,
+    report: &mut SweepReport,
+    rows_of_kind: fn(&mut SweepReport) -> &mut usize,
+    mut one_batch: impl FnMut(SystemTime) -> R,
+) -> Result<bool, Error>
+where
+    R: Future<Output = Result<Swept, Error>>,
+{
+    let mut since = SystemTime::UNIX_EPOCH;
+    loop {
+        let began = Instant::now();
+        let swept = one_batch(since).await?;
+        report.batches += u64::from(swept.rows > 0);
+        report.stock_released += swept.stock_released;
+        *rows_of_kind(report) += swept.rows;
+        if swept.rows < batch {
+            return Ok(false);
+        }
+        since = swept.reached.unwrap_or(since);
+        if gives_way(database, &swept, began.elapsed(), shutdown.as_mut()).await? {
+            return Ok(true);
+        }
+    }
 }
 
 /// After a batch that took so long: rests as long again where a product of it is being sold, since whoever buys comes

@@ -23,7 +23,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: Option<u64>,
     /// Callers of the hot product; may be given several times. Default: 1, 16, 64, 256, 1024, 4096, quick 1, 64, 256.
-    #[arg(long = "clients", value_name = "CALLERS", value_parser = clap::value_parser!(u16).range(1..=8192))]
+    #[arg(long, value_name = "CALLERS", value_parser = clap::value_parser!(u16).range(1..=8192))]
     clients: Vec<u16>,
     /// Where the JSON file and the report go.
     #[arg(long, value_name = "FOLDER", default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/../hot_product"))]

@@ -231,7 +231,8 @@ impl ExpiredHold {
 
 /// Locks up to `limit` expired holds that nobody else has locked, by the index on status and time: those first whose
 /// time was over first, from `since` on. A sweep that goes on from where its last batch ended doesn't read the index
-/// entries again that it has just left behind there, which the database clears away some time later.
+/// entries again that it has just left behind there, which the database clears away some time later. A hold before
+/// `since` that was locked then is left to the next sweep.
 pub async fn lock_expired(conn: &mut Connection, since: SystemTime, limit: usize) -> Result<Vec<ExpiredHold>, Failure> {
     let text = format!(
         "SELECT id, product_id, qty, expires_at FROM holds FORCE INDEX (holds_expiry) \

@@ -98,6 +98,7 @@ mod tests {
     use tokio::{io::AsyncWriteExt, sync::mpsc};
 
     use super::*;
+
     /// Counts the writes of a connection, each of which takes all there is.
     #[derive(Default)]
     struct Writes(usize);

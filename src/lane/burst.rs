@@ -20,19 +20,19 @@ impl Burst {
     }
 
     /// One more answer, until the value is dropped.
-    pub(crate) fn answer(&self) -> Answer {
+    pub(crate) fn answer(&self) -> OnItsWay {
         self.answers.fetch_add(1, Ordering::Relaxed);
-        Answer { burst: self.clone() }
+        OnItsWay { burst: self.clone() }
     }
 }
 
 /// An answer on its way to its caller.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct OnItsWay {
     burst: Burst,
 }
 
-impl Drop for Answer {
+impl Drop for OnItsWay {
     fn drop(&mut self) {
         self.burst.answers.fetch_sub(1, Ordering::Relaxed);
     }

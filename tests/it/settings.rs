@@ -6,9 +6,10 @@ use std::{
     net::{TcpListener, TcpStream},
     os::unix::ffi::OsStringExt,
     process::{Command, Output, Stdio},
-    thread,
     time::{Duration, Instant},
 };
+
+use crate::support::wait;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 const GATEWAY: &str = env!("CARGO_BIN_EXE_gateway");
@@ -145,11 +146,8 @@ fn a_program_whose_stdout_is_closed_stops_in_order() {
         .spawn()
         .unwrap();
     drop(gateway.stdout.take());
-    let started = Instant::now();
-    while TcpStream::connect(metrics).is_err() {
-        assert!(started.elapsed() < Duration::from_secs(20), "it doesn't serve");
-        thread::sleep(Duration::from_millis(10));
-    }
+    let serves = wait::look_until(Duration::from_secs(20), || TcpStream::connect(metrics).ok());
+    assert!(serves.is_some(), "it doesn't serve");
 
     assert!(Command::new("kill").args(["-TERM", &gateway.id().to_string()]).status().unwrap().success());
     let told = Instant::now();

@@ -2,7 +2,7 @@
 
 use std::{
     future,
-    time::{Duration, UNIX_EPOCH},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use flashsale::{
@@ -98,6 +98,42 @@ async fn a_sweep_sees_whether_one_of_its_products_is_being_sold() {
         assert_eq!(swept.is_contended(&database).await.unwrap(), contended);
         seller.execute("ROLLBACK").await;
     }
+    sale.finish().await;
+}
+
+/// Two sellers take turns at the product: the first makes the sweep's first batch last, the second has the product by the
+/// time that the batch is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_rests_as_long_as_its_batch_took_while_its_product_is_being_sold() {
+    const SOLD: Duration = Duration::from_secs(1);
+    let sale = Sale::start("a_sweep_rests").await;
+    let product_id = sale.product(10).await;
+    hold_many(&sale, &[product_id], 2).await;
+    sale.expire_all_holds().await;
+    let (mut first, mut second) = (sale.database.connect().await, sale.database.connect().await);
+    let lock = format!("SELECT id FROM products WHERE id = {product_id} FOR UPDATE");
+    for seller in [&mut first, &mut second] {
+        seller.execute("BEGIN").await;
+    }
+    first.query_rows(&lock).await;
+    let config = sale.sweeper(1);
+    let swept = tokio::spawn(async move { sweeper::run(&config, future::pending()).await });
+    wait::eventually(LIMIT, "the sweep to wait", async || sale.database.waiting_transactions().await == 1).await;
+    let until = Instant::now() + SOLD;
+    let second = tokio::spawn(async move {
+        second.query_rows(&lock).await;
+        second
+    });
+    wait::eventually(LIMIT, "the second to wait", async || sale.database.waiting_transactions().await == 2).await;
+    wait::until(until).await;
+    first.execute("ROLLBACK").await;
+
+    let mut second = second.await.unwrap();
+    wait::eventually(LIMIT, "the next batch", async || sale.database.waiting_transactions().await == 1).await;
+    second.execute("ROLLBACK").await;
+    let Sweep::Done(report) = swept.await.unwrap().unwrap() else { panic!("no other sweep is running") };
+    assert_eq!(report.holds_expired, 2);
+    assert!(report.took >= SOLD * 2, "{:?}", report.took);
     sale.finish().await;
 }
 
