@@ -7,7 +7,11 @@ use flashsale::{
     gateway::{self, Upstream},
     shutdown, telemetry,
 };
+use mimalloc::MiMalloc;
 use tokio::{net::TcpListener, runtime};
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let started = GatewayConfig::from_args(env::args_os())

@@ -6,7 +6,11 @@ use flashsale::{
     config::{ServerCommand, ServerConfig},
     grpc, setup, shutdown, telemetry,
 };
+use mimalloc::MiMalloc;
 use tokio::runtime;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let started = ServerConfig::from_args(env::args_os()).and_then(|config| {

@@ -290,6 +290,11 @@ impl<B: Batch> Worker<B> {
             let baton = Arc::clone(&self.baton).lock_owned().await;
             let _turn = self.shared.turns.take().await;
             let ready = if self.is_idle() { None } else { self.shared.batch.get_ready(self.key).await };
+            if ready.is_none() {
+                // Nothing waits for this worker meanwhile, so the calls that have arrived, and didn't run yet, may come
+                // along. It is usually woken before them.
+                tokio::task::yield_now().await;
+            }
             let taken = self.next_batch();
             drop(baton);
             match (taken, ready) {

@@ -33,10 +33,15 @@ mod targets;
 use std::{env, fs, io, path::Path, process::ExitCode};
 
 use clap::Parser;
+use mimalloc::MiMalloc;
 
 use bench::Bench;
 use options::Options;
 use results::Run;
+
+/// The programs' own, so that callers and references have no other.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     if env::args().nth(1).as_deref() == Some(reference::COMMAND) {
