@@ -2,12 +2,8 @@
 //!
 //! A hot product is one row, and the database keeps it locked until the commit is on disk. So a lane takes what has
 //! queued up for its key, runs it as one batch, answers each caller, and takes what has queued up since. It never
-//! waits for a batch to fill: idle, a batch is one command. A key has one batch in flight at the most, or one and the
-//! next that gets ready meanwhile; different keys run side by side, as far as that gets more done (`turns`).
-//!
-//! Getting ready is what a batch can do before it knows its commands: it queues up for the row's lock in the database
-//! while the batch before it commits, has the lock the moment that one lets go, and only then takes what has queued up
-//! here. Without it a hot row is free for two round trips between any two batches.
+//! waits for a batch to fill: idle, a batch is one command. A key has one batch in flight at the most; different keys
+//! run side by side, as far as that gets more done (`turns`).
 //!
 //! A batch is answered in one moment, and who writes the answers can know that there are more to come (`burst`).
 //!
@@ -22,10 +18,7 @@ mod burst;
 mod turns;
 
 use std::{
-    collections::{
-        HashMap, VecDeque,
-        hash_map::{Entry, OccupiedEntry},
-    },
+    collections::{HashMap, VecDeque, hash_map::Entry},
     fmt,
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -44,37 +37,17 @@ use turns::Turns;
 /// One result per command, in their order.
 pub type Results<A> = Vec<Result<A, Error>>;
 
-/// Batches of one key at the same moment, where they overlap: one at work, and one that gets ready. Measured against one
-/// at a time, with a hot product: 1.17 times as many holds with 64 callers and with 256, the same with 1,024; since
-/// answers are written together, 1.08 times with 64 and 1.05 with 256, which is within the noise.
-const WORKERS_MAX: usize = 2;
-
 /// What a lane does with the commands that it took together.
 pub trait Batch: Send + Sync + 'static {
     /// What one caller wants.
     type Command: Send + Sync + 'static;
     /// What that caller gets.
     type Answer: Clone + Send + Sync + 'static;
-    /// What can be got ready for a key before its commands are known.
-    type Ready: Send;
 
-    /// Whether a key's next batch gets ready while the one before it is at work. Else it has one batch at a time.
-    const OVERLAPS: bool = false;
-
-    /// Gets ready for commands of this key, which are taken after that. `None`: [`Batch::run`] does without.
-    fn get_ready(&self, _key: i64) -> impl Future<Output = Option<Self::Ready>> + Send {
-        std::future::ready(None)
-    }
-
-    /// As [`Batch::run`], with what is ready. Without commands it is only put away.
-    fn run_ready(
-        &self,
-        ready: Self::Ready,
-        commands: &[Self::Command],
-    ) -> impl Future<Output = Result<Results<Self::Answer>, Error>> + Send {
-        drop(ready);
-        self.run(commands)
-    }
+    /// Whether calls that have arrived, and didn't run yet, may come along in a batch: fewer and larger ones, which cost
+    /// less. Else the next batch is at work in the database while the one before it is answered, which is faster where
+    /// the database has nothing else to do.
+    const GATHERS: bool = true;
 
     /// Runs commands of one key, at least one, together. A refusal is one command's own result and fails no other. An
     /// error of the whole means that none of them was done: if it isn't temporary, each is run again alone, so that
@@ -126,16 +99,9 @@ struct Shared<B: Batch> {
 }
 
 struct State<B: Batch> {
-    /// A queue is here exactly as long as a worker of its lane is.
-    queues: HashMap<i64, Queue<B>>,
+    /// A queue is here exactly as long as the worker of its lane is.
+    queues: HashMap<i64, VecDeque<Waiting<B>>>,
     closed: bool,
-}
-
-struct Queue<B: Batch> {
-    waiting: VecDeque<Waiting<B>>,
-    workers: usize,
-    /// Who has it is the next to take commands.
-    baton: Arc<tokio::sync::Mutex<()>>,
 }
 
 struct Waiting<B: Batch> {
@@ -210,33 +176,23 @@ impl<B: Batch> Shared<B> {
         }
         let lanes = state.queues.len();
         match state.queues.entry(key) {
-            Entry::Occupied(queue) if queue.get().waiting.len() >= self.limits.queue_max => {
+            Entry::Occupied(queue) if queue.get().len() >= self.limits.queue_max => {
                 Err((Error::Overloaded("too many calls are waiting for this one thing"), waiting.command))
             }
             Entry::Occupied(mut queue) => {
-                let queue = queue.get_mut();
-                queue.waiting.push_back(waiting);
-                if B::OVERLAPS && queue.workers < WORKERS_MAX {
-                    queue.workers += 1;
-                    self.spawn(key, &queue.baton);
-                }
+                queue.get_mut().push_back(waiting);
                 Ok(())
             }
             Entry::Vacant(_) if lanes >= self.limits.lanes_max => {
                 Err((Error::Overloaded("too many things are asked for at once"), waiting.command))
             }
             Entry::Vacant(place) => {
-                let queue =
-                    place.insert(Queue { waiting: VecDeque::from([waiting]), workers: 1, baton: Arc::default() });
-                self.spawn(key, &queue.baton);
+                place.insert(VecDeque::from([waiting]));
+                let worker = Worker { shared: Arc::clone(self), key, ended: false };
+                self.tasks.spawn(worker.work());
                 Ok(())
             }
         }
-    }
-
-    fn spawn(self: &Arc<Self>, key: i64, baton: &Arc<tokio::sync::Mutex<()>>) {
-        let worker = Worker { shared: Arc::clone(self), key, baton: Arc::clone(baton), ended: false };
-        self.tasks.spawn(worker.work());
     }
 
     /// Records in a task of its own: log lines cost the next batch nothing.
@@ -258,65 +214,32 @@ impl<B: Batch> Shared<B> {
 struct Worker<B: Batch> {
     shared: Arc<Shared<B>>,
     key: i64,
-    baton: Arc<tokio::sync::Mutex<()>>,
     ended: bool,
 }
 
 impl<B: Batch> Drop for Worker<B> {
     fn drop(&mut self) {
-        if self.ended {
-            return;
+        if !self.ended {
+            let left = self.shared.state().queues.remove(&self.key);
+            drop(left);
         }
-        let mut state = self.shared.state();
-        let Entry::Occupied(mut queue) = state.queues.entry(self.key) else { return };
-        let left = std::mem::take(&mut queue.get_mut().waiting);
-        end_one(queue);
-        drop(state);
-        drop(left);
-    }
-}
-
-/// One of the queue's workers is gone.
-fn end_one<B: Batch>(mut queue: OccupiedEntry<'_, i64, Queue<B>>) {
-    queue.get_mut().workers -= 1;
-    if queue.get().workers == 0 {
-        queue.remove();
     }
 }
 
 impl<B: Batch> Worker<B> {
     async fn work(mut self) {
         loop {
-            let baton = Arc::clone(&self.baton).lock_owned().await;
             let _turn = self.shared.turns.take().await;
-            let ready = if self.is_idle() { None } else { self.shared.batch.get_ready(self.key).await };
-            if ready.is_none() {
-                // Nothing waits for this worker meanwhile, so the calls that have arrived, and didn't run yet, may come
-                // along. It is usually woken before them.
+            if B::GATHERS {
+                // The worker is usually woken before the calls that have just arrived.
                 tokio::task::yield_now().await;
             }
-            let taken = self.next_batch();
-            drop(baton);
-            match (taken, ready) {
-                (Some(Taken { commands, callers }), ready) if !commands.is_empty() => {
-                    let results = self.run(ready, &commands).await;
-                    self.answer(commands, callers, results);
-                }
-                (taken, ready) => {
-                    if let Some(ready) = ready {
-                        let _nothing = self.shared.batch.run_ready(ready, &[]).await;
-                    }
-                    if taken.is_none() {
-                        return;
-                    }
-                }
+            let Some(Taken { commands, callers }) = self.next_batch() else { return };
+            if !commands.is_empty() {
+                let results = self.run(&commands).await;
+                self.answer(commands, callers, results);
             }
         }
-    }
-
-    /// Whether nothing waits, so that there is nothing to get ready for.
-    fn is_idle(&self) -> bool {
-        self.shared.state().queues.get(&self.key).is_none_or(|queue| queue.waiting.is_empty())
     }
 
     /// Takes the commands that wait and whose callers do too, in their order. `None`: nothing waits, and the worker has
@@ -326,17 +249,14 @@ impl<B: Batch> Worker<B> {
         let mut passed_over = Vec::new();
         {
             let mut state = self.shared.state();
-            let Entry::Occupied(mut queue) = state.queues.entry(self.key) else {
+            let queue = state.queues.get_mut(&self.key).filter(|queue| !queue.is_empty());
+            let Some(queue) = queue else {
                 self.ended = true;
+                state.queues.remove(&self.key);
                 return None;
             };
-            if queue.get().waiting.is_empty() {
-                self.ended = true;
-                end_one(queue);
-                return None;
-            }
             while taken.commands.len() < self.shared.limits.batch_max {
-                let Some(Waiting { command, caller }) = queue.get_mut().waiting.pop_front() else { break };
+                let Some(Waiting { command, caller }) = queue.pop_front() else { break };
                 if caller.reply.is_closed() {
                     passed_over.push(Answered { command, span: caller.span, result: Err(Error::DeadlineExceeded) });
                 } else {
@@ -349,13 +269,8 @@ impl<B: Batch> Worker<B> {
         Some(taken)
     }
 
-    async fn run(&self, ready: Option<B::Ready>, commands: &[B::Command]) -> Results<B::Answer> {
-        let batch = &self.shared.batch;
-        let ran = match ready {
-            Some(ready) => batch.run_ready(ready, commands).await,
-            None => batch.run(commands).await,
-        };
-        match ran {
+    async fn run(&self, commands: &[B::Command]) -> Results<B::Answer> {
+        match self.shared.batch.run(commands).await {
             Ok(results) => results,
             Err(error) if commands.len() == 1 || error.is_temporary() => {
                 commands.iter().map(|_| Err(error.clone())).collect()

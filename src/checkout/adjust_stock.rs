@@ -94,7 +94,6 @@ impl AdjustStock {
 impl Batch for AdjustStocks {
     type Command = AdjustStock;
     type Answer = AdjustedStock;
-    type Ready = ();
 
     async fn run(&self, commands: &[AdjustStock]) -> Result<Results<AdjustedStock>, Error> {
         let mut results = Vec::with_capacity(commands.len());

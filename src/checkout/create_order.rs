@@ -69,10 +69,9 @@ enum Decision {
 impl Batch for CreateOrders {
     type Command = CreateOrder;
     type Answer = CreatedOrder;
-    type Ready = ();
 
     async fn run(&self, commands: &[CreateOrder]) -> Result<Results<CreatedOrder>, Error> {
-        let Committed { value: (decisions, new), ids, unsettled } = self
+        let Committed { value: (decisions, new), ids, unsettled, .. } = self
             .database
             .transaction("create_order", async |conn: &mut Connection, _attempt| {
                 let hold_ids: BTreeSet<HoldId> = commands.iter().map(|command| command.hold_id).collect();

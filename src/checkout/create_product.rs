@@ -56,7 +56,6 @@ pub async fn create(database: &Database, command: &CreateProduct) -> Result<Prod
 impl Batch for CreateProducts {
     type Command = CreateProduct;
     type Answer = ProductView;
-    type Ready = ();
 
     async fn run(&self, commands: &[CreateProduct]) -> Result<Results<ProductView>, Error> {
         let mut results = Vec::with_capacity(commands.len());

@@ -21,7 +21,6 @@ impl GetHolds {
 impl Batch for GetHolds {
     type Command = HoldId;
     type Answer = Hold;
-    type Ready = ();
 
     async fn run(&self, commands: &[HoldId]) -> Result<Results<Hold>, Error> {
         let holds = self

@@ -21,7 +21,6 @@ impl GetOrders {
 impl Batch for GetOrders {
     type Command = OrderId;
     type Answer = Order;
-    type Ready = ();
 
     async fn run(&self, commands: &[OrderId]) -> Result<Results<Order>, Error> {
         let orders = self

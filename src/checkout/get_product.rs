@@ -72,7 +72,6 @@ impl GetProducts {
 impl Batch for GetProducts {
     type Command = ProductId;
     type Answer = ProductView;
-    type Ready = ();
 
     async fn run(&self, commands: &[ProductId]) -> Result<Results<ProductView>, Error> {
         let Some(&id) = commands.first() else { return Ok(Vec::new()) };

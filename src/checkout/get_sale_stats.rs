@@ -22,7 +22,6 @@ impl GetSaleStats {
 impl Batch for GetSaleStats {
     type Command = ProductId;
     type Answer = SaleStats;
-    type Ready = ();
 
     async fn run(&self, commands: &[ProductId]) -> Result<Results<SaleStats>, Error> {
         let Some(&id) = commands.first() else { return Ok(Vec::new()) };

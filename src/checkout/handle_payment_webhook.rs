@@ -58,7 +58,6 @@ impl HandlePaymentWebhooks {
 impl Batch for HandlePaymentWebhooks {
     type Command = HandlePaymentWebhook;
     type Answer = WebhookAnswer;
-    type Ready = ();
 
     async fn run(&self, commands: &[HandlePaymentWebhook]) -> Result<Results<WebhookAnswer>, Error> {
         let Committed { value: mut results, unsettled, .. } = self

@@ -82,7 +82,6 @@ fn fitting(exceptions: &[PaymentException]) -> usize {
 impl Batch for ListsOfPaymentExceptions {
     type Command = ListPaymentExceptions;
     type Answer = Page;
-    type Ready = ();
 
     async fn run(&self, commands: &[ListPaymentExceptions]) -> Result<Results<Page>, Error> {
         let mut results = Vec::with_capacity(commands.len());

@@ -41,7 +41,6 @@ impl ReleaseHolds {
 impl Batch for ReleaseHolds {
     type Command = HoldId;
     type Answer = ReleasedHold;
-    type Ready = ();
 
     async fn run(&self, commands: &[HoldId]) -> Result<Results<ReleasedHold>, Error> {
         let Committed { value: mut results, unsettled, .. } = self

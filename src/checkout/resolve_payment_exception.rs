@@ -66,7 +66,6 @@ impl ResolvePaymentExceptions {
 impl Batch for ResolvePaymentExceptions {
     type Command = ResolvePaymentException;
     type Answer = Resolved;
-    type Ready = ();
 
     async fn run(&self, commands: &[ResolvePaymentException]) -> Result<Results<Resolved>, Error> {
         let mut results = Vec::with_capacity(commands.len());

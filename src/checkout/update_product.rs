@@ -57,7 +57,6 @@ impl UpdateProducts {
 impl Batch for UpdateProducts {
     type Command = UpdateProduct;
     type Answer = ProductView;
-    type Ready = ();
 
     async fn run(&self, commands: &[UpdateProduct]) -> Result<Results<ProductView>, Error> {
         let mut results = Vec::with_capacity(commands.len());

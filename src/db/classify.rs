@@ -127,6 +127,11 @@ impl Failure {
         }
     }
 
+    /// Whether a script that was sent at once fails like this where it was planned on what isn't so any more.
+    pub(super) fn refutes_plan(&self) -> bool {
+        matches!(self.kind, FailureKind::RowCount | FailureKind::Duplicate)
+    }
+
     /// The name in metrics and logs.
     pub(super) fn name(&self) -> &'static str {
         match self.kind {

@@ -1,6 +1,9 @@
 //! Table `holds`.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use chrono::NaiveDateTime;
 use diesel::{
@@ -267,7 +270,7 @@ pub struct NewHold {
     pub buyer_id: Option<BuyerId>,
 }
 
-/// Makes active holds of one product.
+/// Makes active holds of one product, created at a moment that was read before.
 pub fn insert(
     script: &mut Script,
     product_id: ProductId,
@@ -276,13 +279,39 @@ pub fn insert(
     expires_at: SystemTime,
     holds: &[NewHold],
 ) {
-    let shared = format!("{product_id},{unit_price_cents},{},{}", timestamp(created_at), timestamp(expires_at));
-    let rows = holds.iter().map(|hold| {
+    script.insert_for_ids(
+        INTO,
+        rows(product_id, unit_price_cents, &timestamp(created_at), &timestamp(expires_at), holds),
+    );
+}
+
+/// Makes active holds of one product, created when the script gets there, and lasting `ttl`.
+pub fn insert_at_its_moment(
+    script: &mut Script,
+    product_id: ProductId,
+    unit_price_cents: i64,
+    ttl: Duration,
+    holds: &[NewHold],
+) {
+    let expires_at = format!("@moment + INTERVAL {} MICROSECOND", ttl.as_micros());
+    script.insert_at_its_moment(INTO, rows(product_id, unit_price_cents, "@moment", &expires_at, holds));
+}
+
+const INTO: &str = "holds (product_id,unit_price_cents,created_at,expires_at,qty,request_id,buyer_id)";
+
+fn rows<'h>(
+    product_id: ProductId,
+    unit_price_cents: i64,
+    created_at: &str,
+    expires_at: &str,
+    holds: &'h [NewHold],
+) -> impl Iterator<Item = String> + use<'h> {
+    let shared = format!("{product_id},{unit_price_cents},{created_at},{expires_at}");
+    holds.iter().map(move |hold| {
         let request_id = bytes(hold.request_id.as_bytes());
         let buyer_id = bytes_or_null(hold.buyer_id.as_ref().map(BuyerId::as_bytes));
         format!("({shared},{},{request_id},{buyer_id})", hold.qty.get())
-    });
-    script.insert_for_ids("holds (product_id,unit_price_cents,created_at,expires_at,qty,request_id,buyer_id)", rows);
+    })
 }
 
 /// Changes the status of locked holds, all of which have the status `from`.

@@ -21,6 +21,9 @@
 //! A run after the first looks up every request_id, the made-up ones too, and starts by locking the rows that decide.
 //! So a commit whose answer was lost is found, even if it completes only later; [`Committed::unsettled`] tells the
 //! caller that it is its own.
+//!
+//! A hot product's transaction is one text from BEGIN to COMMIT, planned on what is known of the product and failing
+//! where that isn't so any more ([`Database::transaction_at_once`]).
 
 pub mod audit;
 mod classify;
@@ -38,7 +41,7 @@ pub mod statement;
 pub mod stock_adjustments;
 pub mod sweeper_state;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use deadpool::managed::TimeoutType;
 use diesel_async::{
@@ -54,6 +57,7 @@ pub use statement::{InsertedIds, Script};
 
 use crate::{config::DatabaseConfig, error::Error};
 use retry::Retries;
+use statement::{AsksFor, Inserted};
 
 /// A session of the database.
 pub type Connection = AsyncMysqlConnection;
@@ -85,6 +89,8 @@ pub struct Committed<T> {
     pub value: T,
     /// The ids of its last INSERT, where the script asks for them.
     pub ids: InsertedIds,
+    /// When it came to that INSERT, where the script asks for that, too.
+    pub moment: Option<SystemTime>,
     /// What runs before it returned whose COMMIT got no answer. What such a run was about to do, and the last one found
     /// done, is this call's own doing and no earlier one's.
     pub unsettled: Vec<T>,
@@ -137,17 +143,21 @@ impl Database {
         T: Send,
         B: for<'c> Body<'c, Plan<T>>,
     {
-        self.transaction_from(None, name, body).await
+        self.transaction_at_once(None, name, body).await
     }
 
-    /// As [`Database::transaction`], whose first run goes on with a transaction that has begun, or failed to: that was a
-    /// run like any other.
+    /// As [`Database::transaction`], whose first run is the plan `first`, where there is one: without a look at anything,
+    /// sent as one text. So its script has to fail where what it was planned on isn't so any more, by a row count or a
+    /// unique key. Then nothing of it is done, and `body` runs as if for the first time.
+    ///
+    /// Only such a run may begin after a later one has ended, where its text was still on its way when its connection
+    /// broke: then its unique keys are taken, or it makes what nobody is told of.
     ///
     /// # Errors
     /// As [`Database::transaction`].
-    pub async fn transaction_from<T, B>(
+    pub async fn transaction_at_once<T, B>(
         &self,
-        begun: Option<Result<Begun, Failure>>,
+        mut first: Option<Plan<T>>,
         name: &'static str,
         mut body: B,
     ) -> Result<Committed<T>, Error>
@@ -157,22 +167,19 @@ impl Database {
     {
         let mut retries = Retries::new(name);
         let mut unsettled = Vec::new();
-        let mut begun = match begun {
-            Some(Err(failure)) => {
-                self.after(name, &failure);
-                retries.wait_after(failure).await?;
-                None
-            }
-            Some(Ok(begun)) => Some(begun),
-            None => None,
-        };
         loop {
-            let run = self.attempt(begun.take(), retries.attempt(), &mut body);
-            let run = run.instrument(debug_span!("transaction", name));
-            let Failed { failure, planned } = match run.await {
-                Ok((value, ids)) => return Ok(Committed { value, ids, unsettled }),
+            let span = debug_span!("transaction", name);
+            let (run, is_refutable) = match first.take() {
+                Some(plan) => (self.at_once(plan).instrument(span).await, true),
+                None => (self.attempt(retries.attempt(), &mut body).instrument(span).await, false),
+            };
+            let Failed { failure, planned } = match run {
+                Ok((value, Inserted { ids, moment })) => return Ok(Committed { value, ids, moment, unsettled }),
                 Err(failed) => failed,
             };
+            if is_refutable && failure.refutes_plan() {
+                continue;
+            }
             self.after(name, &failure);
             if let Some(planned) = planned {
                 retries.remember_unknown_outcome();
@@ -221,58 +228,27 @@ impl Database {
         }
     }
 
-    /// Begins a transaction and runs its first statements, which say what it locked.
-    ///
-    /// # Errors
-    /// What went wrong, for [`Database::transaction_from`], which knows what to do about it.
-    pub async fn begin<T, B>(&self, mut first: B) -> Result<(Begun, T), Failure>
-    where
-        T: Send,
-        B: for<'c> Body<'c, T>,
-    {
-        let mut begun = self.begun().await?;
-        let deadline = begun.deadline;
-        let first = async { until(deadline, first(begun.lease.connection()?, 0)).await }.await;
-        match first {
-            Ok(value) => Ok((begun, value)),
-            Err(failure) => {
-                begun.lease.end(&failure).await;
-                Err(failure)
-            }
-        }
-    }
-
-    /// Ends a transaction that has changed nothing.
-    pub async fn roll_back(&self, begun: Begun) {
-        begun.lease.roll_back().await;
-    }
-
-    async fn begun(&self) -> Result<Begun, Failure> {
-        let mut lease = self.lease().await?;
-        within(ANSWER_LIMIT, async { Ok(lease.connection()?.batch_execute("BEGIN").await?) }).await?;
-        Ok(Begun { lease, deadline: Instant::now() + ATTEMPT_LIMIT })
-    }
-
-    async fn attempt<T, B>(
-        &self,
-        begun: Option<Begun>,
-        attempt: u32,
-        body: &mut B,
-    ) -> Result<(T, InsertedIds), Failed<T>>
+    async fn attempt<T, B>(&self, attempt: u32, body: &mut B) -> Result<(T, Inserted), Failed<T>>
     where
         T: Send,
         B: for<'c> Body<'c, Plan<T>>,
     {
-        let Begun { mut lease, deadline } = match begun {
-            Some(begun) => begun,
-            None => self.begun().await?,
+        let mut lease = self.lease().await?;
+        within(ANSWER_LIMIT, async { Ok(lease.connection()?.batch_execute("BEGIN").await?) }).await?;
+        let deadline = Instant::now() + ATTEMPT_LIMIT;
+        let conn = lease.connection()?;
+        let result = match until(deadline, body(&mut *conn, attempt)).await {
+            Ok(plan) => commit(conn, deadline, plan, Script::into_commit).await,
+            Err(failure) => Err(failure.into()),
         };
-        let result = to_commit(lease.connection()?, deadline, attempt, body).await;
-        match &result {
-            Ok(_) => lease.give_back(),
-            Err(Failed { failure, .. }) => lease.end(failure).await,
-        }
-        result
+        lease.end_run(result).await
+    }
+
+    async fn at_once<T: Send>(&self, plan: Plan<T>) -> Result<(T, Inserted), Failed<T>> {
+        let mut lease = self.lease().await?;
+        let deadline = Instant::now() + ATTEMPT_LIMIT;
+        let result = commit(lease.connection()?, deadline, plan, Script::into_transaction).await;
+        lease.end_run(result).await
     }
 
     /// Drops what else the failure has spoiled, and says so where a person should know.
@@ -307,12 +283,6 @@ impl Database {
     }
 }
 
-/// A transaction that has begun. Dropped, its connection is closed and it is rolled back.
-pub struct Begun {
-    lease: Lease,
-    deadline: Instant,
-}
-
 /// A run that failed, and what it had planned where it may have committed all the same.
 struct Failed<T> {
     failure: Failure,
@@ -325,29 +295,25 @@ impl<T> From<Failure> for Failed<T> {
     }
 }
 
-async fn to_commit<T, B>(
+/// Sends a plan's script as the text that `into_text` makes of it, and learns what it asks for.
+async fn commit<T>(
     conn: &mut Connection,
     deadline: Instant,
-    attempt: u32,
-    body: &mut B,
-) -> Result<(T, InsertedIds), Failed<T>>
-where
-    T: Send,
-    B: for<'c> Body<'c, Plan<T>>,
-{
-    let Plan { script, value } = until(deadline, body(&mut *conn, attempt)).await?;
-    let asks_for_ids = script.asks_for_ids();
-    let text = script.into_commit();
-    let commit = async { Ok(conn.batch_execute(&text).await?) };
-    if let Err(failure) = until(deadline, commit).await {
+    Plan { script, value }: Plan<T>,
+    into_text: fn(Script) -> String,
+) -> Result<(T, Inserted), Failed<T>> {
+    let asks_for = script.asks_for();
+    let text = into_text(script);
+    let committed = async { Ok(conn.batch_execute(&text).await?) };
+    if let Err(failure) = until(deadline, committed).await {
         let planned = failure.leaves_commit_open().then_some(value);
         return Err(Failed { failure, planned });
     }
-    if !asks_for_ids {
-        return Ok((value, InsertedIds::default()));
+    if asks_for == AsksFor::Nothing {
+        return Ok((value, Inserted::default()));
     }
-    match within(ANSWER_LIMIT, session::inserted_ids(conn)).await {
-        Ok(ids) => Ok((value, ids)),
+    match within(ANSWER_LIMIT, session::inserted(conn, asks_for)).await {
+        Ok(inserted) => Ok((value, inserted)),
         // It has committed, and only a run that finds that knows the ids.
         Err(failure) => Err(Failed { failure, planned: Some(value) }),
     }
@@ -376,6 +342,15 @@ async fn until<T>(deadline: Instant, run: impl Future<Output = Result<T, Failure
 struct Lease(Option<Object<Connection>>);
 
 impl Lease {
+    /// Ends a run, for better or worse.
+    async fn end_run<T>(self, result: Result<(T, Inserted), Failed<T>>) -> Result<(T, Inserted), Failed<T>> {
+        match &result {
+            Ok(_) => self.give_back(),
+            Err(Failed { failure, .. }) => self.end(failure).await,
+        }
+        result
+    }
+
     /// Ends a transaction that failed. Dropping the connection closes it, and the server rolls back.
     async fn end(self, failure: &Failure) {
         if failure.spares_connection() {
@@ -395,7 +370,7 @@ impl Lease {
         object.ok_or_else(|| Failure { kind: FailureKind::Other, text: "the connection was given back".to_owned() })
     }
 
-    fn give_back(&mut self) {
+    fn give_back(mut self) {
         drop(self.0.take());
     }
 }

@@ -198,6 +198,21 @@ pub fn take(script: &mut Script, id: ProductId, units: i64) {
     );
 }
 
+/// As [`take`], where also everything that a hold is granted on is as in `product`, which may have been read long ago:
+/// the price, no limit for a buyer, the sale on at this moment.
+pub fn take_as_known(script: &mut Script, product: &Product, units: i64) {
+    let Product { id, price_cents, .. } = product;
+    script.write(
+        1,
+        format_args!(
+            "UPDATE products SET available_stock = available_stock - {units} \
+            WHERE id = {id} AND available_stock >= {units} AND price_cents = {price_cents} \
+            AND max_per_buyer IS NULL AND NOT paused \
+            AND (starts_at IS NULL OR starts_at <= SYSDATE(6)) AND (ends_at IS NULL OR ends_at > SYSDATE(6))"
+        ),
+    );
+}
+
 /// Gives units back to what is available, where that doesn't exceed the total.
 pub fn give_back(script: &mut Script, id: ProductId, units: i64) {
     script.write(

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use chrono::NaiveDateTime;
 use deadpool::{Runtime, managed::Metrics};
-use diesel::{ConnectionError, QueryableByName, sql_types::BigInt};
+use diesel::{
+    ConnectionError, QueryableByName,
+    sql_types::{BigInt, Nullable, Timestamp},
+};
 use diesel_async::{
     AsyncConnection, SimpleAsyncConnection,
     pooled_connection::{
@@ -14,7 +18,10 @@ use diesel_async::{
 use mysql_async::UrlError;
 use secrecy::ExposeSecret;
 
-use super::{Connection, Failure, InsertedIds, statement::Statement};
+use super::{
+    Connection, Failure,
+    statement::{AsksFor, Inserted, InsertedIds, Statement, moment},
+};
 use crate::config::DatabaseConfig;
 
 /// How long a transaction waits for a connection of the pool before its callers are told to come back.
@@ -102,19 +109,30 @@ fn refuse_unused(metrics: &Metrics) -> Result<(), HookError> {
     if metrics.last_used() > UNUSED_MAX { Err(HookError::message("unused for too long")) } else { Ok(()) }
 }
 
-/// The ids of the session's last INSERT. They are consecutive on both engines, in steps of the increment.
-pub(super) async fn inserted_ids(conn: &mut Connection) -> Result<InsertedIds, Failure> {
+/// What a script of this session that has just committed asks for. The ids of an INSERT of known rows are consecutive on
+/// both engines, in steps of the increment.
+pub(super) async fn inserted(conn: &mut Connection, asks_for: AsksFor) -> Result<Inserted, Failure> {
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = BigInt)]
         first: i64,
         #[diesel(sql_type = BigInt)]
         step: i64,
+        #[diesel(sql_type = Nullable<Timestamp>)]
+        moment: Option<NaiveDateTime>,
     }
-    let select = "SELECT CAST(LAST_INSERT_ID() AS SIGNED) AS first, \
-        CAST(@@session.auto_increment_increment AS SIGNED) AS step";
-    let rows: Vec<Row> = Statement::new(select).rows(conn).await?;
-    Ok(rows.first().map_or_else(InsertedIds::default, |row| InsertedIds { first: row.first, step: row.step }))
+    let moment_column = match asks_for {
+        AsksFor::Nothing => return Ok(Inserted::default()),
+        AsksFor::Ids => "NULL",
+        AsksFor::IdsAndMoment => "@moment",
+    };
+    let select = format!(
+        "SELECT CAST(LAST_INSERT_ID() AS SIGNED) AS first, CAST(@@session.auto_increment_increment AS SIGNED) AS step, \
+        CAST({moment_column} AS DATETIME(6)) AS moment"
+    );
+    let rows: Vec<Row> = Statement::new(&select).rows(conn).await?;
+    let Some(Row { first, step, moment: at }) = rows.into_iter().next() else { return Ok(Inserted::default()) };
+    Ok(Inserted { ids: InsertedIds { first, step }, moment: at.map(moment) })
 }
 
 #[cfg(test)]

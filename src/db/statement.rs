@@ -124,7 +124,19 @@ impl Query for Statement {
 #[derive(Debug, Default)]
 pub struct Script {
     text: String,
-    asks_for_ids: bool,
+    asks_for: AsksFor,
+}
+
+/// What somebody has to know of a script that has committed, which takes a round trip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum AsksFor {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The ids of its last INSERT.
+    Ids,
+    /// These, and its own moment, @moment.
+    IdsAndMoment,
 }
 
 /// The ids that a script's last INSERT was given, in the order of its rows.
@@ -142,6 +154,13 @@ impl InsertedIds {
     }
 }
 
+/// What a committed script was answered.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Inserted {
+    pub(super) ids: InsertedIds,
+    pub(super) moment: Option<SystemTime>,
+}
+
 impl Script {
     /// Adds a statement that has to match `rows` rows. Another number fails the script before its COMMIT: these are
     /// rows that the transaction has locked and read, so it would be a bug or a lost lock.
@@ -155,8 +174,16 @@ impl Script {
     /// Adds an INSERT of several rows, whose ids [`super::Database::transaction`] then returns. It has to be the
     /// script's last INSERT.
     pub(super) fn insert_for_ids(&mut self, into: &str, rows: impl Iterator<Item = String>) {
-        self.asks_for_ids = true;
+        self.asks_for = AsksFor::Ids;
         self.insert(into, rows);
+    }
+
+    /// As [`Script::insert_for_ids`], of rows that may say @moment: the time when the script gets there, after the wait for
+    /// the locks that it takes before. [`super::Database::transaction`] returns it, too.
+    pub(super) fn insert_at_its_moment(&mut self, into: &str, rows: impl Iterator<Item = String>) {
+        self.push(format_args!("SET @moment = SYSDATE(6)"));
+        self.insert(into, rows);
+        self.asks_for = AsksFor::IdsAndMoment;
     }
 
     /// Adds an INSERT of several rows.
@@ -176,15 +203,20 @@ impl Script {
         let _always_ok = self.text.write_fmt(statement);
     }
 
-    /// Whether somebody needs the ids of its last INSERT, which take a round trip.
-    pub(super) fn asks_for_ids(&self) -> bool {
-        self.asks_for_ids
+    /// What has to be known once it has committed.
+    pub(super) fn asks_for(&self) -> AsksFor {
+        self.asks_for
     }
 
     /// The text to send: all statements, then COMMIT.
     pub(super) fn into_commit(mut self) -> String {
         self.push(format_args!("COMMIT"));
         self.text
+    }
+
+    /// The text to send where the transaction has not begun: BEGIN, all statements, COMMIT.
+    pub(super) fn into_transaction(self) -> String {
+        format!("BEGIN;{}", self.into_commit())
     }
 }
 
@@ -263,7 +295,7 @@ mod tests {
         let mut script = Script::default();
         script.insert_for_ids("t (a)", ["(1)".to_owned(), "(2)".to_owned()].into_iter());
         script.write(1, format_args!("UPDATE u SET b = {} WHERE id = {}", 3, 4));
-        assert!(script.asks_for_ids());
+        assert_eq!(script.asks_for(), AsksFor::Ids);
         assert_eq!(
             script.into_commit(),
             "INSERT INTO t (a) VALUES (1),(2);UPDATE u SET b = 3 WHERE id = 4;\

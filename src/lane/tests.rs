@@ -27,7 +27,6 @@ const PANIC: i32 = -2;
 impl Batch for Doubling {
     type Command = i32;
     type Answer = i32;
-    type Ready = ();
 
     async fn run(&self, commands: &[i32]) -> Result<Results<i32>, Error> {
         self.batches.lock().unwrap().push(commands.to_vec());
@@ -179,117 +178,6 @@ async fn closing_answers_what_was_taken_and_refuses_the_rest() {
     closing.await.unwrap();
     assert_eq!((taken.await.unwrap(), waiting.await.unwrap()), (Ok(2), Ok(4)));
     assert_eq!(doubling.recorded.load(Ordering::SeqCst), 3, "two answered and one refused");
-}
-
-/// What was ready for a batch, and its commands.
-type Ran = (usize, Vec<i32>);
-
-/// Gets ready and runs when told to. What is ready is the number of the time.
-#[derive(Clone)]
-struct Overlapping {
-    prepare: Arc<Semaphore>,
-    run: Arc<Semaphore>,
-    prepared: Arc<AtomicUsize>,
-    batches: Arc<Mutex<Vec<Ran>>>,
-}
-
-impl Overlapping {
-    fn new() -> Self {
-        let closed = || Arc::new(Semaphore::new(0));
-        Self { prepare: closed(), run: closed(), prepared: Arc::default(), batches: Arc::default() }
-    }
-}
-
-impl Batch for Overlapping {
-    type Command = i32;
-    type Answer = i32;
-    type Ready = usize;
-
-    const OVERLAPS: bool = true;
-
-    async fn get_ready(&self, _key: i64) -> Option<usize> {
-        let time = self.prepared.fetch_add(1, Ordering::SeqCst);
-        self.prepare.acquire().await.unwrap().forget();
-        Some(time)
-    }
-
-    async fn run_ready(&self, ready: usize, commands: &[i32]) -> Result<Results<i32>, Error> {
-        self.batches.lock().unwrap().push((ready, commands.to_vec()));
-        self.run(commands).await
-    }
-
-    async fn run(&self, commands: &[i32]) -> Result<Results<i32>, Error> {
-        if !commands.is_empty() {
-            self.run.acquire().await.unwrap().forget();
-        }
-        Ok(commands.iter().map(|number| Ok(*number)).collect())
-    }
-
-    fn record(&self, _command: &i32, _result: &Result<i32, Error>) {}
-}
-
-/// Lets every task go as far as it can.
-async fn settle() {
-    for _ in 0..20 {
-        tokio::task::yield_now().await;
-    }
-}
-
-async fn called(lanes: &Lanes<Overlapping>, number: i32) -> tokio::task::JoinHandle<Result<i32, Error>> {
-    let lanes = lanes.clone();
-    let call = tokio::spawn(async move { lanes.submit(1, number).await });
-    settle().await;
-    call
-}
-
-#[tokio::test]
-async fn commands_that_come_while_a_batch_gets_ready_are_in_it() {
-    let overlapping = Overlapping::new();
-    let lanes = Lanes::new(overlapping.clone(), LIMITS, Burst::default());
-    let calls = [called(&lanes, 1).await, called(&lanes, 2).await];
-    overlapping.prepare.add_permits(1);
-    settle().await;
-    assert_eq!(*overlapping.batches.lock().unwrap(), [(0, vec![1, 2])]);
-    overlapping.run.add_permits(1);
-    for call in calls {
-        assert!(call.await.unwrap().is_ok());
-    }
-    lanes.close().await;
-    assert!(lanes.shared.state().queues.is_empty());
-}
-
-#[tokio::test]
-async fn while_a_batch_is_at_work_the_next_gets_ready_and_no_third() {
-    let overlapping = Overlapping::new();
-    let lanes = Lanes::new(overlapping.clone(), LIMITS, Burst::default());
-    overlapping.prepare.add_permits(1);
-    let mut calls = vec![called(&lanes, 1).await];
-    for number in 2..=4 {
-        calls.push(called(&lanes, number).await);
-    }
-    assert_eq!(overlapping.prepared.load(Ordering::SeqCst), 2, "the first is at work, the second gets ready");
-    overlapping.prepare.add_permits(1);
-    settle().await;
-    assert_eq!(*overlapping.batches.lock().unwrap(), [(0, vec![1]), (1, vec![2, 3, 4])]);
-    overlapping.run.add_permits(2);
-    for call in calls {
-        assert!(call.await.unwrap().is_ok());
-    }
-    lanes.close().await;
-    assert!(lanes.shared.state().queues.is_empty());
-}
-
-#[tokio::test]
-async fn what_got_ready_for_callers_who_have_gone_is_put_away() {
-    let overlapping = Overlapping::new();
-    let lanes = Lanes::new(overlapping.clone(), LIMITS, Burst::default());
-    let gone = called(&lanes, 1).await;
-    gone.abort();
-    settle().await;
-    overlapping.prepare.add_permits(1);
-    lanes.close().await;
-    assert_eq!(*overlapping.batches.lock().unwrap(), [(0, Vec::new())]);
-    assert!(lanes.shared.state().queues.is_empty());
 }
 
 /// A burst that never ended would hold every later answer up.

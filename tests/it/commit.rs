@@ -7,8 +7,12 @@ mod told;
 use std::time::UNIX_EPOCH;
 
 use flashsale::{
-    checkout::{cancel_overdue_orders::cancel_overdue_orders, expire_holds::expire_holds},
+    checkout::{
+        Checkout, CreateHold, cancel_overdue_orders::cancel_overdue_orders, expire_holds::expire_holds,
+        request_id_or_made_up,
+    },
     db::Database,
+    domain::{ProductId, Quantity},
     pb::{CreateHoldRequest, CreateOrderRequest, CreateProductRequest, HoldStatus, OrderStatus, PaymentStatus},
 };
 use futures_util::future::join_all;
@@ -96,7 +100,11 @@ impl Ground {
 
     /// The service's own way to the database, through the proxy, for what runs without a server.
     fn service_database(&self) -> Database {
-        Database::new(&database_config(&self.database.url_at(self.proxy.port()), 2)).unwrap()
+        Database::new(&database_config(&self.proxied_url(), 2)).unwrap()
+    }
+
+    fn proxied_url(&self) -> String {
+        self.database.url_at(self.proxy.port())
     }
 }
 
@@ -275,10 +283,12 @@ async fn a_late_payment_needs_one_refund_whatever_happens_to_its_commit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_takes_back_once_whatever_happens_to_its_commit() {
     let ground = Ground::start("commit_take_back").await;
+    let other = TestServer::start(&ground.database).await;
     for fault in FAULTS {
         let product_id = ground.clients().create_product("Shoe", 1000, 5).await.product_id;
-        let expired = ground.clients().hold(product_id, 2).await.unwrap().hold_id;
-        let hold_id = ground.clients().hold(product_id, 3).await.unwrap().hold_id;
+        // By another server, so that the one under test has not seen this product sell, and looks first.
+        let expired = other.clients.hold(product_id, 2).await.unwrap().hold_id;
+        let hold_id = other.clients.hold(product_id, 3).await.unwrap().hold_id;
         let overdue = ground.clients().order(hold_id).await.unwrap().order_id;
         for sql in [
             format!("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE id = {expired}"),
@@ -297,6 +307,7 @@ async fn a_hold_takes_back_once_whatever_happens_to_its_commit() {
         assert_eq!(ground.clients().get_order(overdue).await.unwrap().status(), OrderStatus::Cancelled, "{fault:?}");
         assert_eq!(ground.clients().available_stock(product_id).await, 1, "{fault:?}");
     }
+    other.stop().await;
     ground.finish().await;
 }
 
@@ -318,27 +329,57 @@ async fn a_commit_of_unknown_outcome_is_unavailable_whatever_the_runs_after_it_m
 }
 
 /// Each caller of a batch gets the hold that its own command made, also where the batch was found made.
-#[tokio::test(flavor = "multi_thread")]
+///
+/// On a runtime of one thread, calls that are joined form one batch.
+#[tokio::test]
 async fn a_batch_of_holds_is_made_once_and_each_caller_gets_its_own() {
     let ground = Ground::start("commit_batch").await;
-    let product_id = ground.clients().create_product("Shoe", 1000, 1000).await.product_id;
-    for fault in FAULTS {
-        // The first call's batch waits for the row, and the others queue up behind it to be the next one.
-        let mut holder = ground.database.connect().await;
-        holder.execute("BEGIN").await;
-        holder.execute(&format!("SELECT id FROM products WHERE id = {product_id} FOR UPDATE")).await;
-        let calls = join_all((1..=20).map(|qty| ground.clients().hold(product_id, qty)));
-        let release = async {
-            ground.database.wait_for_waiter().await;
-            holder.execute("ROLLBACK").await;
-        };
-        let (holds, ()) = ground.under(fault, async { tokio::join!(calls, release) }).await;
-        for (qty, hold) in (1..).zip(holds) {
-            let hold = hold.unwrap_or_else(|status| panic!("{fault:?} {qty}: {status:?}"));
-            assert_eq!(hold.qty, qty, "{fault:?}");
-            assert_eq!(ground.clients().get_hold(hold.hold_id).await.unwrap(), hold, "{fault:?}");
+    let checkout = Checkout::open(&database_config(&ground.proxied_url(), 4), default_settings()).unwrap();
+    let hold = |product_id, qty| CreateHold {
+        product_id: ProductId::stored(product_id),
+        qty: Quantity::parse(qty).unwrap(),
+        request_id: request_id_or_made_up(None),
+        buyer_id: None,
+    };
+    let with_a_look = FAULTS.map(|fault| (fault, false));
+    let at_once = FAULTS_WITHOUT_WAITING.map(|fault| (fault, true));
+    for (fault, is_known) in with_a_look.into_iter().chain(at_once) {
+        let product_id = ground.clients().create_product("Shoe", 1000, 1000).await.product_id;
+        if is_known {
+            checkout.create_hold(hold(product_id, 1)).await.unwrap();
+        }
+        let calls = join_all((2..=20).map(|qty| checkout.create_hold(hold(product_id, qty))));
+        let holds = ground.under(fault, calls).await;
+        for (qty, made) in (2..).zip(holds) {
+            let made = made.unwrap_or_else(|error| panic!("{fault:?} {is_known} {qty}: {error:?}"));
+            assert_eq!(made.qty.get(), qty, "{fault:?} {is_known}");
+            assert_eq!(checkout.get_hold(made.id).await.unwrap(), made, "{fault:?} {is_known}");
+        }
+        let stored = ground.count(&format!("holds WHERE product_id = {product_id}")).await;
+        assert_eq!(stored, 19 + i64::from(is_known), "{fault:?} {is_known}");
+    }
+    checkout.close().await;
+    ground.finish().await;
+}
+
+/// A script that was sent at once, without a look: delivered late, it finds its requests' keys taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_of_a_product_that_sells_is_made_once_whatever_happens_to_its_script() {
+    let ground = Ground::start("commit_at_once").await;
+    for fault in FAULTS_WITHOUT_WAITING {
+        for request_id in [None, Some("mine".to_owned())] {
+            let product_id = ground.clients().create_product("Shoe", 1000, 10).await.product_id;
+            ground.clients().hold(product_id, 1).await.unwrap();
+            let request = CreateHoldRequest { product_id, qty: 3, request_id, buyer_id: None };
+            let hold = ground.under(fault, ground.clients().hold_by(request.clone())).await;
+            let hold = hold.unwrap_or_else(|status| panic!("{fault:?} {request:?}: {status:?}"));
+            assert_eq!(ground.clients().get_hold(hold.hold_id).await.unwrap(), hold, "{fault:?} {request:?}");
+            assert_eq!(ground.count(&format!("holds WHERE product_id = {product_id}")).await, 2, "{fault:?}");
+            assert_eq!(ground.clients().available_stock(product_id).await, 6, "{fault:?} {request:?}");
+            if request.request_id.is_some() {
+                assert_eq!(ground.clients().hold_by(request).await.unwrap(), hold, "a repeat after all that");
+            }
         }
     }
-    assert_eq!(ground.count("holds").await, 60);
     ground.finish().await;
 }

@@ -25,6 +25,13 @@ pub(super) enum Decision {
     Refuse(Error),
 }
 
+impl Decision {
+    /// Whether it takes nothing but a new hold.
+    pub(super) fn is_new(&self) -> bool {
+        matches!(self, Self::Make(_) | Self::Share(_))
+    }
+}
+
 /// What a batch knows when it decides.
 pub(super) struct Facts {
     pub(super) product: Product,

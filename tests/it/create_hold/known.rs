@@ -1,0 +1,139 @@
+//! A product that this server has seen to sell: holds are sent without a look at it, and still nothing is granted on
+//! what isn't so any more. Each test changes the product behind the server's back, as another server would.
+
+use std::time::Duration;
+
+use flashsale::{
+    checkout::Settings,
+    pb::{CreateHoldRequest, Hold},
+};
+use tonic::{Code, Status};
+
+use crate::support::{
+    client::{Clients, assert_refused, metadata},
+    database::TestDatabase,
+    proxy::Proxy,
+    sale::hold_of,
+    server::{Sale, TestServer, default_settings},
+};
+
+/// Product 1 of 10 units, of which this server has just sold one.
+async fn known(name: &str) -> (Sale, i64) {
+    let sale = Sale::start(name).await;
+    let product_id = sale.product(10).await;
+    sale.clients().hold(product_id, 1).await.unwrap();
+    (sale, product_id)
+}
+
+/// What a server answers that has seen the product sell before `change`.
+async fn hold_after(sale: &Sale, product_id: i64, change: &str) -> Result<Hold, Status> {
+    sale.database.execute(&format!("UPDATE products SET {change}")).await;
+    sale.clients().hold(product_id, 1).await
+}
+
+/// The point of it: no look, no id of a transaction that waits for a round trip.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_is_one_script_and_a_look_at_what_it_made() {
+    let database = TestDatabase::create("a_hold_is_one_script").await;
+    let proxy = Proxy::start(database.port()).await;
+    let server = TestServer::start_with(&database.url_at(proxy.port()), default_settings()).await;
+    let product_id = server.clients.create_product("Shoe", 1000, 100).await.product_id;
+    let cost = async |clients: &Clients| {
+        let before = proxy.counts();
+        clients.hold(product_id, 1).await.unwrap();
+        let after = proxy.counts();
+        (after.queries - before.queries, after.executes - before.executes, after.commits - before.commits)
+    };
+    assert_eq!(cost(&server.clients).await, (2, 2, 1), "BEGIN, the product, the script, its ids");
+    assert_eq!(cost(&server.clients).await, (1, 1, 1), "the script, its ids and its moment");
+    server.stop().await;
+    database.assert_conserved().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_lasts_as_long_as_others_by_the_databases_clock() {
+    let settings = Settings { hold_ttl: Duration::from_nanos(7_000_001_999), ..default_settings() };
+    let sale = Sale::start_with("a_known_products_times", settings).await;
+    let product_id = sale.product(10).await;
+    sale.clients().hold(product_id, 1).await.unwrap();
+    let before = sale.database.query_rows("SELECT UTC_TIMESTAMP(6)").await;
+    let hold = sale.clients().hold(product_id, 1).await.unwrap();
+    let after = sale.database.query_rows("SELECT UTC_TIMESTAMP(6)").await;
+    assert_eq!(sale.clients().get_hold(hold.hold_id).await.unwrap(), hold, "what was answered is what is stored");
+    let sql = format!(
+        "SELECT TIMESTAMPDIFF(MICROSECOND, created_at, expires_at), created_at BETWEEN '{}' AND '{}' FROM holds
+         WHERE id = {}",
+        before[0][0], after[0][0], hold.hold_id
+    );
+    assert_eq!(sale.database.query_rows(&sql).await, [["7000001", "1"]]);
+    sale.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_has_the_price_of_its_moment() {
+    let (sale, product_id) = known("a_known_products_price").await;
+    let hold = hold_after(&sale, product_id, "price_cents = 1200").await.unwrap();
+    assert_eq!(hold.unit_price_cents, 1200);
+    assert_eq!(sale.clients().get_hold(hold.hold_id).await.unwrap(), hold);
+    sale.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_the_end_and_another_beginning_stop_it() {
+    let (sale, product_id) = known("a_known_products_sale").await;
+    for (change, undo, reason) in [
+        ("paused = TRUE", "paused = FALSE", "SALE_PAUSED"),
+        ("ends_at = UTC_TIMESTAMP(6)", "ends_at = NULL", "SALE_ENDED"),
+        ("starts_at = UTC_TIMESTAMP(6) + INTERVAL 1 HOUR", "starts_at = NULL", "SALE_NOT_STARTED"),
+    ] {
+        let refused = hold_after(&sale, product_id, change).await;
+        assert_refused(refused, Code::FailedPrecondition, reason);
+        hold_after(&sale, product_id, undo).await.unwrap();
+    }
+    assert_eq!((sale.stock(product_id).await, sale.count("holds").await), (6, 4));
+    // A window that is open is no obstacle.
+    let open = "starts_at = UTC_TIMESTAMP(6) - INTERVAL 1 HOUR, ends_at = UTC_TIMESTAMP(6) + INTERVAL 1 HOUR";
+    hold_after(&sale, product_id, open).await.unwrap();
+    sale.clients().hold(product_id, 1).await.unwrap();
+    sale.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_for_each_buyer_counts_from_its_moment_on() {
+    let (sale, product_id) = known("a_known_products_limit").await;
+    sale.clients().hold_by(hold_of("ann", product_id, 2)).await.unwrap();
+    sale.database.execute("UPDATE products SET max_per_buyer = 2").await;
+    let refused = sale.clients().hold_by(hold_of("ann", product_id, 1)).await;
+    assert_refused(refused, Code::FailedPrecondition, "BUYER_LIMIT");
+    sale.clients().hold_by(hold_of("bob", product_id, 2)).await.unwrap();
+    let refused = sale.clients().hold_by(hold_of("bob", product_id, 1)).await;
+    assert_refused(refused, Code::FailedPrecondition, "BUYER_LIMIT");
+    sale.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn units_that_another_server_has_sold_are_not_sold_again() {
+    let (sale, product_id) = known("a_known_products_stock").await;
+    let other = TestServer::start(&sale.database).await;
+    other.clients.hold(product_id, 8).await.unwrap();
+    let status = assert_refused(sale.clients().hold(product_id, 2).await, Code::FailedPrecondition, "OUT_OF_STOCK");
+    assert_eq!(metadata(&status)["availableStock"], "1");
+    sale.clients().hold(product_id, 1).await.unwrap();
+    assert_refused(sale.clients().hold(product_id, 1).await, Code::FailedPrecondition, "OUT_OF_STOCK");
+    other.stop().await;
+    sale.finish().await;
+}
+
+/// A repeat takes its request's key a second time, so the script fails, and the hold is looked up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_gets_the_hold_that_was_made() {
+    let (sale, product_id) = known("a_known_products_repeat").await;
+    let request = CreateHoldRequest { request_id: Some("mine".to_owned()), ..hold_of("ann", product_id, 2) };
+    let hold = sale.clients().hold_by(request.clone()).await.unwrap();
+    assert_eq!(sale.clients().hold_by(request.clone()).await.unwrap(), hold);
+    sale.clients().hold(product_id, 1).await.unwrap();
+    let other = CreateHoldRequest { qty: 3, ..request };
+    assert_refused(sale.clients().hold_by(other).await, Code::AlreadyExists, "REQUEST_ID_REUSED");
+    assert_eq!(sale.stock(product_id).await, 6);
+    sale.finish().await;
+}
