@@ -185,7 +185,7 @@ async fn gives_way(
     took: Duration,
     shutdown: impl Future<Output = ()>,
 ) -> Result<bool, Error> {
-    if !swept.is_contended(database).await? {
+    if !swept.is_being_sold(database).await? {
         return Ok(is_over(shutdown).await);
     }
     tokio::select! {

@@ -43,17 +43,17 @@ impl Swept {
         }
     }
 
-    /// Whether one of its products is being sold at this moment: somebody has its row locked.
+    /// Whether one of its products is being sold at this moment.
     ///
     /// # Errors
     /// Those of [`Database::read`].
-    pub async fn is_contended(&self, database: &Database) -> Result<bool, Error> {
+    pub async fn is_being_sold(&self, database: &Database) -> Result<bool, Error> {
         if self.products.is_empty() {
             return Ok(false);
         }
         database
-            .read("is_contended", async |conn: &mut Connection, _attempt| {
-                products::any_is_locked(conn, &self.products).await
+            .read("is_being_sold", async |conn: &mut Connection, _attempt| {
+                holds::any_just_made(conn, &self.products).await
             })
             .await
     }

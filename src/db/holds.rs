@@ -1,7 +1,7 @@
 //! Table `holds`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, SystemTime},
 };
 
@@ -257,6 +257,22 @@ pub async fn lock_expired_of(
         ORDER BY expires_at LIMIT ? FOR UPDATE SKIP LOCKED";
     let limit = limit.try_into().unwrap_or(i64::MAX);
     Ok(Statement::new(text).integer(product_id.get()).integer(limit).rows(conn).await?)
+}
+
+/// Whether one of these products is being sold: one of the last thousand holds, by the primary key, is of it and was made
+/// in the last second. A product that is sold less often than that doesn't mind who else has its row.
+pub async fn any_just_made(conn: &mut Connection, product_ids: &BTreeSet<ProductId>) -> Result<bool, Failure> {
+    #[derive(QueryableByName)]
+    struct JustMade {
+        #[diesel(sql_type = BigInt)]
+        just_made: i64,
+    }
+    let ids: Vec<i64> = product_ids.iter().map(|id| id.get()).collect();
+    let text = "SELECT CAST(EXISTS (SELECT 1 FROM holds FORCE INDEX (PRIMARY) \
+        WHERE id > (SELECT MAX(id) FROM holds) - 1000 AND created_at > UTC_TIMESTAMP(6) - INTERVAL 1 SECOND \
+        AND product_id IN ";
+    let rows: Vec<JustMade> = Statement::new(text).integers(&ids, ") AS SIGNED) AS just_made").rows(conn).await?;
+    Ok(rows.iter().any(|row| row.just_made != 0))
 }
 
 /// A hold to be made.

@@ -1,6 +1,6 @@
 //! Table `products`.
 
-use std::{collections::BTreeSet, time::SystemTime};
+use std::time::SystemTime;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::{
@@ -70,22 +70,6 @@ pub async fn read(conn: &mut Connection, id: ProductId) -> Result<Option<(Produc
     let text = format!("SELECT {COLUMNS} FROM products WHERE id = ?");
     let rows: Vec<Row> = Statement::new(&text).integer(id.get()).rows(conn).await?;
     Ok(rows.into_iter().next().map(Row::into_product))
-}
-
-/// Whether somebody has one of these products locked, or one is gone. Waits for none; a lock that it takes itself is let
-/// go with the statement, outside a transaction.
-pub async fn any_is_locked(conn: &mut Connection, ids: &BTreeSet<ProductId>) -> Result<bool, Failure> {
-    #[derive(QueryableByName)]
-    struct Free {
-        #[diesel(sql_type = BigInt)]
-        #[expect(dead_code, reason = "only counted")]
-        id: i64,
-    }
-    let integers: Vec<i64> = ids.iter().map(|id| id.get()).collect();
-    let statement = Statement::new("SELECT id FROM products FORCE INDEX (PRIMARY) WHERE id IN ")
-        .integers(&integers, " FOR UPDATE SKIP LOCKED");
-    let free: Vec<Free> = statement.rows(conn).await?;
-    Ok(free.len() < ids.len())
 }
 
 /// A product as read, with what its stock doesn't show.
