@@ -271,7 +271,7 @@ impl CreateHolds {
                 self.remember(written);
                 let id = |index| HoldId::stored(ids.get(index));
                 let Some(created_at) = written.created_at.or(moment) else {
-                    return Err(Error::Internal("the database didn't say when it made holds".to_owned()));
+                    return Err(Error::Unavailable("the database didn't say when it made holds".to_owned()));
                 };
                 Some(written.results(id, created_at, created_at + self.hold_ttl, &unsettled))
             }

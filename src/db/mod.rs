@@ -151,7 +151,8 @@ impl Database {
     /// unique key. Then nothing of it is done, and `body` runs as if for the first time.
     ///
     /// Only such a run may begin after a later one has ended, where its text was still on its way when its connection
-    /// broke: then its unique keys are taken, or it makes what nobody is told of.
+    /// broke: then its unique keys are taken, or it makes what nobody is told of. And as it has no BEGIN of its own, a
+    /// server that hangs is only noticed when its time as a whole is over.
     ///
     /// # Errors
     /// As [`Database::transaction`].

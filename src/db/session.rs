@@ -19,7 +19,7 @@ use mysql_async::UrlError;
 use secrecy::ExposeSecret;
 
 use super::{
-    Connection, Failure,
+    Connection, Failure, FailureKind,
     statement::{AsksFor, Inserted, InsertedIds, Statement, moment},
 };
 use crate::config::DatabaseConfig;
@@ -131,8 +131,13 @@ pub(super) async fn inserted(conn: &mut Connection, asks_for: AsksFor) -> Result
         CAST({moment_column} AS DATETIME(6)) AS moment"
     );
     let rows: Vec<Row> = Statement::new(&select).rows(conn).await?;
-    let Some(Row { first, step, moment: at }) = rows.into_iter().next() else { return Ok(Inserted::default()) };
-    Ok(Inserted { ids: InsertedIds { first, step }, moment: at.map(moment) })
+    match rows.into_iter().next() {
+        Some(Row { first, step, moment: at }) if at.is_some() == (asks_for == AsksFor::IdsAndMoment) => {
+            Ok(Inserted { ids: InsertedIds { first, step }, moment: at.map(moment) })
+        }
+        // As after a lost answer, another run looks what was made.
+        _ => Err(Failure { kind: FailureKind::Other, text: "the session didn't say what it inserted".to_owned() }),
+    }
 }
 
 #[cfg(test)]

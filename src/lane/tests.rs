@@ -180,6 +180,20 @@ async fn closing_answers_what_was_taken_and_refuses_the_rest() {
     assert_eq!(doubling.recorded.load(Ordering::SeqCst), 3, "two answered and one refused");
 }
 
+#[tokio::test]
+async fn a_call_that_has_arrived_comes_along_though_the_worker_was_woken_before_it() {
+    let doubling = Doubling::default();
+    let lanes = Lanes::new(doubling.clone(), LIMITS, Burst::default());
+    let mut first = Box::pin(lanes.submit(1, 1));
+    assert!(first.as_mut().now_or_never().is_none());
+    let second = tokio::spawn({
+        let lanes = lanes.clone();
+        async move { lanes.submit(1, 2).await }
+    });
+    assert_eq!((first.await, second.await.unwrap()), (Ok(2), Ok(4)));
+    assert_eq!(*doubling.batches.lock().unwrap(), [[1, 2]]);
+}
+
 /// A burst that never ended would hold every later answer up.
 #[tokio::test]
 async fn a_burst_ends_with_its_callers_be_they_answered_or_gone() {

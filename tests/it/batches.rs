@@ -45,7 +45,7 @@ impl Shop {
         join_all(commands.into_iter().map(|command| self.checkout.create_hold(command))).await
     }
 
-    /// Pays in one batch. The orders' ids must be 4 apart, to share a lane.
+    /// Pays in one batch.
     async fn pay_all(&self, events: &[(&str, i64, PaymentStatus)]) -> Vec<Result<WebhookAnswer, Error>> {
         let commands = events.iter().map(|&(key, order_id, status)| HandlePaymentWebhook {
             key: IdempotencyKey::parse(key).unwrap(),
@@ -137,7 +137,6 @@ async fn each_of_a_batch_gets_its_own_id_also_where_ids_come_in_steps() {
         let stored = format!("SELECT qty FROM holds WHERE id = {}", hold.id);
         assert_eq!(shop.database.query_i64(&stored).await, i64::from(hold.qty.get()));
     }
-    // Holds 1, 13 and 25 share a lane.
     let ordered = [25, 1, 13].map(|hold_id| shop.checkout.create_order(order(hold_id, None)));
     for (number, order) in (0..).zip(join_all(ordered).await) {
         let order = order.unwrap();
@@ -234,7 +233,7 @@ async fn a_batch_for_an_unknown_product_fails_each_of_its_commands() {
 async fn several_orders_of_one_hold_in_one_batch_make_one() {
     let shop = Shop::open("several_orders_in_one_batch", 10).await;
     shop.hold_all((0..9).map(|_| hold(1)).collect()).await;
-    // Holds 1, 5 and 9 share a lane, as does 13, which isn't there.
+    // There is no hold 13.
     let commands = [
         order(9, None),
         order(1, Some("r")),

@@ -31,7 +31,7 @@ async fn hold_after(sale: &Sale, product_id: i64, change: &str) -> Result<Hold, 
     sale.clients().hold(product_id, 1).await
 }
 
-/// The point of it: no look, no id of a transaction that waits for a round trip.
+/// The point of it: no look at the product, and no round trip while it is locked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_is_one_script_and_a_look_at_what_it_made() {
     let database = TestDatabase::create("a_hold_is_one_script").await;
