@@ -11,6 +11,7 @@ use crate::{
     reference,
     results::{Cell, Design, Figure, Moment, Round, Run},
     shop::{self, Process, Shop},
+    support::mysqld::free_port,
 };
 
 /// Stock that no round sells out.
@@ -39,15 +40,20 @@ impl Bench {
         let started_at = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
         let shop = Shop::open().await;
         let redis = shop::redis_version();
-        let mut contestants = vec![
-            Contestant { design: Design::Flashsale, server: shop.server().await, redis: None },
-            Contestant {
-                design: Design::Plain,
-                server: shop.reference(reference::PLAIN, &shop.database.url()).await,
-                redis: None,
-            },
-        ];
+        let mut contestants = vec![Contestant { design: Design::Flashsale, server: shop.server().await, redis: None }];
+        if let Some(program) = &options.against {
+            let address = format!("127.0.0.1:{}", free_port());
+            let server = shop.server_of(program, &address).await;
+            contestants.push(Contestant { design: Design::Other, server, redis: None });
+        }
+        if options.compares(Design::Plain) {
+            let server = shop.reference(reference::PLAIN, &shop.database.url()).await;
+            contestants.push(Contestant { design: Design::Plain, server, redis: None });
+        }
         for (design, appendfsync) in [(Design::RedisEverysec, "everysec"), (Design::RedisAlways, "always")] {
+            if !options.compares(design) {
+                continue;
+            }
             let Some(redis) = shop.redis(appendfsync).await else { continue };
             let server = shop.reference(reference::REDIS, &format!("redis://{}", redis.address)).await;
             contestants.push(Contestant { design, server, redis: Some(redis) });
@@ -64,6 +70,7 @@ impl Bench {
             timeline: Vec::new(),
             figures: Vec::new(),
             checks: Vec::new(),
+            comparisons: Vec::new(),
             faults: Vec::new(),
         };
         println!("{}\n{}", run.machine, run.database);
@@ -85,10 +92,14 @@ impl Bench {
         &self.run
     }
 
-    /// The designs that are there, out of these.
-    pub(crate) fn present(&self, designs: &[Design]) -> Vec<Design> {
-        let present = |design: &Design| *design == Design::Ceiling || self.contestant(*design).is_some();
-        designs.iter().copied().filter(present).collect()
+    /// The designs that are there, out of these, in the order of a round: each begins with another one, so that none
+    /// always comes after the same.
+    pub(crate) fn turns(&self, round: u32, designs: &[Design]) -> Vec<Design> {
+        let present = |design: &Design| self.options.compares(*design) && self.contestant(*design).is_some();
+        let mut turns: Vec<Design> = designs.iter().copied().filter(present).collect();
+        let first = usize::try_from(round).unwrap_or(0) % turns.len().max(1);
+        turns.rotate_left(first);
+        turns
     }
 
     fn contestant(&self, design: Design) -> Option<&Contestant> {
@@ -194,7 +205,7 @@ impl Bench {
         if !(granted..=granted + silent).contains(&sold) {
             self.fault(format!("{design:?}: {granted} granted, {silent} failed, but the stock went down by {sold}"));
         }
-        if matches!(design, Design::Flashsale | Design::Plain) {
+        if matches!(design, Design::Flashsale | Design::Other | Design::Plain) {
             let list: Vec<String> = products.iter().map(ToString::to_string).collect();
             let list = list.join(",");
             let taken = format!(

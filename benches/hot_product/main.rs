@@ -2,8 +2,9 @@
 //! transaction per request, and Redis, in one run, taking turns.
 //!
 //! ```text
-//! cargo bench --bench hot_product               # everything, some ten minutes
-//! cargo bench --bench hot_product -- --quick    # one to two minutes, with floors; what CI runs
+//! cargo bench --bench hot_product                       # everything, some ten minutes
+//! cargo bench --bench hot_product -- --quick            # one to two minutes, with floors; what CI runs
+//! cargo bench --bench hot_product -- --against PROGRAM  # in turns with another build's server
 //! cargo bench --bench hot_product -- --help
 //! ```
 //!
@@ -69,6 +70,7 @@ async fn run(options: Options) -> ExitCode {
     scenarios::run(&mut bench).await;
     let mut run = bench.finish();
     run.checks = targets::targets(&run);
+    run.comparisons = targets::comparisons(&run);
     let floors = if run.quick { targets::floors(&run) } else { Vec::new() };
     let collapsed = floors.iter().any(|floor| !floor.met);
     run.checks.extend(floors);

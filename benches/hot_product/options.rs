@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Parser;
 
-use crate::load::Period;
+use crate::{load::Period, results::Design};
+
+/// Before a round's measured time. Connections are made and a server has seen its product long before.
+const WARM_UP_MAX: Duration = Duration::from_millis(500);
 
 /// Measures how fast a hot product sells, beside an empty RPC, one transaction per request, and Redis.
 #[derive(Debug, Clone, Parser)]
@@ -16,15 +19,22 @@ pub(crate) struct Options {
     /// Only these scenarios, by name; may be given several times.
     #[arg(long, value_name = "NAME")]
     pub(crate) only: Vec<String>,
-    /// Rounds of each measurement; the designs take turns in each. Default: 3, quick 1.
-    #[arg(long, value_name = "ROUNDS", value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// Rounds of each measurement; the designs take turns in each. Default: 5, quick 1.
+    #[arg(long, value_name = "ROUNDS", value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
-    /// Measured seconds of a round, after half a second that isn't. Default: 3, quick 1.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
-    seconds: Option<u64>,
+    /// Measured seconds of a round, 0.1 to 600, after half as many that aren't, half a second at most. Default: 1.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    seconds: Option<f64>,
     /// Callers of the hot product; may be given several times. Default: 1, 16, 64, 256, 1024, 4096, quick 1, 64, 256.
     #[arg(long, value_name = "CALLERS", value_parser = clap::value_parser!(u16).range(1..=8192))]
     clients: Vec<u16>,
+    /// The server program of another build, which takes turns with this one's where one server sells. What a change
+    /// is worth shows in many short rounds, such as `--rounds 20 --seconds 0.5`.
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) against: Option<PathBuf>,
+    /// Of what is measured beside the service's builds, only these; may be given several times.
+    #[arg(long, value_name = "DESIGN", value_enum)]
+    beside: Vec<Design>,
     /// Where the JSON file and the report go.
     #[arg(long, value_name = "FOLDER", default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/../hot_product"))]
     pub(crate) output: PathBuf,
@@ -36,18 +46,23 @@ pub(crate) struct Options {
 impl Options {
     /// How often each measurement is made.
     pub(crate) fn rounds(&self) -> u32 {
-        self.rounds.unwrap_or(if self.quick { 1 } else { 3 })
+        self.rounds.unwrap_or(if self.quick { 1 } else { 5 })
     }
 
     /// How long one takes.
     pub(crate) fn period(&self) -> Period {
-        let seconds = self.seconds.unwrap_or(if self.quick { 1 } else { 3 });
-        Period { warm_up: Duration::from_millis(500), measured: Duration::from_secs(seconds) }
+        let measured = Duration::from_secs_f64(self.seconds.unwrap_or(1.0));
+        Period { warm_up: (measured / 2).min(WARM_UP_MAX), measured }
     }
 
     /// Whether a scenario is to be run.
     pub(crate) fn wants(&self, scenario: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only == scenario)
+    }
+
+    /// Whether a design is to be measured.
+    pub(crate) fn compares(&self, design: Design) -> bool {
+        matches!(design, Design::Flashsale | Design::Other) || self.beside.is_empty() || self.beside.contains(&design)
     }
 
     /// Callers of the hot product.
@@ -58,5 +73,12 @@ impl Options {
             (true, true) => vec![1, 64, 256],
             (true, false) => vec![1, 16, 64, 256, 1024, 4096],
         }
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.1..=600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a round takes 0.1 to 600 seconds".to_owned()),
     }
 }

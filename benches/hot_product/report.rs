@@ -56,6 +56,7 @@ pub(crate) fn html(run: &Run, other: Option<&Run>) -> String {
     let body = [
         verdict(run, other),
         section("Targets", &tables::targets(run, other)),
+        comparisons(run),
         section("What ran", &tables::facts(run, other)),
         section("One hot product", &hot_product(run, other)),
         section("A sale from start to sold out", &charts::timeline(&run.timeline)),
@@ -104,6 +105,10 @@ fn verdict_of(run: &Run) -> String {
         "<p class=verdict>{}: <span class={class}>{sentence}</span></p>\n{faults}{missed}{quick}",
         escape(&engine(run))
     )
+}
+
+fn comparisons(run: &Run) -> String {
+    if run.comparisons.is_empty() { String::new() } else { section("Another build", &tables::comparisons(run)) }
 }
 
 fn hot_product(run: &Run, other: Option<&Run>) -> String {

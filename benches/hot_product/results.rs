@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// What is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Design {
     /// The service.
     Flashsale,
+    /// Another build of the service.
+    Other,
     /// An RPC of its server that does nothing.
     Ceiling,
     /// One transaction per request.
@@ -25,6 +27,7 @@ impl Design {
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Flashsale => "flashsale",
+            Self::Other => "another build",
             Self::Ceiling => "empty RPC",
             Self::Plain => "one transaction per request",
             Self::RedisEverysec => "Redis, everysec",
@@ -115,6 +118,18 @@ pub(crate) struct Check {
     pub(crate) met: bool,
 }
 
+/// What this build does over another one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Comparison {
+    /// Such as `hot_product, 256 clients`.
+    pub(crate) what: String,
+    /// Answers a second over the other's: the median of the rounds.
+    pub(crate) measured: f64,
+    /// A quarter of the rounds is below the first, and a quarter above the second.
+    pub(crate) quartiles: (f64, f64),
+    pub(crate) rounds: usize,
+}
+
 /// A number that is no cell, such as the seconds that a sweep took.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Figure {
@@ -140,6 +155,9 @@ pub(crate) struct Run {
     pub(crate) timeline: Vec<Moment>,
     pub(crate) figures: Vec<Figure>,
     pub(crate) checks: Vec<Check>,
+    /// Empty where no other build was given.
+    #[serde(default)]
+    pub(crate) comparisons: Vec<Comparison>,
     /// What did not balance: empty, or the run is worth nothing.
     pub(crate) faults: Vec<String>,
 }

@@ -1,5 +1,6 @@
 //! What is measured, a function each. In each round the designs take turns, so that a machine that is slower for a
-//! while is slower for all.
+//! while is slower for all; each round begins with another one, so that what a design leaves behind for its successor
+//! falls on all.
 
 pub(crate) mod checkouts;
 pub(crate) mod faults;
@@ -27,6 +28,12 @@ pub(crate) const NAMES: [&str; 11] = [
     "timeline",
     "restart",
 ];
+
+/// This build, and another one where it was given.
+const BUILDS: [Design; 2] = [Design::Flashsale, Design::Other];
+/// What is measured beside the empty RPC.
+const WITH_A_CEILING: [Design; 5] =
+    [Design::Ceiling, Design::Flashsale, Design::Other, Design::Plain, Design::RedisEverysec];
 
 /// Runs the scenarios that are asked for.
 pub(crate) async fn run(bench: &mut Bench) {
@@ -58,13 +65,15 @@ fn many(bench: &Bench) -> usize {
 
 /// One product, every design, few callers to many.
 async fn hot_product(bench: &mut Bench) {
-    let all = [Design::Flashsale, Design::Plain, Design::RedisEverysec, Design::RedisAlways];
-    let designs = bench.present(&all);
+    let designs =
+        [Design::Ceiling, Design::Flashsale, Design::Other, Design::Plain, Design::RedisEverysec, Design::RedisAlways];
     for clients in bench.options.clients() {
-        for _ in 0..bench.options.rounds() {
-            bench.empty("hot_product", clients).await;
-            for &design in &designs {
-                bench.holds("hot_product", design, clients, 1, None).await;
+        for round in 0..bench.options.rounds() {
+            for design in bench.turns(round, &designs) {
+                match design {
+                    Design::Ceiling => bench.empty("hot_product", clients).await,
+                    _ => bench.holds("hot_product", design, clients, 1, None).await,
+                }
             }
         }
     }
@@ -73,9 +82,11 @@ async fn hot_product(bench: &mut Bench) {
 /// One product without and with a limit for each buyer, every call by another one.
 async fn buyer_limit(bench: &mut Bench) {
     let clients = many(bench);
-    for _ in 0..bench.options.rounds() {
-        bench.holds("buyer_limit_none", Design::Flashsale, clients, 1, None).await;
-        bench.holds("buyer_limit", Design::Flashsale, clients, 1, Some(2)).await;
+    for round in 0..bench.options.rounds() {
+        for design in bench.turns(round, &BUILDS) {
+            bench.holds("buyer_limit_none", design, clients, 1, None).await;
+            bench.holds("buyer_limit", design, clients, 1, Some(2)).await;
+        }
     }
 }
 
@@ -86,8 +97,8 @@ async fn half_the_peak(bench: &mut Bench) {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive rate")]
     let rate = if peak > 0.0 { (peak / 2.0 / 1000.0) as u64 * 1000 } else { 10_000 };
     let period = bench.options.period();
-    for _ in 0..bench.options.rounds() {
-        for design in bench.present(&[Design::Flashsale, Design::RedisEverysec]) {
+    for round in 0..bench.options.rounds() {
+        for design in bench.turns(round, &[Design::Flashsale, Design::Other, Design::RedisEverysec]) {
             let address = bench.address(design);
             let product = callers::create_product(&address, PLENTY, None).await;
             let hold = |channel| Hold::new(channel, &[product]);
@@ -103,9 +114,12 @@ async fn half_the_peak(bench: &mut Bench) {
 /// Holds of a product that has nothing left.
 async fn sold_out(bench: &mut Bench) {
     let clients = many(bench);
-    for _ in 0..bench.options.rounds() {
-        bench.empty("sold_out", clients).await;
-        for design in bench.present(&[Design::Flashsale, Design::Plain, Design::RedisEverysec]) {
+    for round in 0..bench.options.rounds() {
+        for design in bench.turns(round, &WITH_A_CEILING) {
+            if design == Design::Ceiling {
+                bench.empty("sold_out", clients).await;
+                continue;
+            }
             let address = bench.address(design);
             let product = callers::create_product(&address, 0, None).await;
             let hold = |channel| Hold::new(channel, &[product]);
@@ -121,9 +135,12 @@ async fn sold_out(bench: &mut Bench) {
 /// GetProduct of one product.
 async fn fresh_reads(bench: &mut Bench) {
     let clients = many(bench);
-    for _ in 0..bench.options.rounds() {
-        bench.empty("fresh_reads", clients).await;
-        for design in bench.present(&[Design::Flashsale, Design::Plain, Design::RedisEverysec]) {
+    for round in 0..bench.options.rounds() {
+        for design in bench.turns(round, &WITH_A_CEILING) {
+            if design == Design::Ceiling {
+                bench.empty("fresh_reads", clients).await;
+                continue;
+            }
             let address = bench.address(design);
             let product = callers::create_product(&address, PLENTY, None).await;
             let read = |channel| Read::new(channel, product);
@@ -136,9 +153,11 @@ async fn fresh_reads(bench: &mut Bench) {
 /// The same callers on one product, and on sixteen in turn.
 async fn sixteen_products(bench: &mut Bench) {
     let clients = many(bench);
-    for _ in 0..bench.options.rounds() {
-        bench.holds("sixteen_products_one", Design::Flashsale, clients, 1, None).await;
-        bench.holds("sixteen_products", Design::Flashsale, clients, 16, None).await;
+    for round in 0..bench.options.rounds() {
+        for design in bench.turns(round, &BUILDS) {
+            bench.holds("sixteen_products_one", design, clients, 1, None).await;
+            bench.holds("sixteen_products", design, clients, 16, None).await;
+        }
     }
 }
 

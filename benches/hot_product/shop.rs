@@ -100,7 +100,12 @@ impl Shop {
 
     /// Starts the real server on a known address.
     pub(crate) async fn server_at(&self, address: &str) -> Process {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+        self.server_of(Path::new(env!("CARGO_BIN_EXE_server")), address).await
+    }
+
+    /// Starts a server of any build.
+    pub(crate) async fn server_of(&self, program: &Path, address: &str) -> Process {
+        let mut command = Command::new(program);
         command.env("DATABASE_URL", self.database.url()).env("FLASHSALE_LISTEN", address);
         self.start(command, address).await
     }

@@ -185,6 +185,7 @@ fn legend_of(entries: &[(&str, &str)], lines: bool) -> String {
 fn class(design: Design) -> &'static str {
     match design {
         Design::Flashsale => "flashsale",
+        Design::Other => "other",
         Design::Ceiling => "ceiling",
         Design::Plain => "plain",
         Design::RedisEverysec => "everysec",

@@ -216,6 +216,7 @@ fn whisker(ends: &[(f64, f64); 2]) -> String {
 fn marker(class: &str, x: f64, y: f64) -> String {
     let shape = match class {
         "flashsale" => "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0Z",
+        "other" => "M0 -6L6 -1.5L3.5 5.5H-3.5L-6 -1.5Z",
         "ceiling" => "M-4.5 -4.5H4.5V4.5H-4.5Z",
         "plain" => "M0 -6L5.5 4.5H-5.5Z",
         "everysec" => "M0 -6.5L6.5 0L0 6.5L-6.5 0Z",

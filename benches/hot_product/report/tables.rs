@@ -10,7 +10,7 @@ use crate::{
             per_grant, scenarios, with_range,
         },
     },
-    results::{Cell, Check, Design, Figure, Round, Run},
+    results::{Cell, Check, Comparison, Design, Figure, Round, Run},
 };
 
 /// What stands in a table.
@@ -59,6 +59,18 @@ fn verdict(check: Option<&Check>) -> [Field; 3] {
     let range = check.map(|check| Spread { median: check.measured, lowest: check.spread.0, highest: check.spread.1 });
     let range = range.map_or(NONE.to_owned(), Spread::range);
     [Field::Verdict(check.map(|check| check.met)), Field::Number(measured), Field::Number(range)]
+}
+
+/// This build beside another one, where that was measured too.
+pub(super) fn comparisons(run: &Run) -> String {
+    let row = |one: &Comparison| {
+        let (lower, upper) = one.quartiles;
+        let quartiles = format!("{}–{}", number(lower), number(upper));
+        let numbers = [number(one.measured), quartiles, count(one.rounds)].map(Field::Number);
+        std::iter::once(Field::Text(one.what.clone())).chain(numbers).collect::<Vec<_>>()
+    };
+    let rows: Vec<Vec<Field>> = run.comparisons.iter().map(row).collect();
+    table(&[], &["what", "answers a second, over the other's", "quartiles", "rounds"], &rows)
 }
 
 /// What was measured, where and when.

@@ -4,7 +4,7 @@ use crate::{
     report::summary::{
         Spread, count, engine, in_order, load, mebibytes, median, milliseconds, number, per_grant, with_range,
     },
-    results::{Cell, Check, Figure, Round, Run},
+    results::{Cell, Check, Comparison, Figure, Round, Run},
 };
 
 /// The cells' columns. The first three are text and stand left, the numbers right.
@@ -35,6 +35,7 @@ pub(crate) fn table(run: &Run) -> String {
         format!("{}\n{}", headline(run), align(&COLUMNS, &rows, &[0, 2])),
         part("failed calls", &failed),
         targets(run),
+        comparisons(run),
         part("figures", &figures(run)),
         faults(run),
     ];
@@ -84,6 +85,17 @@ fn targets(run: &Run) -> String {
     }
     let rows: Vec<Vec<String>> = run.checks.iter().map(row).collect();
     align(&["target", "wanted", "measured", "lowest–highest", "verdict"], &rows, &[0, 1, 4])
+}
+
+fn comparisons(run: &Run) -> String {
+    let row = |one: &Comparison| {
+        let (lower, upper) = one.quartiles;
+        let quartiles = format!("{}–{}", number(lower), number(upper));
+        vec![one.what.clone(), number(one.measured), quartiles, count(one.rounds)]
+    };
+    let rows: Vec<Vec<String>> = run.comparisons.iter().map(row).collect();
+    let head = ["this build over another", "median", "quartiles", "rounds"];
+    if rows.is_empty() { String::new() } else { align(&head, &rows, &[0]) }
 }
 
 fn figures(run: &Run) -> Vec<String> {

@@ -1,5 +1,7 @@
 //! Whole checkouts: hold, order, webhook through the gateway, paid.
 
+use std::collections::BTreeMap;
+
 use crate::{
     bench::{Bench, PLENTY},
     callers::{self, Purchase},
@@ -9,15 +11,19 @@ use crate::{
 
 pub(crate) async fn checkouts(bench: &mut Bench) {
     let clients = super::many(bench);
-    let designs = [Design::Flashsale, Design::Plain];
-    let mut gateways = Vec::new();
-    for design in designs {
-        gateways.push(bench.shop.gateway(&bench.address(design)).await);
+    let designs = [Design::Ceiling, Design::Flashsale, Design::Other, Design::Plain];
+    let mut gateways = BTreeMap::new();
+    for design in bench.turns(0, &designs) {
+        gateways.insert(design, bench.shop.gateway(&bench.address(design)).await);
     }
     let period = bench.options.period();
-    for _ in 0..bench.options.rounds() {
-        bench.empty("checkouts", clients).await;
-        for (design, gateway) in designs.into_iter().zip(&gateways) {
+    for round in 0..bench.options.rounds() {
+        for design in bench.turns(round, &designs) {
+            if design == Design::Ceiling {
+                bench.empty("checkouts", clients).await;
+                continue;
+            }
+            let gateway = &gateways[&design];
             let address = bench.address(design);
             let product = callers::create_product(&address, PLENTY, None).await;
             let purchase = |channel| Purchase::new(channel, product, &gateway.address);
