@@ -7,11 +7,11 @@ use flashsale::{
     gateway::{self, Upstream},
     shutdown, telemetry,
 };
-use mimalloc::MiMalloc;
+use tikv_jemallocator::Jemalloc;
 use tokio::{net::TcpListener, runtime};
 
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     let started = GatewayConfig::from_args(env::args_os())

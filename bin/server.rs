@@ -6,11 +6,11 @@ use flashsale::{
     config::{ServerCommand, ServerConfig},
     grpc, setup, shutdown, telemetry,
 };
-use mimalloc::MiMalloc;
+use tikv_jemallocator::Jemalloc;
 use tokio::runtime;
 
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     let started = ServerConfig::from_args(env::args_os()).and_then(|config| {

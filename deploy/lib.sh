@@ -67,14 +67,14 @@ apt_install() {
     fi
 }
 
-# cargo, and the C compiler that Rust links with.
+# cargo, the C compiler that Rust links with, and what builds the allocator.
 ensure_rust() {
     if ! command -v cargo >/dev/null && [ -x "${HOME:-}/.cargo/bin/cargo" ]; then
         PATH=$HOME/.cargo/bin:$PATH
     fi
     command -v cargo >/dev/null || die "There is no cargo here. Please install Rust (rustup, stable toolchain) first."
-    if ! command -v cc >/dev/null; then
-        apt_install "linking Rust programs" gcc libc6-dev || exit 1
+    if ! command -v cc >/dev/null || ! command -v make >/dev/null; then
+        apt_install "building Rust programs" gcc libc6-dev make || exit 1
     fi
 }
 

@@ -34,7 +34,7 @@ mod targets;
 use std::{env, fs, io, path::Path, process::ExitCode};
 
 use clap::Parser;
-use mimalloc::MiMalloc;
+use tikv_jemallocator::Jemalloc;
 
 use bench::Bench;
 use options::Options;
@@ -42,7 +42,7 @@ use results::Run;
 
 /// The programs' own, so that callers and references have no other.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     if env::args().nth(1).as_deref() == Some(reference::COMMAND) {
