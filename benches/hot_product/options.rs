@@ -28,8 +28,9 @@ pub(crate) struct Options {
     /// Callers of the hot product; may be given several times. Default: 1, 16, 64, 256, 1024, 4096, quick 1, 64, 256.
     #[arg(long, value_name = "CALLERS", value_parser = clap::value_parser!(u16).range(1..=8192))]
     clients: Vec<u16>,
-    /// The server program of another build, which takes turns with this one's where one server sells. What a change
-    /// is worth shows in many short rounds, such as `--rounds 20 --seconds 0.5`.
+    /// The server program of another build, which takes turns with this one's; not in two_servers,
+    /// sweeping_while_selling, timeline and restart. What a change is worth shows in many short rounds, such as
+    /// `--rounds 20 --seconds 0.5`.
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) against: Option<PathBuf>,
     /// Of what is measured beside the service's builds, only these; may be given several times.
