@@ -63,12 +63,12 @@ fn many(bench: &Bench) -> usize {
     if bench.options.quick { 128 } else { 256 }
 }
 
-/// One product, every design, few callers to many.
+/// One product, every design, few callers to many, all in each round: they are compared with each other, too.
 async fn hot_product(bench: &mut Bench) {
     let designs =
         [Design::Ceiling, Design::Flashsale, Design::Other, Design::Plain, Design::RedisEverysec, Design::RedisAlways];
-    for clients in bench.options.clients() {
-        for round in 0..bench.options.rounds() {
+    for round in 0..bench.options.rounds() {
+        for clients in bench.options.clients() {
             for design in bench.turns(round, &designs) {
                 match design {
                     Design::Ceiling => bench.empty("hot_product", clients).await,
