@@ -92,13 +92,16 @@ impl Bench {
         &self.run
     }
 
-    /// The designs that are there, out of these, in the order of a round: each begins with another one, so that none
-    /// always comes after the same.
+    /// The designs that are there, out of these, in the order of a round: two rounds each begin with another one, the
+    /// second of them backwards, so that none always comes after the same.
     pub(crate) fn turns(&self, round: u32, designs: &[Design]) -> Vec<Design> {
         let present = |design: &Design| self.options.compares(*design) && self.contestant(*design).is_some();
         let mut turns: Vec<Design> = designs.iter().copied().filter(present).collect();
-        let first = usize::try_from(round).unwrap_or(0) % turns.len().max(1);
+        let first = usize::try_from(round / 2).unwrap_or(0) % turns.len().max(1);
         turns.rotate_left(first);
+        if !round.is_multiple_of(2) {
+            turns.reverse();
+        }
         turns
     }
 

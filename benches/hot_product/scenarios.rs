@@ -1,6 +1,6 @@
 //! What is measured, a function each. In each round the designs take turns, so that a machine that is slower for a
-//! while is slower for all; each round begins with another one, so that what a design leaves behind for its successor
-//! falls on all.
+//! while is slower for all; and in another order each time, so that what a design leaves behind for its successor falls on
+//! all.
 
 pub(crate) mod checkouts;
 pub(crate) mod faults;
