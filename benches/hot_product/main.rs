@@ -55,6 +55,10 @@ fn main() -> ExitCode {
         eprintln!("no scenario is called {unknown}: there are {}", scenarios::NAMES.join(", "));
         return ExitCode::from(2);
     }
+    if let Some(program) = options.against.as_ref().filter(|program| !program.is_file()) {
+        eprintln!("--against takes a server program, and {} is no file", program.display());
+        return ExitCode::from(2);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         tokio::select! {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::results::{Cell, Design, Round, Run};
+use crate::results::{Cell, Comparison, Design, Round, Run};
 
 /// The scenario that the targets and the large plots are about.
 pub(super) const HOT_PRODUCT: &str = "hot_product";
@@ -70,6 +70,13 @@ pub(super) fn number(value: f64) -> String {
     let (sign, digits) = whole.strip_prefix('-').map_or(("", whole), |digits| ("-", digits));
     let grouped = group(digits);
     fraction.map_or_else(|| format!("{sign}{grouped}"), |fraction| format!("{sign}{grouped}.{fraction}"))
+}
+
+/// What was compared with another build, the median, the quartiles, and the number of rounds.
+pub(super) fn comparison(one: &Comparison) -> [String; 4] {
+    let (lower, upper) = one.quartiles;
+    let quartiles = format!("{}–{}", number(lower), number(upper));
+    [one.what.clone(), number(one.measured), quartiles, count(one.rounds)]
 }
 
 /// A whole number, with commas between thousands.

@@ -6,11 +6,11 @@ use crate::{
     report::{
         escape,
         summary::{
-            NONE, Spread, cores, count, engine, in_order, load, mebibytes, median, milliseconds, number, of_scenario,
-            per_grant, scenarios, with_range,
+            NONE, Spread, comparison, cores, count, engine, in_order, load, mebibytes, median, milliseconds, number,
+            of_scenario, per_grant, scenarios, with_range,
         },
     },
-    results::{Cell, Check, Comparison, Design, Figure, Round, Run},
+    results::{Cell, Check, Design, Figure, Round, Run},
 };
 
 /// What stands in a table.
@@ -63,13 +63,10 @@ fn verdict(check: Option<&Check>) -> [Field; 3] {
 
 /// This build beside another one, where that was measured too.
 pub(super) fn comparisons(run: &Run) -> String {
-    let row = |one: &Comparison| {
-        let (lower, upper) = one.quartiles;
-        let quartiles = format!("{}–{}", number(lower), number(upper));
-        let numbers = [number(one.measured), quartiles, count(one.rounds)].map(Field::Number);
-        std::iter::once(Field::Text(one.what.clone())).chain(numbers).collect::<Vec<_>>()
+    let row = |[what, numbers @ ..]: [String; 4]| {
+        std::iter::once(Field::Text(what)).chain(numbers.map(Field::Number)).collect::<Vec<_>>()
     };
-    let rows: Vec<Vec<Field>> = run.comparisons.iter().map(row).collect();
+    let rows: Vec<Vec<Field>> = run.comparisons.iter().map(comparison).map(row).collect();
     table(&[], &["what", "answers a second, over the other's", "quartiles", "rounds"], &rows)
 }
 

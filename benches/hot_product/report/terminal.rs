@@ -2,9 +2,10 @@
 
 use crate::{
     report::summary::{
-        Spread, count, engine, in_order, load, mebibytes, median, milliseconds, number, per_grant, with_range,
+        Spread, comparison, count, engine, in_order, load, mebibytes, median, milliseconds, number, per_grant,
+        with_range,
     },
-    results::{Cell, Check, Comparison, Figure, Round, Run},
+    results::{Cell, Check, Figure, Round, Run},
 };
 
 /// The cells' columns. The first three are text and stand left, the numbers right.
@@ -88,12 +89,7 @@ fn targets(run: &Run) -> String {
 }
 
 fn comparisons(run: &Run) -> String {
-    let row = |one: &Comparison| {
-        let (lower, upper) = one.quartiles;
-        let quartiles = format!("{}–{}", number(lower), number(upper));
-        vec![one.what.clone(), number(one.measured), quartiles, count(one.rounds)]
-    };
-    let rows: Vec<Vec<String>> = run.comparisons.iter().map(row).collect();
+    let rows: Vec<Vec<String>> = run.comparisons.iter().map(|one| comparison(one).to_vec()).collect();
     let head = ["this build over another", "median", "quartiles", "rounds"];
     if rows.is_empty() { String::new() } else { align(&head, &rows, &[0]) }
 }
