@@ -5,10 +5,11 @@ use std::{env, error::Error, future, process::ExitCode};
 use flashsale::{
     config::GatewayConfig,
     gateway::{self, Upstream},
+    listener::listen,
     shutdown, telemetry,
 };
 use tikv_jemallocator::Jemalloc;
-use tokio::{net::TcpListener, runtime};
+use tokio::runtime;
 
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
 async fn run(config: GatewayConfig) -> Result<(), Box<dyn Error>> {
     let stop = shutdown::signal()?;
     let upstream = Upstream::new(&config.server_url, config.timeout)?;
-    let listener = TcpListener::bind(config.listen).await?;
-    tokio::spawn(telemetry::serve_metrics(TcpListener::bind(config.metrics_listen).await?, future::pending()));
+    let listener = listen(config.listen)?;
+    tokio::spawn(telemetry::serve_metrics(listen(config.metrics_listen)?, future::pending()));
     Ok(gateway::serve(listener, upstream, config.webhook, stop).await?)
 }

@@ -11,7 +11,7 @@
 //! | [`gateway`] | the HTTP front; it knows gRPC only | `pb` |
 //! | [`sweeper`] | one run of the sweep | `checkout`, `db` |
 //! | [`setup`] | `server migrate` | `checkout`, `db` |
-//! | [`config`], [`telemetry`], [`shutdown`] | what every program needs | |
+//! | [`config`], [`listener`], [`shutdown`], [`telemetry`] | what every program needs | |
 //!
 //! A test reads the `use` lines and fails when one crosses these borders.
 
@@ -23,6 +23,7 @@ pub mod error;
 pub mod gateway;
 pub mod grpc;
 pub mod lane;
+pub mod listener;
 pub mod pb;
 pub mod setup;
 pub mod shutdown;

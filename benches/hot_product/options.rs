@@ -28,8 +28,8 @@ pub(crate) struct Options {
     /// Callers of the hot product; may be given several times. Default: 1, 16, 64, 256, 1024, 4096, quick 1, 64, 256.
     #[arg(long, value_name = "CALLERS", value_parser = clap::value_parser!(u16).range(1..=8192))]
     clients: Vec<u16>,
-    /// The server program of another build, which takes turns with this one's; not in two_servers,
-    /// sweeping_while_selling, timeline and restart. What a change is worth shows in many short rounds, such as
+    /// The server program of another build, and the gateway that lies beside it if there is one, which take turns with
+    /// this one's; not in two_servers, sweeping_while_selling, timeline and restart. What a change is worth shows in many short rounds, such as
     /// `--rounds 20 --seconds 0.5`.
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) against: Option<PathBuf>,
@@ -54,6 +54,12 @@ impl Options {
     pub(crate) fn period(&self) -> Period {
         let measured = Duration::from_secs_f64(self.seconds.unwrap_or(1.0));
         Period { warm_up: (measured / 2).min(WARM_UP_MAX), measured }
+    }
+
+    /// The gateway that belongs to the server of another build.
+    pub(crate) fn other_gateway(&self) -> Option<PathBuf> {
+        let beside = self.against.as_ref()?.with_file_name("gateway");
+        beside.is_file().then_some(beside)
     }
 
     /// Whether a scenario is to be run.

@@ -9,13 +9,13 @@ use std::{env, io::Read, process, thread};
 use flashsale::{
     checkout::Burst,
     grpc,
+    listener::listen,
     pb::{
         admin_service_server::{AdminService, AdminServiceServer},
         flash_sale_service_server::{FlashSaleService, FlashSaleServiceServer},
         payment_service_server::{PaymentService, PaymentServiceServer},
     },
 };
-use tokio::net::TcpListener;
 use tonic::Status;
 
 /// The word that makes this program a reference.
@@ -26,7 +26,7 @@ pub(crate) const REDIS: &str = "redis";
 /// `reference plain|redis LISTEN URL`: serves until standard input ends, which it does with the benchmark.
 pub(crate) fn main() {
     let arguments: Vec<String> = env::args().skip(2).collect();
-    let [kind, listen, url] = arguments.as_slice() else { panic!("reference takes a kind, an address and a URL") };
+    let [kind, address, url] = arguments.as_slice() else { panic!("reference takes a kind, an address and a URL") };
     thread::spawn(|| {
         let _ = std::io::stdin().read(&mut [0]);
         process::exit(0);
@@ -34,18 +34,18 @@ pub(crate) fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         match kind.as_str() {
-            PLAIN => serve(listen, plain::Plain::new(url)).await,
-            REDIS => serve(listen, redis::Redis::connect(url).await).await,
+            PLAIN => serve(address, plain::Plain::new(url)).await,
+            REDIS => serve(address, redis::Redis::connect(url).await).await,
             other => panic!("no reference is called {other}"),
         }
     });
 }
 
-async fn serve<S>(listen: &str, service: S)
+async fn serve<S>(address: &str, service: S)
 where
     S: FlashSaleService + PaymentService + AdminService + Clone,
 {
-    let listener = TcpListener::bind(listen).await.unwrap();
+    let listener = listen(address.parse().unwrap()).unwrap();
     let router = grpc::front()
         .add_service(FlashSaleServiceServer::new(service.clone()))
         .add_service(PaymentServiceServer::new(service.clone()))

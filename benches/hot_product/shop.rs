@@ -110,10 +110,10 @@ impl Shop {
         self.start(command, address).await
     }
 
-    /// Starts the real gateway, in front of the server of any design.
-    pub(crate) async fn gateway(&self, server: &str) -> Process {
+    /// Starts the real gateway, or that of another build, in front of the server of any design.
+    pub(crate) async fn gateway(&self, program: Option<&Path>, server: &str) -> Process {
         let address = format!("127.0.0.1:{}", free_port());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        let mut command = Command::new(program.unwrap_or(Path::new(env!("CARGO_BIN_EXE_gateway"))));
         command
             .env("FLASHSALE_GATEWAY_LISTEN", &address)
             .env("FLASHSALE_SERVER_URL", format!("http://{server}"))

@@ -32,6 +32,7 @@ use crate::{
     checkout::{Burst, Checkout, Settings},
     config::ServerConfig,
     error::Error,
+    listener::listen,
     pb::{
         FILE_DESCRIPTOR_SET, admin_service_server::AdminServiceServer,
         flash_sale_service_server::FlashSaleServiceServer, payment_service_server::PaymentServiceServer,
@@ -62,12 +63,10 @@ const LANES_DRAIN_MAX: Duration = Duration::from_secs(6);
 /// # Errors
 /// `Unavailable` where a listener can't be bound, `Internal` where the server breaks down.
 pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-    let bind = async |address| {
-        let bound = TcpListener::bind(address).await;
-        bound.map_err(|error| Error::Unavailable(format!("can't listen on {address}: {error}")))
-    };
-    let listener = bind(config.listen).await?;
-    let metrics_listener = bind(config.metrics_listen).await?;
+    let listen =
+        |address| listen(address).map_err(|error| Error::Unavailable(format!("can't listen on {address}: {error}")));
+    let listener = listen(config.listen)?;
+    let metrics_listener = listen(config.metrics_listen)?;
     let settings =
         Settings { hold_ttl: config.hold_ttl, payment_due: config.payment_due, lane_queue: config.lane_queue };
     let checkout = Checkout::open(&config.database, settings)?;

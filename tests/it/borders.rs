@@ -14,9 +14,9 @@ use std::{
 use self::source::{Name, Source};
 
 /// A module of the crate's top level (or the programs, `bin`), and which others it may use.
-const BORDERS: [(&str, &[&str]); 14] = [
-    ("bin", &["config", "error", "gateway", "grpc", "setup", "shutdown", "sweeper", "telemetry"]),
-    ("grpc", &["checkout", "config", "domain", "error", "pb", "shutdown", "telemetry"]),
+const BORDERS: [(&str, &[&str]); 15] = [
+    ("bin", &["config", "error", "gateway", "grpc", "listener", "setup", "shutdown", "sweeper", "telemetry"]),
+    ("grpc", &["checkout", "config", "domain", "error", "listener", "pb", "shutdown", "telemetry"]),
     ("gateway", &["pb", "shutdown", "telemetry"]),
     ("sweeper", &["checkout", "config", "db", "domain", "error", "shutdown", "telemetry"]),
     ("setup", &["checkout", "config", "db", "domain", "error"]),
@@ -28,6 +28,7 @@ const BORDERS: [(&str, &[&str]); 14] = [
     // The settings of the gateway are parsed into its own types.
     ("config", &["domain", "gateway"]),
     ("telemetry", &["config"]),
+    ("listener", &[]),
     ("shutdown", &[]),
     ("pb", &[]),
 ];

@@ -14,7 +14,8 @@ pub(crate) async fn checkouts(bench: &mut Bench) {
     let designs = [Design::Ceiling, Design::Flashsale, Design::Other, Design::Plain];
     let mut gateways = BTreeMap::new();
     for design in bench.turns(0, &designs) {
-        gateways.insert(design, bench.shop.gateway(&bench.address(design)).await);
+        let program = bench.options.other_gateway().filter(|_| design == Design::Other);
+        gateways.insert(design, bench.shop.gateway(program.as_deref(), &bench.address(design)).await);
     }
     let period = bench.options.period();
     for round in 0..bench.options.rounds() {
