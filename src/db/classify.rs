@@ -61,8 +61,8 @@ const TEXTS: &[(&str, FailureKind)] = &[
     ("Lock wait timeout exceeded", FailureKind::LockWait),
     // 4025 (MariaDB); MySQL's 3819 comes as a kind of its own.
     ("CONSTRAINT `", FailureKind::Check),
-    // 1242, which only `Script::write` provokes.
-    ("Subquery returns more than 1 row", FailureKind::RowCount),
+    // 1690, which only `Script::write` provokes of unsigned numbers: there are no others.
+    ("BIGINT UNSIGNED value is out of range", FailureKind::RowCount),
     // 1290, 1836, 1792.
     ("server is running with the --", FailureKind::Away),
     ("Running in read-only mode", FailureKind::Away),
@@ -167,7 +167,8 @@ mod tests {
             ("Input/output error: can't parse: buf doesn't have enough data", Away),
             ("Driver error: `Connection to the server is closed.'", Away),
             ("CONSTRAINT `products_stock` failed for `test`.`products`", Check),
-            ("Subquery returns more than 1 row", RowCount),
+            ("BIGINT UNSIGNED value is out of range in '(18446744073709551615 + (row_count() <> 1))'", RowCount),
+            ("BIGINT value is out of range in '(`test`.`products`.`available_stock` + 1)'", Wrong),
             ("Unknown column 'x' in 'field list'", Wrong),
             ("Got error 168 from storage engine", Other),
         ] {

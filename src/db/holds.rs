@@ -309,8 +309,7 @@ pub fn insert_at_its_moment(
     ttl: Duration,
     holds: &[NewHold],
 ) {
-    let expires_at = format!("@moment + INTERVAL {} MICROSECOND", ttl.as_micros());
-    script.insert_at_its_moment(INTO, rows(product_id, unit_price_cents, "@moment", &expires_at, holds));
+    script.insert_at_its_moment(INTO, ttl, rows(product_id, unit_price_cents, "@moment", "@expires_at", holds));
 }
 
 const INTO: &str = "holds (product_id,unit_price_cents,created_at,expires_at,qty,request_id,buyer_id)";

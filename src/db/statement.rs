@@ -8,7 +8,7 @@
 
 use std::{
     fmt::{self, Write},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use chrono::{DateTime, NaiveDateTime, Utc};
@@ -166,9 +166,9 @@ impl Script {
     /// rows that the transaction has locked and read, so it would be a bug or a lost lock.
     pub(super) fn write(&mut self, rows: usize, statement: fmt::Arguments<'_>) {
         self.push(statement);
-        // A scalar subquery of two rows is an error of the server, raised only where the condition fails. Not by DO:
-        // MariaDB's swallows errors.
-        self.push(format_args!("SET @rows = IF(ROW_COUNT() = {rows}, 0, (SELECT 1 UNION ALL SELECT 2))"));
+        // One more than the largest unsigned number is an error of the server. Not by DO: MariaDB's swallows errors.
+        // And not by a subquery of two rows, whose parsing and planning cost the database 25 µs a script.
+        self.push(format_args!("SET @rows = {} + (ROW_COUNT() <> {rows})", u64::MAX));
     }
 
     /// Adds an INSERT of several rows, whose ids [`super::Database::transaction`] then returns. It has to be the
@@ -179,9 +179,12 @@ impl Script {
     }
 
     /// As [`Script::insert_for_ids`], of rows that may say @moment: the time when the script gets there, after the wait for
-    /// the locks that it takes before. [`super::Database::transaction`] returns it, too.
-    pub(super) fn insert_at_its_moment(&mut self, into: &str, rows: impl Iterator<Item = String>) {
+    /// the locks that it takes before; and @expires_at, which is `ttl` later. [`super::Database::transaction`] returns the
+    /// moment, too.
+    pub(super) fn insert_at_its_moment(&mut self, into: &str, ttl: Duration, rows: impl Iterator<Item = String>) {
         self.push(format_args!("SET @moment = SYSDATE(6)"));
+        // Not in the same SET, which takes its values before it assigns any.
+        self.push(format_args!("SET @expires_at = @moment + INTERVAL {} MICROSECOND", ttl.as_micros()));
         self.insert(into, rows);
         self.asks_for = AsksFor::IdsAndMoment;
     }
@@ -266,8 +269,6 @@ pub(super) fn moment(value: NaiveDateTime) -> SystemTime {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -299,7 +300,7 @@ mod tests {
         assert_eq!(
             script.into_commit(),
             "INSERT INTO t (a) VALUES (1),(2);UPDATE u SET b = 3 WHERE id = 4;\
-             SET @rows = IF(ROW_COUNT() = 1, 0, (SELECT 1 UNION ALL SELECT 2));COMMIT"
+             SET @rows = 18446744073709551615 + (ROW_COUNT() <> 1);COMMIT"
         );
     }
 }

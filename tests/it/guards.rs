@@ -23,7 +23,7 @@ use crate::support::{
 
 const LIMIT: Duration = Duration::from_secs(30);
 /// What the server says where a script's statement matched other rows than it had to.
-const ROW_COUNT: &str = "Subquery returns more than 1 row";
+const ROW_COUNT: &str = "BIGINT UNSIGNED value is out of range";
 
 /// Writes without having locked or read anything, and returns the failure's text.
 async fn write(sale: &Sale, script: impl Fn(&mut Script) + Send + Sync) -> Result<(), String> {

@@ -28,7 +28,7 @@ const STATEMENTS: [(&str, FailureKind); 14] = [
     ("UPDATE products SET available_stock = 1 WHERE id = 1", Check),
     ("UPDATE products SET request_id = 'p1' WHERE id = 2", Duplicate),
     ("INSERT INTO products SELECT * FROM products", Duplicate),
-    ("SET @rows = IF(ROW_COUNT() = 7, 0, (SELECT 1 UNION ALL SELECT 2))", RowCount),
+    ("SET @rows = 18446744073709551615 + (ROW_COUNT() <> 7)", RowCount),
     ("SELEC 1", Wrong),
     ("UPDATE products SET colour = 1", Wrong),
     ("SELECT * FROM shoes", Wrong),
@@ -145,7 +145,7 @@ async fn a_script_whose_rows_are_others_runs_once_and_leaves_nothing() {
         })
         .await;
     let Err(Error::Internal(text)) = ended else { panic!("{ended:?}") };
-    assert!(text.contains("Subquery returns more than 1 row"), "{text}");
+    assert!(text.contains("BIGINT UNSIGNED value is out of range"), "{text}");
     assert_eq!(runs.load(Relaxed), 1);
     assert_nothing_is_left(&database, &pool).await;
 }
