@@ -190,9 +190,15 @@ impl CreateHolds {
         if !decisions.iter().all(Decision::is_new) {
             return None;
         }
+        let mut by_buyer: BTreeMap<&BuyerId, i64> = BTreeMap::new();
+        for hold in &new {
+            if let Some(buyer_id) = &hold.buyer_id {
+                *by_buyer.entry(buyer_id).or_default() += hold.qty.units();
+            }
+        }
         let mut script = Script::default();
         let product = facts.product;
-        products::take_as_known(&mut script, &product, units_taken);
+        products::take_as_known(&mut script, &product, units_taken, &by_buyer);
         holds::insert_at_its_moment(&mut script, product.id, product.price_cents, self.hold_ttl, &new);
         let written = Written { decisions, new, product, created_at: None, taken_back: TakenBack::default() };
         Some(Plan { script, value: Outcome::Decided(written) })
@@ -285,7 +291,7 @@ impl CreateHolds {
     /// Remembers on what conditions a product was last seen to sell. A batch that was planned on them has learnt nothing.
     fn remember(&self, written: &Written) {
         let Written { decisions, product, created_at: Some(_), .. } = written else { return };
-        if product.max_per_buyer.is_none() && decisions.iter().all(Decision::is_new) {
+        if decisions.iter().all(Decision::is_new) {
             self.hints.insert(product.id, Hint::Sells(product.clone()));
         } else {
             self.hints.invalidate(&product.id);

@@ -175,6 +175,18 @@ pub async fn taken_by(
     Ok(rows.into_iter().map(taken).collect())
 }
 
+/// SQL of whether any of these buyers, of which there is at least one, has more than so many units of this product, those
+/// past their time and not yet taken back among them. Part of an UPDATE, it reads without a lock.
+pub(super) fn any_has_more<'b>(product_id: ProductId, buyers: impl Iterator<Item = &'b BuyerId>, units: i64) -> String {
+    let buyers: Vec<String> = buyers.map(|buyer| bytes(buyer.as_bytes())).collect();
+    format!(
+        "EXISTS (SELECT 1 FROM holds FORCE INDEX (holds_buyer) \
+        WHERE product_id = {product_id} AND status IN ('active', 'used') AND buyer_id IN ({}) \
+        GROUP BY buyer_id HAVING SUM(qty) > {units})",
+        buyers.join(",")
+    )
+}
+
 /// Locks these buyers' active holds of this product whose time is over and that nobody else has locked, by the index
 /// on product and buyer. Returns each one's buyer and units.
 pub async fn lock_past_of(

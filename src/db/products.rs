@@ -1,6 +1,6 @@
 //! Table `products`.
 
-use std::time::SystemTime;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::{
@@ -10,10 +10,10 @@ use diesel::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    Connection, Failure, Script,
+    Connection, Failure, Script, holds,
     statement::{Statement, bytes, integer_or_null, moment, timestamp_or_null},
 };
-use crate::domain::{NewProduct, Product, ProductId, ProductName, RequestId, StockDelta};
+use crate::domain::{BuyerId, NewProduct, Product, ProductId, ProductName, RequestId, StockDelta};
 
 #[derive(QueryableByName)]
 struct Row {
@@ -183,16 +183,27 @@ pub fn take(script: &mut Script, id: ProductId, units: i64) {
 }
 
 /// As [`take`], where also everything that a hold is granted on is as in `product`, which may have been read long ago:
-/// the price, no limit for a buyer, the sale on at this moment.
-pub fn take_as_known(script: &mut Script, product: &Product, units: i64) {
-    let Product { id, price_cents, .. } = product;
+/// the price, the sale on at this moment, the limit for a buyer; and `by_buyer`, the units that each of them wants, leaves
+/// them all within it.
+pub fn take_as_known(script: &mut Script, product: &Product, units: i64, by_buyer: &BTreeMap<&BuyerId, i64>) {
+    let Product { id, price_cents, max_per_buyer, .. } = product;
+    let (limit, within_limit) = match max_per_buyer {
+        None => ("IS NULL".to_owned(), String::new()),
+        Some(limit) => {
+            // An UPDATE sees what was committed when it began, and not when it had the row. What the buyers have must be
+            // as of then: any other hold of theirs was made under the same lock.
+            script.lock(format_args!("SELECT id FROM products WHERE id = {id} FOR UPDATE"));
+            let room = i64::from(*limit) - by_buyer.values().copied().max().unwrap_or(0);
+            (format!("= {limit}"), format!(" AND NOT {}", holds::any_has_more(*id, by_buyer.keys().copied(), room)))
+        }
+    };
     script.write(
         1,
         format_args!(
             "UPDATE products SET available_stock = available_stock - {units} \
             WHERE id = {id} AND available_stock >= {units} AND price_cents = {price_cents} \
-            AND max_per_buyer IS NULL AND NOT paused \
-            AND (starts_at IS NULL OR starts_at <= SYSDATE(6)) AND (ends_at IS NULL OR ends_at > SYSDATE(6))"
+            AND max_per_buyer {limit} AND NOT paused \
+            AND (starts_at IS NULL OR starts_at <= SYSDATE(6)) AND (ends_at IS NULL OR ends_at > SYSDATE(6)){within_limit}"
         ),
     );
 }

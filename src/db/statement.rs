@@ -171,6 +171,11 @@ impl Script {
         self.push(format_args!("SET @rows = {} + (ROW_COUNT() <> {rows})", u64::MAX));
     }
 
+    /// Adds a SELECT that locks. Nobody reads what it finds.
+    pub(super) fn lock(&mut self, select: fmt::Arguments<'_>) {
+        self.push(select);
+    }
+
     /// Adds an INSERT of several rows, whose ids [`super::Database::transaction`] then returns. It has to be the
     /// script's last INSERT.
     pub(super) fn insert_for_ids(&mut self, into: &str, rows: impl Iterator<Item = String>) {

@@ -15,7 +15,10 @@ use crate::support::{
     proxy::Proxy,
     sale::hold_of,
     server::{Sale, TestServer, default_settings},
+    wait,
 };
+
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// Product 1 of 10 units, of which this server has just sold one.
 async fn known(name: &str) -> (Sale, i64) {
@@ -108,6 +111,111 @@ async fn a_limit_for_each_buyer_counts_from_its_moment_on() {
     sale.clients().hold_by(hold_of("bob", product_id, 2)).await.unwrap();
     let refused = sale.clients().hold_by(hold_of("bob", product_id, 1)).await;
     assert_refused(refused, Code::FailedPrecondition, "BUYER_LIMIT");
+    sale.finish().await;
+}
+
+/// Product 1 of 100 units and two for each buyer, of which this server has just sold one to zoe.
+async fn known_and_limited(name: &str) -> (Sale, i64) {
+    let sale = Sale::start(name).await;
+    let product_id = sale.product(100).await;
+    sale.database.execute("UPDATE products SET max_per_buyer = 2").await;
+    sale.clients().hold_by(hold_of("zoe", product_id, 1)).await.unwrap();
+    (sale, product_id)
+}
+
+fn assert_over_limit(refused: Result<Hold, Status>, already_taken: &str) {
+    let status = assert_refused(refused, Code::FailedPrecondition, "BUYER_LIMIT");
+    assert_eq!(metadata(&status)["alreadyTaken"], already_taken);
+}
+
+/// As for other products, no look at the product or at what the buyer has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_within_a_buyers_limit_is_one_script_too() {
+    let database = TestDatabase::create("a_limited_hold_is_one_script").await;
+    let proxy = Proxy::start(database.port()).await;
+    let server = TestServer::start_with(&database.url_at(proxy.port()), default_settings()).await;
+    let product_id = server.clients.create_product("Shoe", 1000, 100).await.product_id;
+    database.execute("UPDATE products SET max_per_buyer = 2").await;
+    let cost = async |buyer, qty| {
+        let before = proxy.counts();
+        let answer = server.clients.hold_by(hold_of(buyer, product_id, qty)).await;
+        let after = proxy.counts();
+        (answer, (after.queries - before.queries, after.executes - before.executes))
+    };
+    assert_eq!(cost("ann", 1).await.1, (2, 3), "BEGIN, the product, the buyer, the script, its ids");
+    assert_eq!(cost("ann", 1).await.1, (1, 1), "the script, its ids and its moment");
+    assert_eq!(cost("bob", 2).await.1, (1, 1));
+    let (refused, cost) = cost("bob", 1).await;
+    assert_over_limit(refused, "2");
+    assert!(cost.0 > 1, "a refusal isn't decided by a script: {cost:?}");
+    server.stop().await;
+    database.assert_conserved().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_buyer_got_from_another_server_counts_for_the_limit() {
+    let (sale, product_id) = known_and_limited("a_known_limit_elsewhere").await;
+    let other = TestServer::start(&sale.database).await;
+    other.clients.hold_by(hold_of("ann", product_id, 1)).await.unwrap();
+    assert_over_limit(sale.clients().hold_by(hold_of("ann", product_id, 2)).await, "1");
+    sale.clients().hold_by(hold_of("ann", product_id, 1)).await.unwrap();
+    assert_over_limit(other.clients.hold_by(hold_of("ann", product_id, 1)).await, "2");
+    // An order's units count as those of its hold, until it is cancelled.
+    let hold = sale.clients().hold_by(hold_of("bob", product_id, 2)).await.unwrap();
+    sale.clients().order(hold.hold_id).await.unwrap();
+    sale.clients().hold_by(hold_of("cem", product_id, 1)).await.unwrap();
+    assert_over_limit(sale.clients().hold_by(hold_of("bob", product_id, 1)).await, "2");
+    other.stop().await;
+    sale.finish().await;
+}
+
+/// The script has been sent, and waits for the product that another server has.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_buyer_gets_while_the_script_waits_counts_for_the_limit() {
+    let (sale, product_id) = known_and_limited("a_known_limit_while_it_waits").await;
+    let mut other = sale.database.connect().await;
+    other.execute("BEGIN").await;
+    other.execute("UPDATE products SET available_stock = available_stock - 2").await;
+    let clients = sale.clients().clone();
+    let asked = tokio::spawn(async move { clients.hold_by(hold_of("ann", product_id, 1)).await });
+    wait::eventually(LIMIT, "the script to wait", async || sale.database.waiting_transactions().await == 1).await;
+    other
+        .execute(
+            "INSERT INTO holds (product_id, qty, unit_price_cents, expires_at, created_at, request_id, buyer_id)
+             SELECT product_id, 2, unit_price_cents, expires_at, created_at, 'other', 'ann' FROM holds",
+        )
+        .await;
+    other.execute("COMMIT").await;
+    other.close().await;
+    assert_over_limit(asked.await.unwrap(), "2");
+    sale.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_was_changed_counts_from_its_moment_on() {
+    let (sale, product_id) = known_and_limited("a_known_limit_changed").await;
+    sale.database.execute("UPDATE products SET max_per_buyer = 1").await;
+    assert_over_limit(sale.clients().hold_by(hold_of("ann", product_id, 2)).await, "0");
+    sale.clients().hold_by(hold_of("ann", product_id, 1)).await.unwrap();
+    sale.database.execute("UPDATE products SET max_per_buyer = 3").await;
+    sale.clients().hold_by(hold_of("ann", product_id, 2)).await.unwrap();
+    sale.database.execute("UPDATE products SET max_per_buyer = NULL").await;
+    sale.clients().hold_by(hold_of("ann", product_id, 9)).await.unwrap();
+    sale.finish().await;
+}
+
+/// Whoever orders, or pays, has a hold locked and waits for no product, so a hold must not be waited for either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_of_the_buyer_that_somebody_has_locked_is_not_waited_for() {
+    let (sale, product_id) = known_and_limited("a_known_limit_and_a_lock").await;
+    let hold = sale.clients().hold_by(hold_of("ann", product_id, 1)).await.unwrap();
+    let mut locker = sale.database.connect().await;
+    locker.execute("BEGIN").await;
+    locker.execute(&format!("SELECT id FROM holds WHERE id = {} FOR UPDATE", hold.hold_id)).await;
+    sale.clients().hold_by(hold_of("ann", product_id, 1)).await.unwrap();
+    assert_over_limit(sale.clients().hold_by(hold_of("ann", product_id, 1)).await, "2");
+    locker.execute("ROLLBACK").await;
+    locker.close().await;
     sale.finish().await;
 }
 
