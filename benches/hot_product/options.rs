@@ -29,8 +29,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "CALLERS", value_parser = clap::value_parser!(u16).range(1..=8192))]
     clients: Vec<u16>,
     /// The server program of another build, and the gateway that lies beside it if there is one, which take turns with
-    /// this one's; not in two_servers, sweeping_while_selling, timeline and restart. What a change is worth shows in many short rounds, such as
-    /// `--rounds 20 --seconds 0.5`.
+    /// this one's; not in two_servers, sweeping_while_selling, timeline and restart. What a change is worth shows in
+    /// many short rounds, such as `--rounds 20 --seconds 0.5`.
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) against: Option<PathBuf>,
     /// Of what is measured beside the service's builds, only these; may be given several times.

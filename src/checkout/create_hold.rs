@@ -1,7 +1,7 @@
 //! CreateHold: sets units of a product aside.
 //!
 //! Of a product that is known to sell, as one script from BEGIN to COMMIT: the units are taken from the stock where
-//! everything that a hold is granted on is as it is known, and the holds are made. Between the lock on the product and
+//! everything that a hold is granted on is as it is known, and all its buyers stay within the limit, and the holds are made. Between the lock on the product and
 //! the commit nobody waits for a round trip.
 //!
 //! Else, or where that isn't so any more: product FOR UPDATE · earlier requests · what the buyers have, their past holds
@@ -182,7 +182,7 @@ impl Batch for CreateHolds {
 impl CreateHolds {
     /// The commands as one script, where all that is known says that each can be granted.
     fn plan_at_once(&self, known: Product, commands: &[CreateHold]) -> Option<Plan<Outcome>> {
-        // What the script looks at itself: how many units there are, and whether the sale is on.
+        // What the script looks at itself: how many units there are, whether the sale is on, and what the buyers have.
         let product = Product { available_stock: known.total_stock, starts_at: None, ends_at: None, ..known };
         let now = SystemTime::UNIX_EPOCH;
         let facts = Facts { product, now, earlier: HashMap::new(), taken: BTreeMap::new() };
@@ -190,15 +190,9 @@ impl CreateHolds {
         if !decisions.iter().all(Decision::is_new) {
             return None;
         }
-        let mut by_buyer: BTreeMap<&BuyerId, i64> = BTreeMap::new();
-        for hold in &new {
-            if let Some(buyer_id) = &hold.buyer_id {
-                *by_buyer.entry(buyer_id).or_default() += hold.qty.units();
-            }
-        }
         let mut script = Script::default();
         let product = facts.product;
-        products::take_as_known(&mut script, &product, units_taken, &by_buyer);
+        products::take_as_known(&mut script, &product, units_taken, &new);
         holds::insert_at_its_moment(&mut script, product.id, product.price_cents, self.hold_ttl, &new);
         let written = Written { decisions, new, product, created_at: None, taken_back: TakenBack::default() };
         Some(Plan { script, value: Outcome::Decided(written) })

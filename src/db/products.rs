@@ -10,7 +10,8 @@ use diesel::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    Connection, Failure, Script, holds,
+    Connection, Failure, Script,
+    holds::{self, NewHold},
     statement::{Statement, bytes, integer_or_null, moment, timestamp_or_null},
 };
 use crate::domain::{BuyerId, NewProduct, Product, ProductId, ProductName, RequestId, StockDelta};
@@ -182,19 +183,24 @@ pub fn take(script: &mut Script, id: ProductId, units: i64) {
     );
 }
 
-/// As [`take`], where also everything that a hold is granted on is as in `product`, which may have been read long ago:
-/// the price, the sale on at this moment, the limit for a buyer; and `by_buyer`, the units that each of them wants, leaves
-/// them all within it.
-pub fn take_as_known(script: &mut Script, product: &Product, units: i64, by_buyer: &BTreeMap<&BuyerId, i64>) {
+/// As [`take`] for new holds, where also everything that they are granted on is as in `product`, which may have been read
+/// long ago: the price, the sale on at this moment, the limit for a buyer. None of their buyers may get over it.
+pub fn take_as_known(script: &mut Script, product: &Product, units: i64, new: &[NewHold]) {
     let Product { id, price_cents, max_per_buyer, .. } = product;
     let (limit, within_limit) = match max_per_buyer {
         None => ("IS NULL".to_owned(), String::new()),
         Some(limit) => {
+            let mut wanted: BTreeMap<&BuyerId, i64> = BTreeMap::new();
+            for hold in new {
+                if let Some(buyer_id) = &hold.buyer_id {
+                    *wanted.entry(buyer_id).or_default() += hold.qty.units();
+                }
+            }
             // An UPDATE sees what was committed when it began, and not when it had the row. What the buyers have must be
             // as of then: any other hold of theirs was made under the same lock.
             script.lock(format_args!("SELECT id FROM products WHERE id = {id} FOR UPDATE"));
-            let room = i64::from(*limit) - by_buyer.values().copied().max().unwrap_or(0);
-            (format!("= {limit}"), format!(" AND NOT {}", holds::any_has_more(*id, by_buyer.keys().copied(), room)))
+            let room = i64::from(*limit) - wanted.values().copied().max().unwrap_or(0);
+            (format!("= {limit}"), format!(" AND NOT {}", holds::any_has_more(*id, wanted.into_keys(), room)))
         }
     };
     script.write(

@@ -63,10 +63,10 @@ const LANES_DRAIN_MAX: Duration = Duration::from_secs(6);
 /// # Errors
 /// `Unavailable` where a listener can't be bound, `Internal` where the server breaks down.
 pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-    let listen =
+    let listener_on =
         |address| listen(address).map_err(|error| Error::Unavailable(format!("can't listen on {address}: {error}")));
-    let listener = listen(config.listen)?;
-    let metrics_listener = listen(config.metrics_listen)?;
+    let listener = listener_on(config.listen)?;
+    let metrics_listener = listener_on(config.metrics_listen)?;
     let settings =
         Settings { hold_ttl: config.hold_ttl, payment_due: config.payment_due, lane_queue: config.lane_queue };
     let checkout = Checkout::open(&config.database, settings)?;

@@ -15,10 +15,7 @@ use crate::support::{
     proxy::Proxy,
     sale::hold_of,
     server::{Sale, TestServer, default_settings},
-    wait,
 };
-
-const LIMIT: Duration = Duration::from_secs(10);
 
 /// Product 1 of 10 units, of which this server has just sold one.
 async fn known(name: &str) -> (Sale, i64) {
@@ -160,7 +157,7 @@ async fn what_a_buyer_got_from_another_server_counts_for_the_limit() {
     assert_over_limit(sale.clients().hold_by(hold_of("ann", product_id, 2)).await, "1");
     sale.clients().hold_by(hold_of("ann", product_id, 1)).await.unwrap();
     assert_over_limit(other.clients.hold_by(hold_of("ann", product_id, 1)).await, "2");
-    // An order's units count as those of its hold, until it is cancelled.
+    // An order's units count as those of its hold did.
     let hold = sale.clients().hold_by(hold_of("bob", product_id, 2)).await.unwrap();
     sale.clients().order(hold.hold_id).await.unwrap();
     sale.clients().hold_by(hold_of("cem", product_id, 1)).await.unwrap();
@@ -178,7 +175,7 @@ async fn what_a_buyer_gets_while_the_script_waits_counts_for_the_limit() {
     other.execute("UPDATE products SET available_stock = available_stock - 2").await;
     let clients = sale.clients().clone();
     let asked = tokio::spawn(async move { clients.hold_by(hold_of("ann", product_id, 1)).await });
-    wait::eventually(LIMIT, "the script to wait", async || sale.database.waiting_transactions().await == 1).await;
+    sale.database.wait_for_waiter().await;
     other
         .execute(
             "INSERT INTO holds (product_id, qty, unit_price_cents, expires_at, created_at, request_id, buyer_id)
