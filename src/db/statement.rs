@@ -62,16 +62,16 @@ impl Statement {
 
     fn list(mut self, values: impl ExactSizeIterator<Item = Value>, rest: &str) -> Self {
         let shape = values.len().next_power_of_two();
+        let places = self.values.len() + shape;
         self.values.extend(values);
         let Some(last) = self.values.last().cloned() else { return self };
+        self.values.resize(places, last);
         self.text.push_str("(?");
         for _ in 1..shape {
             self.text.push_str(",?");
         }
         self.text.push(')');
         self.text.push_str(rest);
-        let places = self.text.matches('?').count();
-        self.values.resize(places, last);
         self
     }
 
@@ -125,6 +125,8 @@ impl Query for Statement {
 pub struct Script {
     text: String,
     asks_for: AsksFor,
+    /// Whether its last statement is a SET by [`Script::set`].
+    ends_in_set: bool,
 }
 
 /// What somebody has to know of a script that has committed, which takes a round trip.
@@ -168,7 +170,7 @@ impl Script {
         self.push(statement);
         // One more than the largest unsigned number is an error of the server. Not by DO: MariaDB's swallows errors.
         // And not by a subquery of two rows, whose parsing and planning cost the database 25 µs a script.
-        self.push(format_args!("SET @rows = {} + (ROW_COUNT() <> {rows})", u64::MAX));
+        self.set(format_args!("@rows = {} + (ROW_COUNT() <> {rows})", u64::MAX));
     }
 
     /// Adds a SELECT that locks. Nobody reads what it finds.
@@ -187,7 +189,7 @@ impl Script {
     /// the locks that it takes before; and @expires_at, which is `ttl` later. [`super::Database::transaction`] returns the
     /// moment, too.
     pub(super) fn insert_at_its_moment(&mut self, into: &str, ttl: Duration, rows: impl Iterator<Item = String>) {
-        self.push(format_args!("SET @moment = SYSDATE(6)"));
+        self.set(format_args!("@moment = SYSDATE(6)"));
         // Not in the same SET, which takes its values before it assigns any.
         self.push(format_args!("SET @expires_at = @moment + INTERVAL {} MICROSECOND", ttl.as_micros()));
         self.insert(into, rows);
@@ -203,7 +205,20 @@ impl Script {
         }
     }
 
+    /// Adds an assignment, to the SET that the script ends in if it does: a statement less to be parsed and answered. Its
+    /// value is taken before that SET assigns anything.
+    fn set(&mut self, assignment: fmt::Arguments<'_>) {
+        if self.ends_in_set {
+            // Writing to a String can't fail.
+            let _always_ok = self.text.write_fmt(format_args!(", {assignment}"));
+        } else {
+            self.push(format_args!("SET {assignment}"));
+            self.ends_in_set = true;
+        }
+    }
+
     fn push(&mut self, statement: fmt::Arguments<'_>) {
+        self.ends_in_set = false;
         if !self.text.is_empty() {
             self.text.push(';');
         }
@@ -278,10 +293,10 @@ mod tests {
 
     #[test]
     fn a_list_is_padded_to_a_power_of_two_with_its_last_value() {
-        let statement = Statement::new("a = ? AND b IN ").integer(7).integers(&[1, 2, 3], " AND c");
-        assert_eq!(statement.text, "a = ? AND b IN (?,?,?,?) AND c");
+        let statement = Statement::new("a = ? AND b IN ").integer(7).integers(&[1, 2, 3], " AND c = ?").integer(9);
+        assert_eq!(statement.text, "a = ? AND b IN (?,?,?,?) AND c = ?");
         let values: Vec<String> = statement.values.iter().map(|value| format!("{value:?}")).collect();
-        assert_eq!(values, ["Integer(7)", "Integer(1)", "Integer(2)", "Integer(3)", "Integer(3)"]);
+        assert_eq!(values, ["Integer(7)", "Integer(1)", "Integer(2)", "Integer(3)", "Integer(3)", "Integer(9)"]);
     }
 
     #[test]
@@ -306,6 +321,18 @@ mod tests {
             script.into_commit(),
             "INSERT INTO t (a) VALUES (1),(2);UPDATE u SET b = 3 WHERE id = 4;\
              SET @rows = 18446744073709551615 + (ROW_COUNT() <> 1);COMMIT"
+        );
+    }
+
+    #[test]
+    fn a_moment_is_taken_by_the_statement_that_checks_the_rows_before_it() {
+        let mut script = Script::default();
+        script.write(1, format_args!("UPDATE u SET b = 3"));
+        script.insert_at_its_moment("t (a)", Duration::from_micros(5), ["(@moment)".to_owned()].into_iter());
+        assert_eq!(
+            script.into_transaction(),
+            "BEGIN;UPDATE u SET b = 3;SET @rows = 18446744073709551615 + (ROW_COUNT() <> 1), @moment = SYSDATE(6);\
+             SET @expires_at = @moment + INTERVAL 5 MICROSECOND;INSERT INTO t (a) VALUES (@moment);COMMIT"
         );
     }
 }
