@@ -88,18 +88,26 @@ pub(crate) struct Hold {
     products: Arc<[i64]>,
     /// Where each call is another buyer's.
     buyers: Option<Arc<AtomicU64>>,
+    /// Whether each call has a request_id.
+    repeatable: bool,
     turn: usize,
 }
 
 impl Hold {
     pub(crate) fn new(channel: Channel, products: &[i64]) -> Self {
-        Self { client: FlashSaleServiceClient::new(channel), products: products.into(), buyers: None, turn: 0 }
+        let client = FlashSaleServiceClient::new(channel);
+        Self { client, products: products.into(), buyers: None, repeatable: false, turn: 0 }
     }
 
     /// Each call by another buyer.
     pub(crate) fn by_buyers(self) -> Self {
         static NEXT: std::sync::LazyLock<Arc<AtomicU64>> = std::sync::LazyLock::new(Arc::default);
         Self { buyers: Some(Arc::clone(&NEXT)), ..self }
+    }
+
+    /// Each call by another buyer, who could repeat it.
+    pub(crate) fn repeatable_by_buyers(self) -> Self {
+        Self { repeatable: true, ..self.by_buyers() }
     }
 }
 
@@ -110,7 +118,8 @@ impl Call for Hold {
         // Scattered like real ids.
         let number = self.buyers.as_ref().map(|next| next.fetch_add(1, Ordering::Relaxed));
         let buyer_id = number.map(|number| format!("{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        let request = CreateHoldRequest { product_id, qty: 1, request_id: None, buyer_id };
+        let request_id = buyer_id.clone().filter(|_| self.repeatable);
+        let request = CreateHoldRequest { product_id, qty: 1, request_id, buyer_id };
         match self.client.create_hold(request).await {
             Ok(_) => Reply::Granted,
             Err(status) => failed(&status),

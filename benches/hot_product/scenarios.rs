@@ -111,7 +111,7 @@ async fn half_the_peak(bench: &mut Bench) {
     }
 }
 
-/// Holds of a product that has nothing left.
+/// Holds of a product that has nothing left; and as most sales have them, with a limit for each buyer and a request_id.
 async fn sold_out(bench: &mut Bench) {
     let clients = many(bench);
     for round in 0..bench.options.rounds() {
@@ -120,15 +120,25 @@ async fn sold_out(bench: &mut Bench) {
                 bench.empty("sold_out", clients).await;
                 continue;
             }
-            let address = bench.address(design);
-            let product = callers::create_product(&address, 0, None).await;
-            let hold = |channel| Hold::new(channel, &[product]);
-            let calls: Vec<Hold> = callers::connect(&address, clients).await.into_iter().map(hold).collect();
-            let (_, outcome) = bench.round("sold_out", design, &calls, clients).await;
-            if outcome.granted_in_all > 0 {
-                bench.fault(format!("sold_out: {} holds of nothing", outcome.granted_in_all));
+            refusals(bench, "sold_out", design, None).await;
+            if BUILDS.contains(&design) {
+                refusals(bench, "sold_out_limited", design, Some(2)).await;
             }
         }
+    }
+}
+
+async fn refusals(bench: &mut Bench, scenario: &str, design: Design, limit: Option<i32>) {
+    let clients = many(bench);
+    let address = bench.address(design);
+    let product = callers::create_product(&address, 0, limit).await;
+    let hold = |channel| Hold::new(channel, &[product]);
+    let calls = callers::connect(&address, clients).await.into_iter().map(hold);
+    let calls: Vec<Hold> =
+        if limit.is_some() { calls.map(Hold::repeatable_by_buyers).collect() } else { calls.collect() };
+    let (_, outcome) = bench.round(scenario, design, &calls, clients).await;
+    if outcome.granted_in_all > 0 {
+        bench.fault(format!("{scenario}: {} holds of nothing", outcome.granted_in_all));
     }
 }
 

@@ -72,8 +72,8 @@ pub struct CreatedHold {
 /// so, and each refusal is decided by a read of its own.
 #[derive(Debug, Clone)]
 enum Hint {
-    /// Nothing was left.
-    SoldOut,
+    /// A whole batch was granted nothing new, of a product with a limit for each buyer or without.
+    Refuses { limited: bool },
     /// A whole batch was granted, on these conditions.
     Sells(Product),
 }
@@ -149,8 +149,8 @@ impl Batch for CreateHolds {
         let Some(product_id) = commands.first().map(|command| command.product_id) else { return Ok(Vec::new()) };
         let at_once = match self.hints.get(&product_id) {
             Some(Hint::Sells(product)) => self.plan_at_once(product, commands),
-            Some(Hint::SoldOut) => match self.refuse_without_lock(product_id, commands).await? {
-                Some(refusals) => return Ok(refusals),
+            Some(Hint::Refuses { limited }) => match self.answer_without_lock(product_id, limited, commands).await? {
+                Some(results) => return Ok(results),
                 None => None,
             },
             None => None,
@@ -206,43 +206,43 @@ impl CreateHolds {
         commands: &[CreateHold],
     ) -> Result<Results<CreatedHold>, Error> {
         let mut transactions = 1;
-        let results = loop {
+        loop {
             let last = transactions >= TRANSACTIONS_MAX;
             match self.transact(at_once.take(), product_id, commands, last).await? {
-                Some(results) => break results,
+                Some(results) => return Ok(results),
                 None => transactions += 1,
             }
-        };
-        if results.iter().all(is_for_lack_of_stock) {
-            self.hints.insert(product_id, Hint::SoldOut);
         }
-        Ok(results)
     }
 
-    /// Refuses a whole batch by a read without a lock, where that is enough to know: no command can be a repeat, and
-    /// each alone asks for more than there is, with nothing to take back.
-    async fn refuse_without_lock(
+    /// Answers a whole batch by reads without a lock, where these are enough to know: no command could be granted anything
+    /// new, not even what is past its time and not yet taken back.
+    async fn answer_without_lock(
         &self,
         product_id: ProductId,
+        limited: bool,
         commands: &[CreateHold],
     ) -> Result<Option<Results<CreatedHold>>, Error> {
-        if commands.iter().any(|command| command.request_id.is_callers()) {
-            return Ok(None);
-        }
-        let glance = self
+        let read = self
             .database
-            .read("create_hold_sold_out", async |conn: &mut Connection, _attempt| {
-                products::glance(conn, product_id).await
+            .read("create_hold_without_lock", async |conn: &mut Connection, _attempt| {
+                let buyers = commands.iter().filter_map(|command| command.buyer_id.as_ref()).filter(|_| limited);
+                let glance = products::glance(&mut *conn, product_id, buyers).await?;
+                // After the glance: whoever has a hold by then may have the units that are missing there.
+                Ok((glance, earlier_requests(conn, 0, product_id, commands).await?))
             })
             .await?;
-        let Some(Glance { product, now, any_to_take_back: false }) = glance else { return Ok(None) };
-        if product.max_per_buyer.is_some() || product.on_sale(now).is_err() {
+        let (Some(Glance { product, now, any_to_take_back, taken }), earlier) = read else { return Ok(None) };
+        let buyers_are_known = limited || product.max_per_buyer.is_none();
+        if !buyers_are_known || taken.values().any(|taken| taken.past_units > 0) {
             return Ok(None);
         }
-        let payable = commands.iter().filter(|command| product.amount_cents(command.qty).is_some());
-        let refusals: Vec<Refusal> = payable.filter_map(|command| product.clone().take(command.qty).err()).collect();
-        let all_refused = refusals.len() == commands.len();
-        Ok(all_refused.then(|| refusals.into_iter().map(|refusal| Err(refusal.into())).collect()))
+        let taken = taken.into_iter().map(|(buyer, taken)| (buyer, taken.units)).collect();
+        let Decided { decisions, units_short, .. } = decide(&Facts { product, now, earlier, taken }, commands);
+        if units_short > 0 && any_to_take_back {
+            return Ok(None);
+        }
+        Ok(decisions.into_iter().map(Decision::known).collect())
     }
 
     /// Runs the commands in one transaction. `None`: it took back what one may, which isn't enough, and granted none.
@@ -282,11 +282,14 @@ impl CreateHolds {
         Ok(results)
     }
 
-    /// Remembers on what conditions a product was last seen to sell. A batch that was planned on them has learnt nothing.
+    /// Remembers on what conditions a product was last seen to sell, or that it didn't. A batch that was planned on such
+    /// conditions has learnt nothing.
     fn remember(&self, written: &Written) {
         let Written { decisions, product, created_at: Some(_), .. } = written else { return };
         if decisions.iter().all(Decision::is_new) {
             self.hints.insert(product.id, Hint::Sells(product.clone()));
+        } else if !decisions.iter().any(Decision::is_new) {
+            self.hints.insert(product.id, Hint::Refuses { limited: product.max_per_buyer.is_some() });
         } else {
             self.hints.invalidate(&product.id);
         }
@@ -376,10 +379,6 @@ async fn taken_by_buyers(
         }
     }
     Ok(units)
-}
-
-fn is_for_lack_of_stock(result: &Result<CreatedHold, Error>) -> bool {
-    matches!(result, Err(Error::Refused(Refusal::OutOfStock { .. })))
 }
 
 impl Written {

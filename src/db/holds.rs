@@ -147,8 +147,17 @@ pub struct Taken {
     pub past_units: i64,
 }
 
-/// Sums the units that these buyers have of this product, by the index on both, without a lock. Buyers without any are
-/// left out.
+/// SQL of what buyers have of a product, by the index on both, up to a list of at least one buyer; those without any are
+/// left out. Its value is the product.
+pub(super) const TAKEN: &str = "SELECT buyer_id, CAST(SUM(qty) AS SIGNED) AS units, \
+    CAST(SUM(IF(status = 'active' AND expires_at < UTC_TIMESTAMP(6), qty, 0)) AS SIGNED) AS past_units \
+    FROM holds FORCE INDEX (holds_buyer) \
+    WHERE product_id = ? AND status IN ('active', 'used') AND buyer_id IN ";
+
+/// The rest of [`TAKEN`].
+pub(super) const BY_BUYER: &str = " GROUP BY buyer_id ORDER BY NULL";
+
+/// What these buyers have of this product, read without a lock. Buyers without any are left out.
 pub async fn taken_by(
     conn: &mut Connection,
     product_id: ProductId,
@@ -164,13 +173,8 @@ pub async fn taken_by(
         past_units: i64,
     }
     let buyers: Vec<&[u8]> = buyers.iter().map(|id| id.as_bytes()).collect();
-    let text = "SELECT buyer_id, CAST(SUM(qty) AS SIGNED) AS units, \
-        CAST(SUM(IF(status = 'active' AND expires_at < UTC_TIMESTAMP(6), qty, 0)) AS SIGNED) AS past_units \
-        FROM holds FORCE INDEX (holds_buyer) \
-        WHERE product_id = ? AND status IN ('active', 'used') AND buyer_id IN ";
-    let statement =
-        Statement::new(text).integer(product_id.get()).byte_strings(&buyers, " GROUP BY buyer_id ORDER BY NULL");
-    let rows: Vec<Row> = statement.rows(conn).await?;
+    let rows: Vec<Row> =
+        Statement::new(TAKEN).integer(product_id.get()).byte_strings(&buyers, BY_BUYER).rows(conn).await?;
     let taken = |row: Row| (BuyerId::stored(row.buyer_id), Taken { units: row.units, past_units: row.past_units });
     Ok(rows.into_iter().map(taken).collect())
 }

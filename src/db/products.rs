@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Connection, Failure, Script,
-    holds::{self, NewHold},
+    holds::{self, NewHold, Taken},
     statement::{Statement, bytes, integer_or_null, moment, timestamp_or_null},
 };
 use crate::domain::{BuyerId, NewProduct, Product, ProductId, ProductName, RequestId, StockDelta};
@@ -73,7 +73,7 @@ pub async fn read(conn: &mut Connection, id: ProductId) -> Result<Option<(Produc
     Ok(rows.into_iter().next().map(Row::into_product))
 }
 
-/// A product as read, with what its stock doesn't show.
+/// A product as read, with what its row doesn't show.
 #[derive(Debug, Clone)]
 pub struct Glance {
     /// The product.
@@ -82,33 +82,62 @@ pub struct Glance {
     pub now: SystemTime,
     /// Whether it has an expired hold or an overdue order, whose units could be taken back.
     pub any_to_take_back: bool,
+    /// What the buyers that were asked for have of it. Those without any are left out.
+    pub taken: BTreeMap<BuyerId, Taken>,
 }
 
-/// Reads a product, and whether it has anything to take back, by the indexes that begin with it, without a lock.
+/// Reads a product, whether it has anything to take back, and what these buyers have of it, by the indexes that begin
+/// with it, without a lock.
 ///
 /// One statement, since one statement sees one moment: units that a sweep moves from a hold to the product in between
-/// would be seen by neither of two.
-pub async fn glance(conn: &mut Connection, id: ProductId) -> Result<Option<Glance>, Failure> {
+/// would be seen by neither of two, and those of a buyer who releases a hold by both.
+pub async fn glance(
+    conn: &mut Connection,
+    id: ProductId,
+    buyers: impl Iterator<Item = &BuyerId>,
+) -> Result<Option<Glance>, Failure> {
     #[derive(QueryableByName)]
     struct GlanceRow {
         #[diesel(embed)]
         product: Row,
         #[diesel(sql_type = BigInt)]
         any_to_take_back: i64,
+        #[diesel(sql_type = Nullable<Binary>)]
+        buyer_id: Option<Vec<u8>>,
+        #[diesel(sql_type = Nullable<BigInt>)]
+        units: Option<i64>,
+        #[diesel(sql_type = Nullable<BigInt>)]
+        past_units: Option<i64>,
     }
+    let buyers: Vec<&[u8]> = buyers.map(BuyerId::as_bytes).collect();
+    let (taken, rest) = if buyers.is_empty() {
+        ("NULL AS buyer_id, NULL AS units, NULL AS past_units", " WHERE id = ?".to_owned())
+    } else {
+        ("taken.*", format!(" LEFT JOIN ({}", holds::TAKEN))
+    };
     let text = format!(
         "SELECT {COLUMNS}, CAST(EXISTS (SELECT 1 FROM holds FORCE INDEX (holds_product_expiry) \
             WHERE product_id = ? AND status = 'active' AND expires_at < UTC_TIMESTAMP(6)) \
         OR EXISTS (SELECT 1 FROM orders FORCE INDEX (orders_product_due) \
             WHERE product_id = ? AND status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6)) AS SIGNED) \
-        AS any_to_take_back FROM products WHERE id = ?"
+        AS any_to_take_back, {taken} FROM products{rest}"
     );
-    let statement = Statement::new(&text).integer(id.get()).integer(id.get()).integer(id.get());
-    let rows: Vec<GlanceRow> = statement.rows(conn).await?;
-    Ok(rows.into_iter().next().map(|GlanceRow { product, any_to_take_back }| {
+    let mut statement = Statement::new(&text).integer(id.get()).integer(id.get());
+    if !buyers.is_empty() {
+        let rest = format!("{}) AS taken ON TRUE WHERE id = ?", holds::BY_BUYER);
+        statement = statement.integer(id.get()).byte_strings(&buyers, &rest);
+    }
+    let rows: Vec<GlanceRow> = statement.integer(id.get()).rows(conn).await?;
+    let mut glance = None;
+    for GlanceRow { product, any_to_take_back, buyer_id, units, past_units } in rows {
         let (product, now) = product.into_product();
-        Glance { product, now, any_to_take_back: any_to_take_back != 0 }
-    }))
+        let any_to_take_back = any_to_take_back != 0;
+        let glance = glance.get_or_insert(Glance { product, now, any_to_take_back, taken: BTreeMap::new() });
+        if let (Some(buyer_id), Some(units), Some(past_units)) = (buyer_id, units, past_units) {
+            glance.taken.insert(BuyerId::stored(buyer_id), Taken { units, past_units });
+        }
+    }
+    Ok(glance)
 }
 
 /// Reads a product's name, by its primary key.

@@ -29,10 +29,7 @@ const SHORT: &[(&str, &str)] = &[("grpc-timeout", "200m")];
 
 /// Somebody who has locked a row of a table.
 async fn holder(database: &TestDatabase, table: &str, id: i64) -> RawConnection {
-    let mut holder = database.connect().await;
-    holder.execute("BEGIN").await;
-    holder.execute(&format!("SELECT id FROM {table} WHERE id = {id} FOR UPDATE")).await;
-    holder
+    database.lock_rows(&format!("{table} WHERE id = {id}")).await
 }
 
 /// Somebody who is making a hold by the same request, of whom nobody knows yet. A hold's product is locked before its

@@ -82,9 +82,7 @@ async fn a_hold_that_expires_while_its_order_waits_for_the_lock_is_refused() {
     let sale = Sale::start("a_hold_expires_during_the_wait").await;
     let product_id = sale.product(10).await;
     let hold = sale.clients().hold(product_id, 3).await.unwrap();
-    let mut holder = sale.database.connect().await;
-    holder.execute("BEGIN").await;
-    holder.query_rows("SELECT id FROM holds FOR UPDATE").await;
+    let mut holder = sale.database.lock_rows("holds").await;
     let clients = sale.clients().clone();
     let ordering = tokio::spawn(async move { clients.order(hold.hold_id).await });
     wait::eventually(Duration::from_secs(30), "the order to wait for its hold", async || {

@@ -141,12 +141,15 @@ async fn logged_statements(database: &TestDatabase) -> Vec<String> {
     statements
 }
 
-/// The index by which a statement has to go into a table.
-fn index_for<'sql>(sql: &'sql str, table: &str) -> &'sql str {
-    if let Some((_, rest)) = sql.split_once(&format!("{table} FORCE INDEX (")) {
-        return rest.split_once(')').unwrap().0;
+/// The indexes by which a statement has to go into a table, one for each part of it that does.
+fn indexes_for<'sql>(sql: &'sql str, table: &str) -> Vec<&'sql str> {
+    let forces = format!("{table} FORCE INDEX (");
+    let forced: Vec<&str> = sql.split(&forces).skip(1).map(|rest| rest.split_once(')').unwrap().0).collect();
+    match forced.as_slice() {
+        [] if sql.contains("FROM products WHERE request_id") => vec!["products_request"],
+        [] => vec!["PRIMARY"],
+        _ => forced,
     }
-    if sql.contains("FROM products WHERE request_id") { "products_request" } else { "PRIMARY" }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,8 +180,12 @@ async fn every_statement_goes_by_its_index() {
                 assert!(known.iter().any(|part| extra.contains(part)), "{sql}: {row:?}");
                 continue;
             }
+            // What another part of the statement came to.
+            if table.starts_with('<') {
+                continue;
+            }
             assert!(!["ALL", "index"].contains(&access), "a full scan: {sql}: {row:?}");
-            assert_eq!(key, index_for(sql, table), "{sql}: {row:?}");
+            assert!(indexes_for(sql, table).contains(&key), "{sql}: {row:?}");
             // A sort before the LIMIT would read, and lock, all that is overdue.
             assert!(!sql.contains("LIMIT") || !extra.contains("filesort"), "{sql}: {row:?}");
             used.push(format!("{table}.{key}"));

@@ -67,9 +67,7 @@ async fn open_transactions_are_counted_whatever_bytes_their_statements_have() {
     let database = TestDatabase::create_empty("bytes").await;
     database.execute("CREATE TABLE notes (note VARBINARY(255) PRIMARY KEY) ENGINE = InnoDB").await;
     database.execute("INSERT INTO notes VALUES (x'ECCC8E8E3EBF')").await;
-    let mut owner = database.connect().await;
-    owner.execute("BEGIN").await;
-    owner.execute("SELECT * FROM notes FOR UPDATE").await;
+    let mut owner = database.lock_rows("notes").await;
     let mut waiter = mysql_async::Conn::from_url(database.url()).await.unwrap();
     let waiting = tokio::spawn(async move {
         let select = "SELECT 1 FROM notes WHERE note = ? FOR UPDATE";
@@ -136,9 +134,7 @@ async fn open_transactions_and_waiting_ones_are_seen_per_database() {
     database.execute("INSERT INTO notes VALUES (1)").await;
     database.assert_no_open_transactions().await;
 
-    let mut holder = database.connect().await;
-    holder.execute("BEGIN").await;
-    holder.query_rows("SELECT note FROM notes FOR UPDATE").await;
+    let mut holder = database.lock_rows("notes").await;
     let mut waiter = database.connect().await;
     let waiting = tokio::spawn(async move {
         waiter.execute("UPDATE notes SET note = 2").await;

@@ -280,9 +280,7 @@ async fn a_transaction_caught_by_the_databases_shutdown_is_taken_for_an_outage()
     let database = TestDatabase::create_on(&mysqld, "shutdown").await;
     database.execute("CREATE TABLE notes (note INT PRIMARY KEY) ENGINE = InnoDB").await;
     database.execute("INSERT INTO notes VALUES (1)").await;
-    let mut holder = database.connect().await;
-    holder.execute("BEGIN").await;
-    holder.execute("SELECT note FROM notes FOR UPDATE").await;
+    let _holder = database.lock_rows("notes").await;
 
     let pool = Database::new(&database_config(&database.url(), 1)).unwrap();
     let kind = std::sync::Mutex::new(Vec::new());

@@ -297,9 +297,7 @@ async fn a_deadline_has_the_same_answer_however_short_it_is() {
     let sale = Sale::start("short_deadlines").await;
     let product_id = sale.clients().create_product("Shoe", 1000, 100).await.product_id;
     let wire = Wire::connect(&sale.server.address()).await;
-    let mut holder = sale.database.connect().await;
-    holder.execute("BEGIN").await;
-    holder.execute(&format!("SELECT id FROM products WHERE id = {product_id} FOR UPDATE")).await;
+    let mut holder = sale.database.lock_rows(&format!("products WHERE id = {product_id}")).await;
     for timeout in ["0S", "0n", "1n", "1m", "2m", "3m", "5m", "10m", "20m", "50m"] {
         let headers = [("grpc-timeout", timeout)];
         let request = CreateHoldRequest { product_id, qty: 1, ..Default::default() };

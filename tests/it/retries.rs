@@ -64,8 +64,5 @@ async fn insert_products(database: &TestDatabase) {
 
 /// A connection that has locked product 1.
 async fn holder_of_product_1(database: &TestDatabase) -> RawConnection {
-    let mut holder = database.connect().await;
-    holder.execute("BEGIN").await;
-    holder.execute("SELECT id FROM products WHERE id = 1 FOR UPDATE").await;
-    holder
+    database.lock_rows("products WHERE id = 1").await
 }

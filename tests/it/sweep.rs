@@ -108,9 +108,7 @@ async fn a_sweep_rests_as_long_as_its_batch_took_while_its_product_is_being_sold
     hold_many(&sale, &[product_id], 2).await;
     sale.expire_all_holds().await;
     sale.database.move_times("UPDATE holds SET created_at = created_at - INTERVAL 1 HOUR").await;
-    let mut seller = sale.database.connect().await;
-    seller.execute("BEGIN").await;
-    seller.query_rows(&format!("SELECT id FROM products WHERE id = {product_id} FOR UPDATE")).await;
+    let mut seller = sale.database.lock_rows(&format!("products WHERE id = {product_id}")).await;
     let config = sale.sweeper(1);
     let swept = tokio::spawn(async move { sweeper::run(&config, future::pending()).await });
     wait::eventually(LIMIT, "the sweep to wait", async || sale.database.waiting_transactions().await == 1).await;
@@ -219,9 +217,7 @@ async fn a_run_finds_another_at_work_and_leaves_it_the_work() {
     sale.clients().hold(product_id, 1).await.unwrap();
     sale.expire_all_holds().await;
     // The other one is stopped inside its batch, by a lock on the product that it has to give back to.
-    let mut holder = sale.database.connect().await;
-    holder.execute("BEGIN").await;
-    holder.query_rows("SELECT id FROM products FOR UPDATE").await;
+    let mut holder = sale.database.lock_rows("products").await;
     let config = sale.sweeper(100);
     let first = tokio::spawn(async move { sweeper::run(&config, future::pending()).await });
     wait::eventually(LIMIT, "the first sweep to wait", async || sale.database.waiting_transactions().await == 1).await;
@@ -316,9 +312,7 @@ async fn locked_orders_are_skipped_and_taken_next_time() {
     let locked = sale.ordered(product_id, 1).await;
     sale.ordered(product_id, 2).await;
     sale.let_all_orders_be_overdue().await;
-    let mut holder = sale.database.connect().await;
-    holder.execute("BEGIN").await;
-    holder.query_rows(&format!("SELECT id FROM orders WHERE id = {} FOR UPDATE", locked.order_id)).await;
+    let mut holder = sale.database.lock_rows(&format!("orders WHERE id = {}", locked.order_id)).await;
 
     let database = sale.service_database();
     assert_eq!(sums(&cancel_overdue_orders(&database, UNIX_EPOCH, 100).await.unwrap()), (1, 2));

@@ -11,7 +11,6 @@ use tonic::Code;
 use crate::support::{
     at_once::at_once,
     client::{assert_refused, metadata, reason},
-    database::RawConnection,
     sale::{hold_of, product},
     server::Sale,
 };
@@ -20,14 +19,6 @@ use crate::support::{
 async fn let_be_overdue(sale: &Sale, order: &Order) {
     let sql = "UPDATE orders SET payment_due_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND";
     sale.database.move_times(&format!("{sql} WHERE id = {}", order.order_id)).await;
-}
-
-/// A connection that has this row locked until it rolls back.
-async fn lock(sale: &Sale, row: &str) -> RawConnection {
-    let mut holder = sale.database.connect().await;
-    holder.execute("BEGIN").await;
-    assert_eq!(holder.query_rows(&format!("SELECT id FROM {row} FOR UPDATE")).await.len(), 1);
-    holder
 }
 
 async fn assert_short(sale: &Sale, product_id: i64, qty: i32, available: i64) {
@@ -134,7 +125,7 @@ async fn an_overdue_order_that_somebody_has_locked_is_not_waited_for() {
     let product_id = sale.product(2).await;
     let (locked, free) = (sale.ordered(product_id, 1).await, sale.ordered(product_id, 1).await);
     sale.let_all_orders_be_overdue().await;
-    let mut holder = lock(&sale, &format!("orders WHERE id = {}", locked.order_id)).await;
+    let mut holder = sale.database.lock_rows(&format!("orders WHERE id = {}", locked.order_id)).await;
 
     sale.clients().hold(product_id, 1).await.unwrap();
     assert_eq!(sale.order_status(free.order_id).await, "cancelled");
@@ -151,7 +142,7 @@ async fn an_overdue_order_whose_hold_somebody_has_locked_is_left_out_and_not_wai
     let product_id = sale.product(2).await;
     let (busy, free) = (sale.ordered(product_id, 1).await, sale.ordered(product_id, 1).await);
     sale.let_all_orders_be_overdue().await;
-    let mut holder = lock(&sale, &format!("holds WHERE id = {}", busy.hold_id)).await;
+    let mut holder = sale.database.lock_rows(&format!("holds WHERE id = {}", busy.hold_id)).await;
 
     sale.clients().hold(product_id, 1).await.unwrap();
     assert_eq!(sale.order_status(free.order_id).await, "cancelled");

@@ -5,7 +5,7 @@ use std::{
     time::SystemTime,
 };
 
-use super::CreateHold;
+use super::{CreateHold, CreatedHold};
 use crate::{
     db::holds::{NewHold, StoredHold},
     domain::{BuyerId, Hold, HoldStatus, Invalid, Product, Refusal, RequestId},
@@ -29,6 +29,15 @@ impl Decision {
     /// Whether it takes nothing but a new hold.
     pub(super) fn is_new(&self) -> bool {
         matches!(self, Self::Make(_) | Self::Share(_))
+    }
+
+    /// The answer, where it takes no new hold.
+    pub(super) fn known(self) -> Option<Result<CreatedHold, Error>> {
+        match self {
+            Self::Make(_) | Self::Share(_) => None,
+            Self::Replay(hold) => Some(Ok(CreatedHold { hold, replayed: true })),
+            Self::Refuse(error) => Some(Err(error)),
+        }
     }
 }
 

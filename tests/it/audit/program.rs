@@ -5,9 +5,7 @@ use std::time::Duration;
 use super::shop::Shop;
 use crate::support::{
     database::TestDatabase,
-    mysqld::Mysqld,
     process::{Process, Program},
-    wait,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -105,14 +103,7 @@ async fn sigterm_ends_an_audit_that_waits() {
     let mut blocking = database.connect().await;
     blocking.execute("LOCK TABLES orders WRITE").await;
     let mut audit = start(database, &["audit"], &[]);
-    wait::eventually(LIMIT, "the audit to wait for the table", async || {
-        let waiting = format!(
-            "SELECT COUNT(*) FROM {} WHERE db = DATABASE() AND state LIKE 'Waiting for table metadata lock'",
-            Mysqld::shared().engine().processlist()
-        );
-        database.query_i64(&waiting).await > 0
-    })
-    .await;
+    database.wait_for_table_waiter().await;
     audit.terminate();
     assert_eq!(audit.wait_exit(LIMIT).await, 1);
     let last = audit.lines().pop().unwrap();

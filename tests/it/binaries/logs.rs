@@ -148,9 +148,7 @@ async fn the_server_counts_holds_webhooks_conflicts_and_sweeps() {
     clients.hold(product_id, 4).await.unwrap();
 
     // A lock wait, which ends when the holder is killed or lets go: the second run finds the row free.
-    let mut holder = database.connect().await;
-    holder.execute("BEGIN").await;
-    holder.execute(&format!("SELECT id FROM products WHERE id = {product_id} FOR UPDATE")).await;
+    let mut holder = database.lock_rows(&format!("products WHERE id = {product_id}")).await;
     let conflict = r#"flashsale_lock_conflicts_total{kind="lock_wait",transaction="create_hold"}"#;
     let let_go = async {
         wait::eventually(LIMIT, "the conflict", async || counter(&server.metrics().await, conflict) == 1.0).await;

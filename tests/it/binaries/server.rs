@@ -143,9 +143,7 @@ async fn a_server_told_to_stop_answers_what_is_in_flight_and_ends_within_25_seco
     assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
     let mut silent = TcpStream::connect(&server.address).await.unwrap();
 
-    let mut holder = database.connect().await;
-    holder.execute("BEGIN").await;
-    holder.execute(&format!("SELECT id FROM products WHERE id = {product_id} FOR UPDATE")).await;
+    let mut holder = database.lock_rows(&format!("products WHERE id = {product_id}")).await;
     let in_flight = tokio::spawn(async move { clients.hold(product_id, 2).await });
     database.wait_for_waiter().await;
 
@@ -194,9 +192,7 @@ async fn a_gateway_told_to_stop_answers_what_is_in_flight_and_ends() {
     let server = ServerProgram::start(&database.url(), &[]).await;
     let product_id = server.clients.create_product("Shoe", 1000, 10).await.product_id;
     let mut gateway = GatewayProgram::start(&server.address, &[("FLASHSALE_WEBHOOK_ALLOW_UNSIGNED", "true")]).await;
-    let mut holder = database.connect().await;
-    holder.execute("BEGIN").await;
-    holder.execute(&format!("SELECT id FROM products WHERE id = {product_id} FOR UPDATE")).await;
+    let mut holder = database.lock_rows(&format!("products WHERE id = {product_id}")).await;
 
     let mut silent = TcpStream::connect(&gateway.address).await.unwrap();
     let mut asking = TcpStream::connect(&gateway.address).await.unwrap();

@@ -206,9 +206,7 @@ async fn a_limit_that_was_changed_counts_from_its_moment_on() {
 async fn a_hold_of_the_buyer_that_somebody_has_locked_is_not_waited_for() {
     let (sale, product_id) = known_and_limited("a_known_limit_and_a_lock").await;
     let hold = sale.clients().hold_by(hold_of("ann", product_id, 1)).await.unwrap();
-    let mut locker = sale.database.connect().await;
-    locker.execute("BEGIN").await;
-    locker.execute(&format!("SELECT id FROM holds WHERE id = {} FOR UPDATE", hold.hold_id)).await;
+    let mut locker = sale.database.lock_rows(&format!("holds WHERE id = {}", hold.hold_id)).await;
     sale.clients().hold_by(hold_of("ann", product_id, 1)).await.unwrap();
     assert_over_limit(sale.clients().hold_by(hold_of("ann", product_id, 1)).await, "2");
     locker.execute("ROLLBACK").await;

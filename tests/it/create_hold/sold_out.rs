@@ -1,9 +1,10 @@
-//! A sold-out product is refused by a read without a lock. That path may never answer what is no longer so.
+//! Where a whole batch was refused, the next one is decided by reads without a lock, if it is refused, too. That path may
+//! never answer what is no longer so.
 
 use flashsale::{
     checkout::{Checkout, CreateHold, request_id_or_made_up},
-    domain::{ProductId, Quantity},
-    pb::PaymentStatus,
+    domain::{BuyerId, ProductId, Quantity, RequestId},
+    pb::{CreateHoldRequest, PaymentStatus},
 };
 use tonic::Code;
 
@@ -81,7 +82,10 @@ async fn a_replay_is_answered_also_when_sold_out() {
     let product_id = sale.product(1).await;
     let first = sale.clients().hold_by(repeatable_hold(product_id, 1, "r")).await.unwrap();
     sell_out(&sale, product_id).await;
+    // Nor does a replay wait for whoever has the product locked.
+    let holder = sale.database.lock_rows("products").await;
     assert_eq!(sale.clients().hold_by(repeatable_hold(product_id, 1, "r")).await.unwrap(), first);
+    holder.close().await;
     let reused = sale.clients().hold_by(repeatable_hold(product_id, 2, "r")).await;
     assert_refused(reused, Code::AlreadyExists, "REQUEST_ID_REUSED");
     let new = sale.clients().hold_by(repeatable_hold(product_id, 1, "new")).await;
@@ -105,6 +109,8 @@ async fn being_sold_out_hides_no_other_reason() {
         assert_refused(sale.clients().hold(product_id, 1).await, Code::FailedPrecondition, reason);
     }
 
+    let hold = sale.clients().hold_by(repeatable_hold(product_id, 1, "r")).await;
+    assert_refused(hold, Code::FailedPrecondition, "OUT_OF_STOCK");
     sale.database.execute("UPDATE products SET max_per_buyer = 1").await;
     let anonymous = assert_refused(sale.clients().hold(product_id, 1).await, Code::InvalidArgument, "INVALID_ARGUMENT");
     assert_eq!(bad_fields(&anonymous), ["buyer_id"]);
@@ -120,7 +126,7 @@ async fn being_sold_out_hides_no_other_reason() {
 }
 
 /// One statement sees one moment: stock that a sweep moves from an expired hold to the product is in the one or in the
-/// other. Two statements could see it in neither.
+/// other. Two statements could see it in neither. Only a caller's request_id takes another look, after it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_without_a_lock_is_decided_by_one_statement() {
     let sale = Sale::start("refused_by_one_statement").await;
@@ -129,18 +135,115 @@ async fn a_refusal_without_a_lock_is_decided_by_one_statement() {
     // Without a server, whose own looks at the database would count.
     let config = database_config(&sale.database.url_at(proxy.port()), 1);
     let checkout = Checkout::open(&config, default_settings()).unwrap();
-    let hold = async || {
+    let hold = async |request_id: &str, buyer_id: &str| {
         let product_id = ProductId::stored(product_id);
-        let (qty, request_id) = (Quantity::parse(1).unwrap(), request_id_or_made_up(None));
-        checkout.create_hold(CreateHold { product_id, qty, request_id, buyer_id: None }).await
+        let request_id = request_id_or_made_up(RequestId::parse(request_id).ok());
+        let buyer_id = BuyerId::parse(buyer_id).ok();
+        let qty = Quantity::parse(1).unwrap();
+        checkout.create_hold(CreateHold { product_id, qty, request_id, buyer_id }).await
     };
-    hold().await.unwrap();
+    let refused = async |request_id: &str, buyer_id: &str| {
+        let before = proxy.counts();
+        hold(request_id, buyer_id).await.unwrap_err();
+        let after = proxy.counts();
+        assert_eq!(after, Counts { prepares: after.prepares, executes: after.executes, ..before });
+        after.executes - before.executes
+    };
+    hold("", "").await.unwrap();
     for _ in 0..2 {
-        hold().await.unwrap_err();
+        hold("", "").await.unwrap_err();
     }
-    let before = proxy.counts();
-    hold().await.unwrap_err();
-    assert_eq!(proxy.counts(), Counts { executes: before.executes + 1, ..before });
+    assert_eq!(refused("", "").await, 1);
+    assert_eq!(refused("", "ann").await, 1);
+    assert_eq!(refused("r", "ann").await, 2);
+    sale.database.execute("UPDATE products SET max_per_buyer = 1").await;
+    for _ in 0..2 {
+        hold("", "ann").await.unwrap_err();
+    }
+    assert_eq!(refused("", "ann").await, 1);
+    assert_eq!(refused("r", "ann").await, 2);
+    assert_eq!(refused("", "").await, 1);
     checkout.close().await;
+    sale.finish().await;
+}
+
+/// Whoever has the product locked holds up no refusal, whatever its reason.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_waits_for_no_lock() {
+    let sale = Sale::start("a_refusal_waits_for_no_lock").await;
+    let product_id = sale.product(1).await;
+    sale.database.execute("UPDATE products SET max_per_buyer = 1").await;
+    sale.clients().hold_by(hold_of("ann", product_id, 1)).await.unwrap();
+    let request = |buyer| CreateHoldRequest { request_id: Some("r".to_owned()), ..hold_of(buyer, product_id, 1) };
+    for (change, buyer, reason) in [
+        ("total_stock = total_stock", "bob", "OUT_OF_STOCK"),
+        ("total_stock = 9, available_stock = 8", "ann", "BUYER_LIMIT"),
+        ("paused = TRUE", "bob", "SALE_PAUSED"),
+        ("paused = FALSE, starts_at = '2100-01-01'", "bob", "SALE_NOT_STARTED"),
+        ("starts_at = NULL, ends_at = '2000-01-01'", "bob", "SALE_ENDED"),
+    ] {
+        sale.database.execute(&format!("UPDATE products SET {change}")).await;
+        assert_refused(sale.clients().hold_by(request(buyer)).await, Code::FailedPrecondition, reason);
+        let mut locker = sale.database.lock_rows("products").await;
+        assert_refused(sale.clients().hold_by(request(buyer)).await, Code::FailedPrecondition, reason);
+        locker.execute("ROLLBACK").await;
+        locker.close().await;
+    }
+    sale.finish().await;
+}
+
+/// What the buyers have is looked at only where the product had a limit, when last seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_counts_from_its_moment_on_also_when_sold_out() {
+    let sale = Sale::start("a_limit_when_sold_out").await;
+    let product_id = sale.product(1).await;
+    sale.clients().hold_by(hold_of("ann", product_id, 1)).await.unwrap();
+    sell_out(&sale, product_id).await;
+    sale.database.execute("UPDATE products SET max_per_buyer = 1").await;
+    let greedy = sale.clients().hold_by(hold_of("ann", product_id, 1)).await;
+    let status = assert_refused(greedy, Code::FailedPrecondition, "BUYER_LIMIT");
+    assert_eq!(metadata(&status)["alreadyTaken"], "1");
+    sale.finish().await;
+}
+
+/// A hold past its time counts until it is locked, and a refusal that locks nothing can't know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_buyer_whose_hold_is_past_its_time_is_no_longer_refused() {
+    let sale = Sale::start("a_past_hold_refuses_nobody").await;
+    let product_id = sale.product(9).await;
+    sale.database.execute("UPDATE products SET max_per_buyer = 1").await;
+    sale.clients().hold_by(hold_of("ann", product_id, 1)).await.unwrap();
+    for _ in 0..2 {
+        let again = sale.clients().hold_by(hold_of("ann", product_id, 1)).await;
+        assert_refused(again, Code::FailedPrecondition, "BUYER_LIMIT");
+    }
+    sale.expire_all_holds().await;
+    sale.clients().hold_by(hold_of("ann", product_id, 1)).await.unwrap();
+    sale.finish().await;
+}
+
+/// The call that takes the last unit, and its repeat, which another server gets meanwhile: the stock is looked at first,
+/// so whoever sees none sees the hold, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_is_not_refused_for_want_of_what_its_own_request_took() {
+    let sale = Sale::start("a_repeat_and_the_last_unit").await;
+    let product_id = sale.product(1).await;
+    for _ in 0..2 {
+        assert_refused(sale.clients().hold(product_id, 2).await, Code::FailedPrecondition, "OUT_OF_STOCK");
+    }
+    let mut blocking = sale.database.connect().await;
+    blocking.execute("LOCK TABLES products WRITE").await;
+    let clients = sale.clients().clone();
+    let repeat = tokio::spawn(async move { clients.hold_by(repeatable_hold(product_id, 1, "r")).await });
+    sale.database.wait_for_table_waiter().await;
+    blocking.execute("UPDATE products SET available_stock = 0").await;
+    let insert = format!(
+        "INSERT INTO holds (product_id, qty, unit_price_cents, expires_at, created_at, request_id)
+         VALUES ({product_id}, 1, 1000, UTC_TIMESTAMP(6) + INTERVAL 1 HOUR, UTC_TIMESTAMP(6), 'r')"
+    );
+    sale.database.execute(&insert).await;
+    blocking.execute("UNLOCK TABLES").await;
+    blocking.close().await;
+    assert_eq!(repeat.await.unwrap().unwrap().hold_id, 1);
     sale.finish().await;
 }

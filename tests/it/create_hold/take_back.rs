@@ -109,9 +109,7 @@ async fn an_expired_hold_that_somebody_has_locked_is_not_waited_for() {
     let locked = sale.clients().hold(product_id, 1).await.unwrap();
     let free = sale.clients().hold(product_id, 1).await.unwrap();
     sale.expire_all_holds().await;
-    let mut holder = sale.database.connect().await;
-    holder.execute("BEGIN").await;
-    holder.query_rows(&format!("SELECT id FROM holds WHERE id = {} FOR UPDATE", locked.hold_id)).await;
+    let mut holder = sale.database.lock_rows(&format!("holds WHERE id = {}", locked.hold_id)).await;
 
     sale.clients().hold(product_id, 1).await.unwrap();
     assert_eq!(sale.hold_status(free.hold_id).await, "expired");

@@ -51,9 +51,7 @@ async fn a_transaction_whose_query_is_killed_runs_again() {
 async fn a_hold_whose_connection_is_killed_is_made_once() {
     let sale = Sale::start("killed_hold").await;
     let product_id = sale.clients().create_product("Shoe", 1000, 10).await.product_id;
-    let mut holder = sale.database.connect().await;
-    holder.execute("BEGIN").await;
-    holder.execute(&format!("SELECT id FROM products WHERE id = {product_id} FOR UPDATE")).await;
+    let mut holder = sale.database.lock_rows(&format!("products WHERE id = {product_id}")).await;
     let kill = async {
         let waiter = sale.database.wait_for_waiter().await;
         sale.database.execute(&format!("KILL {waiter}")).await;

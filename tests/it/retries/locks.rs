@@ -119,9 +119,7 @@ async fn a_lock_wait_is_repeated_once() {
 async fn rows_that_stay_locked_are_lock_contention_and_may_be_tried_again() {
     let sale = Sale::start("lock_contention").await;
     let product_id = sale.clients().create_product("Shoe", 1000, 10).await.product_id;
-    let mut holder = sale.database.connect().await;
-    holder.execute("BEGIN").await;
-    holder.execute(&format!("SELECT id FROM products WHERE id = {product_id} FOR UPDATE")).await;
+    let mut holder = sale.database.lock_rows(&format!("products WHERE id = {product_id}")).await;
 
     let began = Instant::now();
     let refused = sale.clients().hold(product_id, 1).await;

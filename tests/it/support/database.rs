@@ -144,6 +144,16 @@ impl TestDatabase {
         self.transactions(Transactions::Waiting).await.len()
     }
 
+    /// A connection that has locked `rows`, such as `holds WHERE id = 1`, of which there is one at least, until it ends its
+    /// transaction.
+    pub(crate) async fn lock_rows(&self, rows: &str) -> RawConnection {
+        let mut holder = self.connect().await;
+        holder.execute("BEGIN").await;
+        let locked = holder.query_rows(&format!("SELECT 1 FROM {rows} FOR UPDATE")).await;
+        assert!(!locked.is_empty(), "nothing to lock: {rows}");
+        holder
+    }
+
     /// Waits until exactly one transaction waits for a locked row, and returns its connection's id, for KILL.
     pub(crate) async fn wait_for_waiter(&self) -> u32 {
         wait::eventually_some(TRANSACTION_END_LIMIT, "a transaction that waits for a row", async || {
@@ -151,6 +161,18 @@ impl TestDatabase {
             (waiting.len() == 1).then(|| waiting[0])
         })
         .await
+    }
+
+    /// Waits until somebody waits for a table that another has locked.
+    pub(crate) async fn wait_for_table_waiter(&self) {
+        let waiting = format!(
+            "SELECT COUNT(*) FROM {} WHERE db = DATABASE() AND state LIKE 'Waiting for table metadata lock'",
+            self.engine.processlist()
+        );
+        wait::eventually(TRANSACTION_END_LIMIT, "somebody who waits for a table", async || {
+            self.query_i64(&waiting).await > 0
+        })
+        .await;
     }
 
     /// The connections with such transactions.
