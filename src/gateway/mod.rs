@@ -15,10 +15,11 @@
 //! A refusal that has nothing to do with the sale has the same JSON shape: 400 BAD_JSON, 404 ROUTE_NOT_FOUND, 405
 //! METHOD_NOT_ALLOWED, 408 REQUEST_TIMEOUT (a body that takes longer than 10 s), 413 TOO_LARGE (more than 64 KiB), 415
 //! UNSUPPORTED_MEDIA_TYPE. Only what isn't HTTP at all, or has a head too large for the HTTP library, is answered by that
-//! library, without a body: 400, 414 or 431.
+//! library, without a body: 400, 414 or 431. A connection whose next head isn't there after 75 s is closed.
 
 mod answer;
 mod body;
+mod connections;
 mod reply;
 mod request;
 mod routes;
@@ -27,8 +28,11 @@ mod upstream;
 
 use std::{future::Future, io, time::Duration};
 
-use tokio::{net::TcpListener, sync::oneshot, time::sleep};
+use axum::serve::Listener;
+use tokio::{net::TcpListener, time::timeout};
 use tracing::{info, warn};
+
+use connections::Connections;
 
 pub use self::{
     signature::{WebhookAuth, WebhookSecret, WebhookSecretError},
@@ -39,6 +43,17 @@ pub use self::{
 /// `telemetry`) under the 25 s that an orchestrator is promised, and more than twice what a call may take by default.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(12);
 
+/// How long the head of a request may take, and an idle connection be kept. More than the 60 s after which load balancers
+/// commonly close an idle connection: were it closed here first, they might just have sent a request.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(75);
+
+/// What peers may take.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    head_time_max: Duration,
+    drain_time_max: Duration,
+}
+
 /// Serves until `shutdown` is done: then nothing new is accepted, and what is under way has 12 s to finish.
 ///
 /// # Errors
@@ -47,76 +62,151 @@ pub async fn serve(
     listener: TcpListener,
     upstream: Upstream,
     webhook: WebhookAuth,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    serve_and_drain(listener, upstream, webhook, shutdown, DRAIN_TIME_MAX).await
+    let limits = Limits { head_time_max: HEAD_TIME_MAX, drain_time_max: DRAIN_TIME_MAX };
+    serve_within(limits, listener, upstream, webhook, shutdown).await
 }
 
-async fn serve_and_drain(
-    listener: TcpListener,
+async fn serve_within(
+    limits: Limits,
+    mut listener: TcpListener,
     upstream: Upstream,
     webhook: WebhookAuth,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-    drain_time_max: Duration,
+    shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     metrics::describe_counter!(routes::REQUESTS_TOTAL, "HTTP requests answered by the gateway, by route and status");
     info!(address = %listener.local_addr()?, "Listening");
-    let (begin_drain, drain_begun) = oneshot::channel();
-    let serving = axum::serve(listener, routes::router(upstream, webhook)).with_graceful_shutdown(async move {
-        shutdown.await;
-        // Nobody listens any more when serving has ended by itself.
-        let _ = begin_drain.send(());
-    });
-    // A peer that holds a half-sent request would keep a graceful shutdown waiting for ever.
-    let drain_is_over = async {
-        if drain_begun.await.is_err() {
-            std::future::pending::<()>().await;
+    let connections = Connections::new(routes::router(upstream, webhook), limits.head_time_max);
+    let accept = async {
+        loop {
+            // axum's, which waits where the process has too many files open.
+            let (stream, _peer) = Listener::accept(&mut listener).await;
+            connections.serve(stream);
         }
-        sleep(drain_time_max).await;
     };
     tokio::select! {
-        served = serving.into_future() => served,
-        () = drain_is_over => {
-            warn!(seconds = drain_time_max.as_secs(), "Requests were still under way when the time to drain was over");
-            Ok(())
-        }
+        () = accept => {}
+        () = shutdown => {}
     }
+    drop(listener);
+    // A peer that holds a half-sent request would keep a graceful shutdown waiting for ever.
+    if timeout(limits.drain_time_max, connections.drain()).await.is_err() {
+        let seconds = limits.drain_time_max.as_secs();
+        warn!(seconds, "Requests were still under way when the time to drain was over");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::{net::SocketAddr, time::Instant};
 
-    use tokio::{io::AsyncWriteExt, net::TcpStream};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+        sync::oneshot,
+        task::JoinHandle,
+    };
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_half_sent_request_does_not_hold_up_the_shutdown() {
+    /// What no test waits for.
+    const LONG: Duration = Duration::from_secs(60);
+    const SHORT: Duration = Duration::from_millis(300);
+    /// A request whose body hasn't come.
+    const HALF: &[u8] = b"POST /api/holds HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{";
+
+    /// A gateway in front of no server.
+    struct Served {
+        address: SocketAddr,
+        stop: oneshot::Sender<()>,
+        serving: JoinHandle<io::Result<()>>,
+    }
+
+    async fn serve_with(limits: Limits) -> Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server_url = "http://127.0.0.1:1".parse().unwrap();
-        let upstream = Upstream::new(&server_url, Duration::from_secs(5)).unwrap();
+        let upstream = Upstream::new(&"http://127.0.0.1:1".parse().unwrap(), Duration::from_secs(5)).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(serve_and_drain(
-            listener,
-            upstream,
-            WebhookAuth::Unsigned,
-            async { stopped.await.unwrap_or_default() },
-            Duration::from_millis(300),
-        ));
-        let _silent = TcpStream::connect(address).await.unwrap();
-        let mut half_sent = TcpStream::connect(address).await.unwrap();
-        half_sent.write_all(b"POST /api/holds HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{").await.unwrap();
-        // Answered requests prove that the connections before it have been accepted.
-        let healthz = format!("http://{address}/healthz");
-        assert_eq!(reqwest::get(&healthz).await.unwrap().status(), 200);
+        let shutdown = async { stopped.await.unwrap_or_default() };
+        let serving = tokio::spawn(serve_within(limits, listener, upstream, WebhookAuth::Unsigned, shutdown));
+        Served { address, stop, serving }
+    }
+
+    impl Served {
+        /// A connection on which this was sent.
+        async fn sent(&self, bytes: &[u8]) -> TcpStream {
+            let mut stream = TcpStream::connect(self.address).await.unwrap();
+            stream.write_all(bytes).await.unwrap();
+            stream
+        }
+
+        /// Proves that the connections before it have been accepted.
+        async fn healthz(&self) -> Result<u16, reqwest::Error> {
+            Ok(reqwest::get(format!("http://{}/healthz", self.address)).await?.status().as_u16())
+        }
+
+        async fn stop(self) {
+            self.stop.send(()).unwrap();
+            timeout(LONG, self.serving).await.expect("the drain must be bounded").unwrap().unwrap();
+        }
+    }
+
+    /// What comes until the connection is closed.
+    async fn until_closed(stream: &mut TcpStream) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        // A reset is as good.
+        let _closed = timeout(LONG, stream.read_to_end(&mut bytes)).await.expect("it must be closed");
+        bytes
+    }
+
+    #[tokio::test]
+    async fn a_half_sent_request_does_not_hold_up_the_shutdown() {
+        let served = serve_with(Limits { head_time_max: LONG, drain_time_max: SHORT }).await;
+        let address = served.address;
+        let _silent = served.sent(b"").await;
+        let _half_sent = served.sent(HALF).await;
+        assert_eq!(served.healthz().await.unwrap(), 200);
 
         let begun = Instant::now();
-        stop.send(()).unwrap();
-        let limit = Duration::from_secs(5);
-        tokio::time::timeout(limit, serving).await.expect("the drain must be bounded").unwrap().unwrap();
-        assert!(begun.elapsed() >= Duration::from_millis(300));
-        assert!(reqwest::get(&healthz).await.is_err());
+        served.stop().await;
+        assert!(begun.elapsed() >= SHORT);
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn silent_and_idle_connections_do_not_hold_up_the_shutdown_at_all() {
+        let served = serve_with(Limits { head_time_max: LONG, drain_time_max: LONG }).await;
+        let _silent = served.sent(b"").await;
+        let mut idle = served.sent(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert!(idle.read(&mut [0; 1024]).await.unwrap() > 0);
+        let begun = Instant::now();
+        served.stop().await;
+        assert!(begun.elapsed() < LONG);
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_a_head_is_closed_in_time_and_one_with_a_request_is_not() {
+        let served = serve_with(Limits { head_time_max: SHORT, drain_time_max: LONG }).await;
+        let mut half_sent = served.sent(HALF).await;
+        let begun = Instant::now();
+        // The last one is the beginning of either HTTP/1.1 or HTTP/2, the one before it of HTTP/2 without any request.
+        for bytes in [&b""[..], b"GET /healthz HTTP/1.1\r\nHost: x\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"P"] {
+            let began = Instant::now();
+            until_closed(&mut served.sent(bytes).await).await;
+            assert!(began.elapsed() >= SHORT, "{bytes:?}");
+        }
+        let mut idle = served.sent(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        let answer = until_closed(&mut idle).await;
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
+
+        assert!(begun.elapsed() > 4 * SHORT);
+        half_sent.write_all(b"}       ").await.unwrap();
+        let mut answer = [0; 12];
+        half_sent.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 415");
+        drop(half_sent);
+        served.stop().await;
     }
 }

@@ -1,0 +1,80 @@
+//! The gateway's connections, HTTP/1.1 or HTTP/2, and for how long each may keep us waiting.
+
+use std::{
+    future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, body::Body};
+use http::Request;
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpStream, time::sleep};
+use tower::ServiceExt;
+
+/// An HTTP/2 connection that doesn't answer a ping is closed, so that a vanished peer's requests end.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Connections that are served by one router.
+pub(super) struct Connections {
+    router: Router,
+    head_time_max: Duration,
+    http: auto::Builder<TokioExecutor>,
+    open: GracefulShutdown,
+}
+
+impl Connections {
+    /// `head_time_max` is what a request's head may take, from the beginning of the connection or the answer before it. So
+    /// it is also how long an idle HTTP/1.1 connection stays open.
+    pub(super) fn new(router: Router, head_time_max: Duration) -> Self {
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        http.http1().timer(TokioTimer::new()).header_read_timeout(head_time_max);
+        http.http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+        Self { router, head_time_max, http, open: GracefulShutdown::new() }
+    }
+
+    /// Serves a connection in a task of its own.
+    pub(super) fn serve(&self, stream: TcpStream) {
+        let asked = Arc::new(AtomicBool::new(false));
+        let has_asked = Arc::clone(&asked);
+        let service = self.router.clone().map_request(move |request: Request<Incoming>| {
+            has_asked.store(true, Ordering::Relaxed);
+            request.map(Body::new)
+        });
+        let connection = self.http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        let connection = self.open.watch(connection.into_owned());
+        let head_time_max = self.head_time_max;
+        tokio::spawn(async move {
+            // The library counts from when it knows which HTTP it is, and HTTP/2's requests not at all.
+            let first_is_late = async {
+                sleep(head_time_max).await;
+                if asked.load(Ordering::Relaxed) {
+                    future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                // A peer that went away or doesn't speak HTTP has been answered as far as that goes.
+                _ended = pin!(connection) => {}
+                () = first_is_late => {}
+            }
+        });
+    }
+
+    /// Ends the idle connections now, and the others with the answers under way.
+    pub(super) async fn drain(self) {
+        self.open.shutdown().await;
+    }
+}
