@@ -1,8 +1,9 @@
 //! HandlePaymentWebhook: settles an order by an event of the payment provider.
 //!
-//! orders FOR UPDATE by id, which makes deliveries of one key queue up · the keys taken before · events, exceptions,
-//! orders, holds, products by id and COMMIT as one script. A key that another order's delivery takes at the same moment is a duplicate
-//! key of the script: the batch runs again and sees it.
+//! orders FOR UPDATE by id, which makes deliveries of one key queue up · the keys taken before, where an order isn't
+//! pending, as after most events · events, exceptions, orders, holds, products by id and COMMIT as one script. A key that was
+//! not looked for, or that another order's delivery takes at the same moment, is a duplicate key of the script: the batch
+//! runs again and sees it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,10 +63,12 @@ impl Batch for HandlePaymentWebhooks {
     async fn run(&self, commands: &[HandlePaymentWebhook]) -> Result<Results<WebhookAnswer>, Error> {
         let Committed { value: mut results, unsettled, .. } = self
             .database
-            .transaction("handle_payment_webhook", async |conn: &mut Connection, _attempt| {
+            .transaction("handle_payment_webhook", async |conn: &mut Connection, attempt| {
                 let ids: BTreeSet<OrderId> = commands.iter().map(|command| command.order_id).collect();
                 let orders = orders::lock(conn, ids).await?;
-                let keys: Vec<&IdempotencyKey> = commands.iter().map(|command| &command.key).collect();
+                let is_pending = |id| orders.get(id).is_some_and(|order: &Order| order.status == OrderStatus::Pending);
+                let doubtful = commands.iter().filter(|command| attempt > 0 || !is_pending(&command.order_id));
+                let keys: Vec<&IdempotencyKey> = doubtful.map(|command| &command.key).collect();
                 let taken = payment_webhooks::taken(conn, &keys).await?;
                 let mut books = Books { orders, taken, new: Vec::new() };
                 let results: Results<WebhookAnswer> = commands.iter().map(|command| books.handle(command)).collect();

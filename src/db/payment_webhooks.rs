@@ -63,6 +63,9 @@ pub async fn taken(
     conn: &mut Connection,
     keys: &[&IdempotencyKey],
 ) -> Result<BTreeMap<IdempotencyKey, StoredEvent>, Failure> {
+    if keys.is_empty() {
+        return Ok(BTreeMap::new());
+    }
     let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
     let text = "SELECT idempotency_key, order_id, status, order_status, result FROM payment_webhooks \
         FORCE INDEX (payment_webhooks_key) WHERE idempotency_key IN ";
