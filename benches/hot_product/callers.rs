@@ -10,7 +10,7 @@ use flashsale::pb::{
     admin_service_client::AdminServiceClient, flash_sale_service_client::FlashSaleServiceClient,
 };
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, body::Bytes, client::conn::http1};
+use hyper::{Method, Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tonic::{
@@ -149,18 +149,59 @@ impl Call for Read {
     }
 }
 
+/// A connection to a gateway, made when it is used first, and kept. A clone is another one.
+struct Gateway {
+    address: Arc<str>,
+    connection: Option<http1::SendRequest<Full<Bytes>>>,
+}
+
+impl Clone for Gateway {
+    fn clone(&self) -> Self {
+        Self { address: Arc::clone(&self.address), connection: None }
+    }
+}
+
+impl Gateway {
+    fn at(address: &str) -> Self {
+        Self { address: address.into(), connection: None }
+    }
+
+    /// Sends a request, and returns the body of the answer.
+    async fn send(&mut self, method: Method, path: &str, body: String) -> Result<Bytes, GatewayError> {
+        let connection = &mut self.connection;
+        if connection.as_ref().is_none_or(http1::SendRequest::is_closed) {
+            let stream = TcpStream::connect(&*self.address).await?;
+            stream.set_nodelay(true)?;
+            let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
+            tokio::spawn(driver);
+            *connection = Some(sender);
+        }
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", &*self.address)
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body)))?;
+        let sender = connection.as_mut().ok_or("no connection")?;
+        sender.ready().await?;
+        let answer = sender.send_request(request).await?;
+        Ok(answer.into_body().collect().await?.to_bytes())
+    }
+}
+
+type GatewayError = Box<dyn std::error::Error + Send + Sync>;
+
 /// A hold, its order, and its payment, which a provider posts to the gateway on a connection that it keeps.
+#[derive(Clone)]
 pub(crate) struct Purchase {
     client: FlashSaleServiceClient<Channel>,
     product_id: i64,
-    gateway: Arc<str>,
-    provider: Option<http1::SendRequest<Full<Bytes>>>,
+    provider: Gateway,
 }
 
 impl Purchase {
     pub(crate) fn new(channel: Channel, product_id: i64, gateway: &str) -> Self {
-        let client = FlashSaleServiceClient::new(channel);
-        Self { client, product_id, gateway: gateway.into(), provider: None }
+        Self { client: FlashSaleServiceClient::new(channel), product_id, provider: Gateway::at(gateway) }
     }
 
     async fn buy(&mut self) -> Result<(), String> {
@@ -171,40 +212,10 @@ impl Purchase {
         let order = self.client.create_order(order).await.map_err(said)?.into_inner().order.unwrap();
         let order_id = order.order_id;
         let event = format!(r#"{{"idempotency_key":"payment-{order_id}","order_id":{order_id},"status":"success"}}"#);
-        let answer = self.post(event).await.map_err(|error| error.to_string())?;
+        let answer = self.provider.send(Method::POST, "/api/payments/webhook", event).await;
+        let answer = answer.map_err(|error| error.to_string())?;
         let paid = format!(r#"{{"order_id":{order_id},"order_status":"paid","idempotency_key":"payment-{order_id}"}}"#);
         if answer == paid.as_bytes() { Ok(()) } else { Err(String::from_utf8_lossy(&answer).into_owned()) }
-    }
-
-    async fn post(&mut self, body: String) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
-        let provider = &mut self.provider;
-        if provider.as_ref().is_none_or(http1::SendRequest::is_closed) {
-            let stream = TcpStream::connect(&*self.gateway).await?;
-            stream.set_nodelay(true)?;
-            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-            tokio::spawn(connection);
-            *provider = Some(sender);
-        }
-        let request = Request::post("/api/payments/webhook")
-            .header("host", &*self.gateway)
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(body)))?;
-        let sender = provider.as_mut().ok_or("no connection")?;
-        sender.ready().await?;
-        let answer = sender.send_request(request).await?;
-        Ok(answer.into_body().collect().await?.to_bytes())
-    }
-}
-
-/// Each caller's payments come on a connection of their own.
-impl Clone for Purchase {
-    fn clone(&self) -> Self {
-        Self {
-            client: self.client.clone(),
-            product_id: self.product_id,
-            gateway: Arc::clone(&self.gateway),
-            provider: None,
-        }
     }
 }
 
@@ -213,6 +224,36 @@ impl Call for Purchase {
         match self.buy().await {
             Ok(()) => Reply::Granted,
             Err(why) => Reply::Failed(why),
+        }
+    }
+}
+
+/// What a purchase costs before anything is done for it: two calls that do nothing, and a request to the gateway, which
+/// makes a third.
+#[derive(Clone)]
+pub(crate) struct EmptyPurchase {
+    empty: Empty,
+    provider: Gateway,
+}
+
+impl EmptyPurchase {
+    pub(crate) fn new(channel: Channel, gateway: &str) -> Self {
+        Self { empty: Empty::new(channel), provider: Gateway::at(gateway) }
+    }
+}
+
+impl Call for EmptyPurchase {
+    async fn call(&mut self) -> Reply {
+        for _ in 0..2 {
+            match self.empty.call().await {
+                Reply::Granted => {}
+                other => return other,
+            }
+        }
+        match self.provider.send(Method::GET, "/readyz", String::new()).await {
+            Ok(answer) if answer == r#"{"status":"ready"}"#.as_bytes() => Reply::Granted,
+            Ok(answer) => Reply::Failed(String::from_utf8_lossy(&answer).into_owned()),
+            Err(error) => Reply::Failed(error.to_string()),
         }
     }
 }

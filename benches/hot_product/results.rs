@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Design {
     /// The service.
+    #[value(skip)]
     Flashsale,
     /// Another build of the service.
+    #[value(skip)]
     Other,
     /// An RPC of its server that does nothing.
     Ceiling,

@@ -1,12 +1,14 @@
-//! Whole checkouts: hold, order, webhook through the gateway, paid.
+//! Whole checkouts: hold, order, webhook through the gateway, paid. And the same calls with nothing behind them.
 
 use std::collections::BTreeMap;
 
 use crate::{
     bench::{Bench, PLENTY},
-    callers::{self, Purchase},
+    callers::{self, EmptyPurchase, Purchase},
+    load::{Call, Outcome, closed_loop},
     measure::measure,
     results::Design,
+    shop::Process,
 };
 
 pub(crate) async fn checkouts(bench: &mut Bench) {
@@ -17,23 +19,21 @@ pub(crate) async fn checkouts(bench: &mut Bench) {
         let program = bench.options.other_gateway().filter(|_| design == Design::Other);
         gateways.insert(design, bench.shop.gateway(program.as_deref(), &bench.address(design)).await);
     }
-    let period = bench.options.period();
     for round in 0..bench.options.rounds() {
         for design in bench.turns(round, &designs) {
+            let (gateway, address) = (&gateways[&design], bench.address(design));
+            let channels = callers::connect(&address, clients).await.into_iter();
             if design == Design::Ceiling {
                 bench.empty("checkouts", clients).await;
+                let purchase = |channel| EmptyPurchase::new(channel, &gateway.address);
+                let calls: Vec<EmptyPurchase> = channels.map(purchase).collect();
+                through_a_gateway(bench, "checkouts_empty", design, gateway, &calls).await;
                 continue;
             }
-            let gateway = &gateways[&design];
-            let address = bench.address(design);
             let product = callers::create_product(&address, PLENTY, None).await;
             let purchase = |channel| Purchase::new(channel, product, &gateway.address);
-            let calls: Vec<Purchase> = callers::connect(&address, clients).await.into_iter().map(purchase).collect();
-            let mut processes = bench.processes(design);
-            processes.servers.push(gateway.pid());
-            let load = crate::load::closed_loop(&calls, clients, period);
-            let (round, outcome) = measure(&bench.shop, &processes, period, load).await;
-            bench.keep("checkouts", design, clients, &round, &outcome);
+            let calls: Vec<Purchase> = channels.map(purchase).collect();
+            let outcome = through_a_gateway(bench, "checkouts", design, gateway, &calls).await;
             bench.check_books(design, &[product], PLENTY, &outcome).await;
             let unpaid = "SELECT COUNT(*) FROM orders WHERE product_id = ";
             let unpaid = bench.shop.database.query_i64(&format!("{unpaid}{product} AND status <> 'paid'")).await;
@@ -44,4 +44,20 @@ pub(crate) async fn checkouts(bench: &mut Bench) {
         // The next round shall find the same tables.
         bench.close_books("checkouts").await;
     }
+}
+
+/// Measures calls that also go through this gateway.
+async fn through_a_gateway<C: Call>(
+    bench: &mut Bench,
+    scenario: &str,
+    design: Design,
+    gateway: &Process,
+    calls: &[C],
+) -> Outcome {
+    let (clients, period) = (super::many(bench), bench.options.period());
+    let mut processes = bench.processes(design);
+    processes.servers.push(gateway.pid());
+    let (round, outcome) = measure(&bench.shop, &processes, period, closed_loop(calls, clients, period)).await;
+    bench.keep(scenario, design, clients, &round, &outcome);
+    outcome
 }
