@@ -1,12 +1,16 @@
 //! CreateHold: sets units of a product aside.
 //!
 //! Of a product that is known to sell, as one script from BEGIN to COMMIT: the units are taken from the stock where
-//! everything that a hold is granted on is as it is known, and all its buyers stay within the limit, and the holds are made. Between the lock on the product and
-//! the commit nobody waits for a round trip.
+//! everything that a hold is granted on is as it is known, and all its buyers stay within the limit, and the holds are
+//! made. Between the lock on the product and the commit nobody waits for a round trip.
 //!
-//! Else, or where that isn't so any more: product FOR UPDATE · earlier requests · what the buyers have, their past holds
-//! SKIP LOCKED · short of stock: this product's expired holds and overdue orders, SKIP LOCKED · orders, holds, stock and
-//! COMMIT as one script. Where more has to be taken back than one transaction may, the first ones do nothing else.
+//! Of one that has granted nothing new to a whole batch (sold out, not on sale yet), by reads without a lock: the product
+//! with what its buyers have · earlier requests.
+//!
+//! Else, or where that isn't so any more, or not enough to know: product FOR UPDATE · earlier requests · what the buyers
+//! have, their past holds SKIP LOCKED · short of stock: this product's expired holds and overdue orders, SKIP LOCKED ·
+//! orders, holds, stock and COMMIT as one script. Where more has to be taken back than one transaction may, the first ones
+//! do nothing else.
 
 mod decision;
 
