@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use flashsale::{
     checkout::Settings,
+    domain::Refusal,
+    error::Error,
     pb::{CreateHoldRequest, Hold},
 };
 use tonic::{Code, Status};
 
 use crate::support::{
-    client::{Clients, assert_refused, metadata},
-    database::TestDatabase,
-    proxy::Proxy,
-    sale::hold_of,
+    client::{assert_refused, metadata},
+    counted::CountedCheckout,
+    sale::{hold, hold_of},
     server::{Sale, TestServer, default_settings},
 };
 
@@ -34,20 +35,18 @@ async fn hold_after(sale: &Sale, product_id: i64, change: &str) -> Result<Hold, 
 /// The point of it: no look at the product, and no round trip while it is locked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_is_one_script_and_a_look_at_what_it_made() {
-    let database = TestDatabase::create("a_hold_is_one_script").await;
-    let proxy = Proxy::start(database.port()).await;
-    let server = TestServer::start_with(&database.url_at(proxy.port()), default_settings()).await;
-    let product_id = server.clients.create_product("Shoe", 1000, 100).await.product_id;
-    let cost = async |clients: &Clients| {
-        let before = proxy.counts();
-        clients.hold(product_id, 1).await.unwrap();
-        let after = proxy.counts();
-        (after.queries - before.queries, after.executes - before.executes, after.commits - before.commits)
+    let sale = Sale::start("a_hold_is_one_script").await;
+    let product_id = sale.product(100).await;
+    let counted = CountedCheckout::open(&sale.database).await;
+    let cost = async || {
+        let (held, sent) = counted.hold(hold(product_id, 1)).await;
+        held.unwrap();
+        (sent.queries, sent.executes, sent.commits)
     };
-    assert_eq!(cost(&server.clients).await, (2, 2, 1), "BEGIN, the product, the script, its ids");
-    assert_eq!(cost(&server.clients).await, (1, 1, 1), "the script, its ids and its moment");
-    server.stop().await;
-    database.assert_conserved().await;
+    assert_eq!(cost().await, (2, 2, 1), "BEGIN, the product, the script, its ids");
+    assert_eq!(cost().await, (1, 1, 1), "the script, its ids and its moment");
+    counted.close().await;
+    sale.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,25 +127,22 @@ fn assert_over_limit(refused: Result<Hold, Status>, already_taken: &str) {
 /// As for other products, no look at the product or at what the buyer has.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_within_a_buyers_limit_is_one_script_too() {
-    let database = TestDatabase::create("a_limited_hold_is_one_script").await;
-    let proxy = Proxy::start(database.port()).await;
-    let server = TestServer::start_with(&database.url_at(proxy.port()), default_settings()).await;
-    let product_id = server.clients.create_product("Shoe", 1000, 100).await.product_id;
-    database.execute("UPDATE products SET max_per_buyer = 2").await;
+    let sale = Sale::start("a_limited_hold_is_one_script").await;
+    let product_id = sale.product(100).await;
+    sale.database.execute("UPDATE products SET max_per_buyer = 2").await;
+    let counted = CountedCheckout::open(&sale.database).await;
     let cost = async |buyer, qty| {
-        let before = proxy.counts();
-        let answer = server.clients.hold_by(hold_of(buyer, product_id, qty)).await;
-        let after = proxy.counts();
-        (answer, (after.queries - before.queries, after.executes - before.executes))
+        let (answer, sent) = counted.hold(hold_of(buyer, product_id, qty)).await;
+        (answer, (sent.queries, sent.executes))
     };
     assert_eq!(cost("ann", 1).await.1, (2, 3), "BEGIN, the product, the buyer, the script, its ids");
     assert_eq!(cost("ann", 1).await.1, (1, 1), "the script, its ids and its moment");
     assert_eq!(cost("bob", 2).await.1, (1, 1));
     let (refused, cost) = cost("bob", 1).await;
-    assert_over_limit(refused, "2");
+    assert_eq!(refused, Err(Error::Refused(Refusal::BuyerLimit { limit: 2, already_taken: 2 })));
     assert!(cost.0 > 1, "a refusal isn't decided by a script: {cost:?}");
-    server.stop().await;
-    database.assert_conserved().await;
+    counted.close().await;
+    sale.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,18 +1,14 @@
 //! Where a whole batch was refused, the next one is decided by reads without a lock, if it is refused, too. That path may
 //! never answer what is no longer so.
 
-use flashsale::{
-    checkout::{Checkout, CreateHold, request_id_or_made_up},
-    domain::{BuyerId, ProductId, Quantity, RequestId},
-    pb::{CreateHoldRequest, PaymentStatus},
-};
+use flashsale::pb::{CreateHoldRequest, PaymentStatus};
 use tonic::Code;
 
 use crate::support::{
     client::{assert_refused, metadata},
-    proxy::{Counts, Proxy},
-    sale::{bad_fields, hold_of, repeatable_hold},
-    server::{Sale, database_config, default_settings},
+    counted::CountedCheckout,
+    sale::{bad_fields, hold, hold_of, repeatable_hold},
+    server::Sale,
 };
 
 /// Asks until nothing is left, and then often enough for the shortest path.
@@ -109,8 +105,8 @@ async fn being_sold_out_hides_no_other_reason() {
         assert_refused(sale.clients().hold(product_id, 1).await, Code::FailedPrecondition, reason);
     }
 
-    let hold = sale.clients().hold_by(repeatable_hold(product_id, 1, "r")).await;
-    assert_refused(hold, Code::FailedPrecondition, "OUT_OF_STOCK");
+    let repeatable = sale.clients().hold_by(repeatable_hold(product_id, 1, "r")).await;
+    assert_refused(repeatable, Code::FailedPrecondition, "OUT_OF_STOCK");
     sale.database.execute("UPDATE products SET max_per_buyer = 1").await;
     let anonymous = assert_refused(sale.clients().hold(product_id, 1).await, Code::InvalidArgument, "INVALID_ARGUMENT");
     assert_eq!(bad_fields(&anonymous), ["buyer_id"]);
@@ -131,39 +127,30 @@ async fn being_sold_out_hides_no_other_reason() {
 async fn a_refusal_without_a_lock_is_decided_by_one_statement() {
     let sale = Sale::start("refused_by_one_statement").await;
     let product_id = sale.product(1).await;
-    let proxy = Proxy::start(sale.database.port()).await;
-    // Without a server, whose own looks at the database would count.
-    let config = database_config(&sale.database.url_at(proxy.port()), 1);
-    let checkout = Checkout::open(&config, default_settings()).unwrap();
-    let hold = async |request_id: &str, buyer_id: &str| {
-        let product_id = ProductId::stored(product_id);
-        let request_id = request_id_or_made_up(RequestId::parse(request_id).ok());
-        let buyer_id = BuyerId::parse(buyer_id).ok();
-        let qty = Quantity::parse(1).unwrap();
-        checkout.create_hold(CreateHold { product_id, qty, request_id, buyer_id }).await
+    let counted = CountedCheckout::open(&sale.database).await;
+    let by_ann = || hold_of("ann", product_id, 1);
+    let repeatable_by_ann = || CreateHoldRequest { request_id: Some("r".to_owned()), ..by_ann() };
+    let refused = async |request| {
+        let (refused, sent) = counted.hold(request).await;
+        refused.unwrap_err();
+        assert_eq!((sent.connections, sent.queries, sent.commits), (0, 0, 0));
+        sent.executes
     };
-    let refused = async |request_id: &str, buyer_id: &str| {
-        let before = proxy.counts();
-        hold(request_id, buyer_id).await.unwrap_err();
-        let after = proxy.counts();
-        assert_eq!(after, Counts { prepares: after.prepares, executes: after.executes, ..before });
-        after.executes - before.executes
-    };
-    hold("", "").await.unwrap();
+    counted.hold(hold(product_id, 1)).await.0.unwrap();
     for _ in 0..2 {
-        hold("", "").await.unwrap_err();
+        counted.hold(hold(product_id, 1)).await.0.unwrap_err();
     }
-    assert_eq!(refused("", "").await, 1);
-    assert_eq!(refused("", "ann").await, 1);
-    assert_eq!(refused("r", "ann").await, 2);
+    assert_eq!(refused(hold(product_id, 1)).await, 1);
+    assert_eq!(refused(by_ann()).await, 1);
+    assert_eq!(refused(repeatable_by_ann()).await, 2);
     sale.database.execute("UPDATE products SET max_per_buyer = 1").await;
     for _ in 0..2 {
-        hold("", "ann").await.unwrap_err();
+        counted.hold(by_ann()).await.0.unwrap_err();
     }
-    assert_eq!(refused("", "ann").await, 1);
-    assert_eq!(refused("r", "ann").await, 2);
-    assert_eq!(refused("", "").await, 1);
-    checkout.close().await;
+    assert_eq!(refused(by_ann()).await, 1);
+    assert_eq!(refused(repeatable_by_ann()).await, 2);
+    assert_eq!(refused(hold(product_id, 1)).await, 1);
+    counted.close().await;
     sale.finish().await;
 }
 

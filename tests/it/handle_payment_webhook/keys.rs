@@ -1,15 +1,13 @@
 //! Rule 4: the same idempotency key gives the same result. Keys compare byte for byte.
 
-use flashsale::pb::{OrderStatus, PaymentStatus::Success};
+use flashsale::{
+    checkout::HandlePaymentWebhook,
+    domain::{IdempotencyKey, OrderId, PaymentEvent, PaymentStatus},
+    pb::{OrderStatus, PaymentStatus::Success},
+};
 use tonic::Code;
 
-use crate::support::{
-    client::assert_refused,
-    database::TestDatabase,
-    proxy::Proxy,
-    sale::event,
-    server::{Sale, TestServer, default_settings},
-};
+use crate::support::{client::assert_refused, counted::CountedCheckout, server::Sale};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_that_differ_in_a_byte_are_different_keys() {
@@ -84,26 +82,21 @@ async fn a_key_is_one_orders_whatever_became_of_it() {
 /// another amount, its key is seen to be taken when it is stored.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_event_of_a_pending_order_is_stored_without_a_look_for_its_key() {
-    let database = TestDatabase::create("stored_without_a_look").await;
-    let proxy = Proxy::start(database.port()).await;
-    let server = TestServer::start_with(&database.url_at(proxy.port()), default_settings()).await;
-    let product_id = server.clients.create_product("Shoe", 1000, 10).await.product_id;
-    let order = async || {
-        let hold = server.clients.hold(product_id, 1).await.unwrap();
-        server.clients.order(hold.hold_id).await.unwrap().order_id
-    };
+    let sale = Sale::start("stored_without_a_look").await;
+    let product_id = sale.product(10).await;
+    let (one, other) = (sale.ordered(product_id, 1).await.order_id, sale.ordered(product_id, 1).await.order_id);
+    let counted = CountedCheckout::open(&sale.database).await;
     let statements = async |key: &str, order_id, amount_cents| {
-        let before = proxy.counts();
-        let request = event(key, order_id, Success, amount_cents);
-        let answer = server.clients.payment.clone().handle_payment_webhook(request).await.unwrap().into_inner();
-        let after = proxy.counts();
-        (answer.first_time, after.queries - before.queries, after.executes - before.executes)
+        let event = PaymentEvent { status: PaymentStatus::Success, amount_cents };
+        let (key, order_id) = (IdempotencyKey::parse(key).unwrap(), OrderId::stored(order_id));
+        let delivery = HandlePaymentWebhook { key, order_id, event };
+        let (answer, sent) = counted.count(counted.checkout.handle_payment_webhook(delivery)).await;
+        (answer.unwrap().first_time, sent.queries, sent.executes)
     };
-    let (one, other) = (order().await, order().await);
     assert_eq!(statements("one", one, None).await, (true, 2, 1), "BEGIN, the order, the script");
     assert_eq!(statements("one", one, None).await, (false, 2, 2), "BEGIN, the order, the key, COMMIT");
     assert_eq!(statements("other", other, Some(1)).await, (true, 2, 1));
     assert_eq!(statements("other", other, Some(1)).await, (false, 5, 3), "twice, with a ROLLBACK in between");
-    server.stop().await;
-    database.assert_conserved().await;
+    counted.close().await;
+    sale.finish().await;
 }

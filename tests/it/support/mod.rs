@@ -5,6 +5,7 @@ pub(crate) mod at_once;
 pub(crate) mod audit;
 pub(crate) mod client;
 pub(crate) mod conservation;
+pub(crate) mod counted;
 pub(crate) mod database;
 pub(crate) mod mysqld;
 pub(crate) mod process;

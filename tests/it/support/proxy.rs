@@ -6,6 +6,7 @@
 
 use std::{
     io,
+    ops::Sub,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -86,6 +87,20 @@ pub(crate) struct Counts {
     pub(crate) executes: u64,
     /// Queries that are or end in COMMIT.
     pub(crate) commits: u64,
+}
+
+impl Sub for Counts {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            connections: self.connections - before.connections,
+            queries: self.queries - before.queries,
+            prepares: self.prepares - before.prepares,
+            executes: self.executes - before.executes,
+            commits: self.commits - before.commits,
+        }
+    }
 }
 
 impl Proxy {
