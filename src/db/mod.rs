@@ -43,11 +43,8 @@ pub mod sweeper_state;
 
 use std::time::{Duration, SystemTime};
 
-use deadpool::managed::TimeoutType;
-use diesel_async::{
-    AsyncMysqlConnection, SimpleAsyncConnection,
-    pooled_connection::deadpool::{Object, Pool, PoolError},
-};
+use deadpool::managed::{Object, PoolError, TimeoutType};
+use diesel_async::{AsyncMysqlConnection, SimpleAsyncConnection};
 use tokio::time::Instant;
 use tracing::{Instrument, debug_span, error, warn};
 
@@ -57,6 +54,7 @@ pub use statement::{InsertedIds, Script};
 
 use crate::{config::DatabaseConfig, error::Error};
 use retry::Retries;
+use session::{Pool, Session, Sessions};
 use statement::{AsksFor, Inserted};
 
 /// A session of the database.
@@ -115,7 +113,7 @@ where
 /// The database: a pool of sessions.
 #[derive(Clone)]
 pub struct Database {
-    pool: Pool<Connection>,
+    pool: Pool,
 }
 
 impl std::fmt::Debug for Database {
@@ -130,7 +128,7 @@ impl Database {
     /// # Errors
     /// `Internal` where the pool can't be built, which only a wrong build does.
     pub fn new(config: &DatabaseConfig) -> Result<Self, Error> {
-        let pool = session::pool(config).map_err(|error| Error::Internal(error.to_string()))?;
+        let pool = session::pool(config).map_err(Error::Internal)?;
         Ok(Self { pool })
     }
 
@@ -273,13 +271,17 @@ impl Database {
     async fn lease(&self) -> Result<Lease, Failure> {
         match self.pool.get().await {
             Ok(object) => Ok(Lease(Some(object))),
-            Err(error) => {
-                let kind = match &error {
-                    PoolError::Timeout(TimeoutType::Wait) => FailureKind::PoolBusy,
-                    _ => FailureKind::Away,
-                };
-                Err(Failure { kind, text: format!("no connection: {error}") })
-            }
+            Err(PoolError::Backend(failure)) => Err(failure),
+            Err(PoolError::Timeout(TimeoutType::Wait)) => Err(Failure {
+                kind: FailureKind::PoolBusy,
+                text: "no connection of the pool came free in time".to_owned(),
+            }),
+            Err(
+                error @ (PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle)
+                | PoolError::Closed
+                | PoolError::NoRuntimeSpecified
+                | PoolError::PostCreateHook(_)),
+            ) => Err(Failure { kind: FailureKind::Away, text: format!("no connection: {error:?}") }),
         }
     }
 }
@@ -338,9 +340,9 @@ async fn until<T>(deadline: Instant, run: impl Future<Output = Result<T, Failure
     })
 }
 
-/// A connection out of the pool. It goes back only by [`Lease::give_back`]; dropped, even half-way through a
-/// transaction, it is closed.
-struct Lease(Option<Object<Connection>>);
+/// A session out of the pool. It goes back only by [`Lease::give_back`]; dropped, even half-way through a
+/// transaction, its connection is closed.
+struct Lease(Option<Object<Sessions>>);
 
 impl Lease {
     /// Ends a run, for better or worse.
@@ -367,8 +369,12 @@ impl Lease {
     }
 
     fn connection(&mut self) -> Result<&mut Connection, Failure> {
+        Ok(&mut self.session()?.connection)
+    }
+
+    fn session(&mut self) -> Result<&mut Session, Failure> {
         let object = self.0.as_deref_mut();
-        object.ok_or_else(|| Failure { kind: FailureKind::Other, text: "the connection was given back".to_owned() })
+        object.ok_or_else(|| Failure { kind: FailureKind::Other, text: "the session was given back".to_owned() })
     }
 
     fn give_back(mut self) {

@@ -7,7 +7,6 @@ use diesel::{
     sql_types::{BigInt, Nullable},
 };
 use diesel_async::SimpleAsyncConnection;
-use secrecy::ExposeSecret;
 
 use super::{ATTEMPT_LIMIT, Connection, session, statement::Statement, within, within_limit};
 use crate::{config::DatabaseConfig, error::Error};
@@ -34,9 +33,7 @@ impl NamedLock {
             #[diesel(sql_type = Nullable<BigInt>)]
             got: Option<i64>,
         }
-        let mut connection = session::connect(config.url.expose_secret())
-            .await
-            .map_err(|error| Error::Unavailable(error.to_string()))?;
+        let mut connection = session::connect(config).await.map_err(|failure| Error::Unavailable(failure.text))?;
         // Locks are the server's, not the database's: so the name has the database in it, within the 64 characters
         // that a name may have. MySQL 9 has no MD5.
         let select = "SELECT CAST(GET_LOCK(CONCAT('flashsale_', ?, ':', LEFT(SHA2(DATABASE(), 256), 32)), ?) \

@@ -1,22 +1,21 @@
-//! The pool and the settings of each session.
+//! How sessions are made: what they connect to, their settings, and their pool.
 
 use std::time::Duration;
 
 use chrono::NaiveDateTime;
-use deadpool::{Runtime, managed::Metrics};
+use deadpool::{
+    Runtime,
+    managed::{self, BuildError, Metrics, RecycleError, RecycleResult},
+};
 use diesel::{
-    ConnectionError, QueryableByName,
+    QueryableByName,
     sql_types::{BigInt, Nullable, Timestamp},
 };
-use diesel_async::{
-    AsyncConnection, SimpleAsyncConnection,
-    pooled_connection::{
-        AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
-        deadpool::{BuildError, Hook, HookError, Pool},
-    },
-};
-use mysql_async::UrlError;
+use diesel_async::SimpleAsyncConnection;
+use mysql_async::{Conn, Opts, OptsBuilder, UrlError};
+use rand::RngExt;
 use secrecy::ExposeSecret;
+use url::Url;
 
 use super::{
     Connection, Failure, FailureKind,
@@ -44,39 +43,86 @@ const SETTINGS: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;\
 /// long: 8 hours by default. A living transaction is never idle for more than the 10 s that one run may take.
 const POOL_SETTINGS: &str = "SET SESSION wait_timeout = 30";
 
-/// A connection of its own with the settings of a session. It may be idle for as long as the database has it.
-pub(super) async fn connect(url: &str) -> Result<Connection, ConnectionError> {
-    connect_with(url, SETTINGS).await
+/// A session of the pool, and the name that it holds as a user lock for its whole life.
+///
+/// By the name another session finds out whether this one is over: `IS_USED_LOCK` says its connection id for KILL, or
+/// NULL. The id alone would not do: after a restart of the database it is somebody else's.
+pub(super) struct Session {
+    pub(super) connection: Connection,
+    #[expect(dead_code, reason = "for the transaction that has to end a session whose fate is unknown")]
+    pub(super) name: String,
 }
 
-async fn connect_with(url: &str, settings: &str) -> Result<Connection, ConnectionError> {
+/// The pool of sessions.
+pub(super) type Pool = managed::Pool<Sessions>;
+
+/// Makes the pool's sessions.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    opts: Opts,
+}
+
+impl managed::Manager for Sessions {
+    type Type = Session;
+    type Error = Failure;
+
+    async fn create(&self) -> Result<Session, Failure> {
+        let name = format!("flashsale_session_{:032x}", rand::rng().random::<u128>());
+        let connection =
+            connect_with(&self.opts, &format!("{SETTINGS};{POOL_SETTINGS};DO GET_LOCK('{name}', 0)")).await?;
+        Ok(Session { connection, name })
+    }
+
+    /// Doesn't test the connection, which would cost each batch a round trip: a dead one shows at its first statement,
+    /// and then the transaction drops them all and runs again.
+    async fn recycle(&self, _session: &mut Session, metrics: &Metrics) -> RecycleResult<Failure> {
+        refuse_unused(metrics)
+    }
+}
+
+/// A connection of its own with the settings of a session. It may be idle for as long as the database has it.
+pub(super) async fn connect(config: &DatabaseConfig) -> Result<Connection, Failure> {
+    connect_with(&opts(config.url.expose_secret()).map_err(away)?, SETTINGS).await
+}
+
+async fn connect_with(opts: &Opts, settings: &str) -> Result<Connection, Failure> {
     let connecting = async {
-        let mut conn = Connection::establish(url).await?;
-        conn.batch_execute(settings).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+        let driver = Conn::new(opts.clone()).await.map_err(away)?;
+        let mut conn = Connection::try_from(driver).await.map_err(away)?;
+        conn.batch_execute(settings).await.map_err(away)?;
         Ok(conn)
     };
-    tokio::time::timeout(CONNECT_MAX, connecting)
-        .await
-        .unwrap_or_else(|_| Err(ConnectionError::BadConnection("connecting took too long".to_owned())))
+    tokio::time::timeout(CONNECT_MAX, connecting).await.unwrap_or_else(|_| Err(away("connecting took too long")))
 }
 
-/// Connections aren't tested when they are taken out, which would cost each batch a round trip: a dead one shows at its
-/// first statement, and then the transaction drops them all and runs again.
-pub(super) fn pool(config: &DatabaseConfig) -> Result<Pool<Connection>, BuildError> {
-    let mut manager = ManagerConfig::default();
-    manager.recycling_method = RecyclingMethod::Fast;
-    manager.custom_setup = Box::new(|url| {
-        let url = url.to_owned();
-        Box::pin(async move { connect_with(&url, &format!("{SETTINGS};{POOL_SETTINGS}")).await })
-    });
-    Pool::builder(AsyncDieselConnectionManager::new_with_config(config.url.expose_secret(), manager))
+fn away(error: impl ToString) -> Failure {
+    Failure { kind: FailureKind::Away, text: format!("no connection: {}", error.to_string()) }
+}
+
+/// What the driver connects to: the URL's own host and port, or the socket that the URL itself names.
+///
+/// By default the driver asks the server that it has reached for `@@socket`, and moves to that path on this machine.
+/// Another database may be listening there: this machine's own, where the server is elsewhere.
+fn opts(url: &str) -> Result<Opts, UrlError> {
+    let opts = OptsBuilder::from_opts(Opts::from_url(url)?).prefer_socket(false);
+    // diesel has its own cache of statements, and expects an UPDATE to count the rows that it matches.
+    Ok(opts.stmt_cache_size(0).client_found_rows(true).into())
+}
+
+/// Makes the pool.
+///
+/// # Errors
+/// What is wrong with the URL, or with the build.
+pub(super) fn pool(config: &DatabaseConfig) -> Result<Pool, String> {
+    let opts = opts(config.url.expose_secret()).map_err(|error| error.to_string())?;
+    let pool = Pool::builder(Sessions { opts })
         .max_size(config.pool_size)
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(POOL_WAIT_MAX))
         .create_timeout(Some(CONNECT_MAX))
         .recycle_timeout(Some(CONNECT_MAX))
-        .pre_recycle(Hook::sync_fn(|_conn, metrics| refuse_unused(metrics)))
-        .build()
+        .build();
+    pool.map_err(|error: BuildError| error.to_string())
 }
 
 /// Whether the driver takes the URL with all its parameters, such as `require_ssl=true`: what it doesn't know it refuses
@@ -90,7 +136,15 @@ pub fn check_url(url: &str) -> Result<(), String> {
         // What can't be a name may be part of a password.
         if is_name { format!("parameter '{param}'") } else { "parameter".to_owned() }
     };
-    let Err(error) = mysql_async::Opts::from_url(url) else { return Ok(()) };
+    let error = match Opts::from_url(url) {
+        Ok(opts) if opts.prefer_socket() && names_prefer_socket(url) => {
+            return Err("has a parameter 'prefer_socket' that may lead to another database: name the socket by \
+                'socket'"
+                .to_owned());
+        }
+        Ok(_) => return Ok(()),
+        Err(error) => error,
+    };
     Err(match error {
         UrlError::UnknownParameter { param } => format!("has a {} that is not known", named(&param)),
         UrlError::InvalidParamValue { param, .. } => format!("has a {} with a value it can't have", named(&param)),
@@ -104,9 +158,13 @@ pub fn check_url(url: &str) -> Result<(), String> {
     })
 }
 
+fn names_prefer_socket(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| url.query_pairs().any(|(name, _)| name == "prefer_socket"))
+}
+
 /// `last_used` is when the connection was handed out last, or made: never later than its last statement.
-fn refuse_unused(metrics: &Metrics) -> Result<(), HookError> {
-    if metrics.last_used() > UNUSED_MAX { Err(HookError::message("unused for too long")) } else { Ok(()) }
+fn refuse_unused(metrics: &Metrics) -> RecycleResult<Failure> {
+    if metrics.last_used() > UNUSED_MAX { Err(RecycleError::message("unused for too long")) } else { Ok(()) }
 }
 
 /// What a script of this session that has just committed asks for. The ids of an INSERT of known rows are consecutive on
