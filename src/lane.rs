@@ -5,6 +5,10 @@
 //! waits for a batch to fill: idle, a batch is one command. A key has one batch in flight at the most; different keys
 //! run side by side, as far as that gets more done (`turns`).
 //!
+//! A command whose row somebody else has locked leaves its batch and waits in a lane for that row alone (`worker`): the
+//! commands for other rows don't wait with it. What waits there holds no connection and no turn, and is told
+//! `LockContention` after [`LOCK_PATIENCE`].
+//!
 //! A batch is answered in one moment, and who writes the answers can know that there are more to come (`burst`).
 //!
 //! A lane lives from the first command for its key until its queue is empty, so an id that nobody asks for, or that
@@ -12,30 +16,36 @@
 //!
 //! Every transaction runs in a lane and none in a request handler, because a handler is dropped when its caller hangs
 //! up or its deadline passes, and a transaction dropped half-way leaves its rows locked. What is dropped here is the
-//! command: one whose caller has gone before its batch began is passed over.
+//! command: one whose caller has gone before a run of its batch began is passed over.
 
 mod burst;
+mod calls;
 mod turns;
+mod worker;
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
     fmt,
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 use tokio_util::task::TaskTracker;
 use tracing::Span;
 
 pub use burst::Burst;
+pub use calls::{BusyRow, Calls, Outcome, Outcomes, Results, all_done, each_alone};
 
 use crate::error::Error;
 use burst::OnItsWay;
 use turns::Turns;
+use worker::Worker;
 
-/// One result per command, in their order.
-pub type Results<A> = Vec<Result<A, Error>>;
+/// How long a command may wait for rows that others have locked. A run that began just before may wait for one lock
+/// more, up to 2 s (`db`), and the caller has to hear of it before its gateway gives up, within 4 s by the contract.
+pub const LOCK_PATIENCE: Duration = Duration::from_millis(2_000);
 
 /// What a lane does with the commands that it took together.
 pub trait Batch: Send + Sync + 'static {
@@ -49,10 +59,14 @@ pub trait Batch: Send + Sync + 'static {
     /// the database has nothing else to do.
     const GATHERS: bool = true;
 
-    /// Runs commands of one key, at least one, together. A refusal is one command's own result and fails no other. An
-    /// error of the whole means that none of them was done: if it isn't temporary, each is run again alone, so that
-    /// a poisonous command fails by itself.
-    fn run(&self, commands: &[Self::Command]) -> impl Future<Output = Result<Results<Self::Answer>, Error>> + Send;
+    /// Runs commands of one key, at least one, together: one outcome per command, in their order. A refusal is one
+    /// command's own result and fails no other, and so is a row that somebody else has locked. An error of the whole
+    /// means that none of them was done: if it isn't temporary, each is run again alone, so that a poisonous command
+    /// fails by itself.
+    fn run(
+        &self,
+        calls: Calls<'_, Self::Command>,
+    ) -> impl Future<Output = Result<Outcomes<Self::Answer>, Error>> + Send;
 
     /// Records what became of a command: its log line and its count. Runs once for every command, after its caller was
     /// answered, in the caller's span. A command that was refused a place or passed over is recorded with that error.
@@ -64,7 +78,8 @@ pub trait Batch: Send + Sync + 'static {
 pub struct Limits {
     /// Commands a batch, at least 1.
     pub batch_max: usize,
-    /// Commands waiting in one lane, at least 1; more are refused as overloaded.
+    /// Commands waiting in one lane, at least 1; more are refused as overloaded. Also the commands that wait for locked
+    /// rows, in all lanes together.
     pub queue_max: usize,
     /// Lanes at the same moment, at least 1; commands for further keys are refused as overloaded.
     pub lanes_max: usize,
@@ -94,25 +109,31 @@ struct Shared<B: Batch> {
     limits: Limits,
     state: Mutex<State<B>>,
     turns: Arc<Turns>,
+    turns_of_busy: Arc<Turns>,
     burst: Burst,
     tasks: TaskTracker,
 }
 
+/// What a lane is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Key {
+    /// What callers ask for.
+    Asked(i64),
+    /// A row that somebody else had locked.
+    Busy(BusyRow),
+}
+
 struct State<B: Batch> {
     /// A queue is here exactly as long as the worker of its lane is.
-    queues: HashMap<i64, VecDeque<Waiting<B>>>,
+    queues: HashMap<Key, VecDeque<Waiting<B>>>,
+    /// Commands that have left their batch for a locked row and are not answered yet.
+    set_aside: usize,
     closed: bool,
 }
 
 struct Waiting<B: Batch> {
     command: B::Command,
     caller: Caller<B::Answer>,
-}
-
-/// Commands and their callers, in the same order.
-struct Taken<B: Batch> {
-    commands: Vec<B::Command>,
-    callers: Vec<Caller<B::Answer>>,
 }
 
 /// A command that is done with, and where it came from.
@@ -124,15 +145,20 @@ struct Answered<B: Batch> {
 
 struct Caller<A> {
     span: Span,
+    /// When the command came.
+    since: Instant,
     reply: oneshot::Sender<(Result<A, Error>, OnItsWay)>,
 }
 
 impl<B: Batch> Lanes<B> {
     /// Lanes that run `batch`, and whose answers are part of `burst`.
     pub fn new(batch: B, limits: Limits, burst: Burst) -> Self {
-        let state = Mutex::new(State { queues: HashMap::new(), closed: false });
-        let turns = Arc::new(Turns::new(limits.in_flight));
-        Self { shared: Arc::new(Shared { batch, limits, state, turns, burst, tasks: TaskTracker::new() }) }
+        let state = Mutex::new(State { queues: HashMap::new(), set_aside: 0, closed: false });
+        let turns = || Arc::new(Turns::new(limits.in_flight));
+        let (turns, turns_of_busy) = (turns(), turns());
+        Self {
+            shared: Arc::new(Shared { batch, limits, state, turns, turns_of_busy, burst, tasks: TaskTracker::new() }),
+        }
     }
 
     /// Queues a command in its key's lane and waits for its result. Dropping the future takes the command back if its
@@ -143,8 +169,8 @@ impl<B: Batch> Lanes<B> {
     /// command's own.
     pub async fn submit(&self, key: i64, command: B::Command) -> Result<B::Answer, Error> {
         let (reply, answer) = oneshot::channel();
-        let caller = Caller { span: Span::current(), reply };
-        if let Err((error, command)) = self.shared.enqueue(key, Waiting { command, caller }) {
+        let caller = Caller { span: Span::current(), since: Instant::now(), reply };
+        if let Err((error, command)) = self.shared.enqueue(Key::Asked(key), Waiting { command, caller }) {
             self.shared.batch.record(&command, &Err(error.clone()));
             return Err(error);
         }
@@ -169,30 +195,49 @@ impl<B: Batch> Shared<B> {
     }
 
     /// Queues a command, or returns it with the reason why not.
-    fn enqueue(self: &Arc<Self>, key: i64, waiting: Waiting<B>) -> Result<(), (Error, B::Command)> {
+    fn enqueue(self: &Arc<Self>, key: Key, waiting: Waiting<B>) -> Result<(), (Error, B::Command)> {
         let mut state = self.state();
         if state.closed {
             return Err((Error::Unavailable("the server is shutting down".to_owned()), waiting.command));
         }
+        self.enqueue_in(&mut state, key, waiting).map_err(|(error, waiting)| (error, waiting.command))
+    }
+
+    fn enqueue_in(
+        self: &Arc<Self>,
+        state: &mut State<B>,
+        key: Key,
+        waiting: Waiting<B>,
+    ) -> Result<(), (Error, Waiting<B>)> {
         let lanes = state.queues.len();
         match state.queues.entry(key) {
             Entry::Occupied(queue) if queue.get().len() >= self.limits.queue_max => {
-                Err((Error::Overloaded("too many calls are waiting for this one thing"), waiting.command))
+                Err((Error::Overloaded("too many calls are waiting for this one thing"), waiting))
             }
             Entry::Occupied(mut queue) => {
                 queue.get_mut().push_back(waiting);
                 Ok(())
             }
             Entry::Vacant(_) if lanes >= self.limits.lanes_max => {
-                Err((Error::Overloaded("too many things are asked for at once"), waiting.command))
+                Err((Error::Overloaded("too many things are asked for at once"), waiting))
             }
             Entry::Vacant(place) => {
                 place.insert(VecDeque::from([waiting]));
-                let worker = Worker { shared: Arc::clone(self), key, ended: false };
-                self.tasks.spawn(worker.work());
+                self.tasks.spawn(Worker::new(Arc::clone(self), key).work());
                 Ok(())
             }
         }
+    }
+
+    /// Queues a command for the row that somebody else has locked, or returns it with the reason why not.
+    fn set_aside(self: &Arc<Self>, row: BusyRow, waiting: Waiting<B>) -> Result<(), (Error, Waiting<B>)> {
+        let mut state = self.state();
+        if state.set_aside >= self.limits.queue_max {
+            return Err((Error::Overloaded("too many calls are waiting for rows that others have locked"), waiting));
+        }
+        self.enqueue_in(&mut state, Key::Busy(row), waiting)?;
+        state.set_aside += 1;
+        Ok(())
     }
 
     /// Records in a task of its own: log lines cost the next batch nothing.
@@ -206,97 +251,6 @@ impl<B: Batch> Shared<B> {
                 span.in_scope(|| shared.batch.record(command, result));
             }
         });
-    }
-}
-
-/// A lane at work. Dropping it before its end, be it by a panic in a batch, drops what waits, and those callers are
-/// told.
-struct Worker<B: Batch> {
-    shared: Arc<Shared<B>>,
-    key: i64,
-    ended: bool,
-}
-
-impl<B: Batch> Drop for Worker<B> {
-    fn drop(&mut self) {
-        if !self.ended {
-            let left = self.shared.state().queues.remove(&self.key);
-            drop(left);
-        }
-    }
-}
-
-impl<B: Batch> Worker<B> {
-    async fn work(mut self) {
-        loop {
-            let _turn = self.shared.turns.take().await;
-            if B::GATHERS {
-                // The worker is usually woken before the calls that have just arrived.
-                tokio::task::yield_now().await;
-            }
-            let Some(Taken { commands, callers }) = self.next_batch() else { return };
-            if !commands.is_empty() {
-                let results = self.run(&commands).await;
-                self.answer(commands, callers, results);
-            }
-        }
-    }
-
-    /// Takes the commands that wait and whose callers do too, in their order. `None`: nothing waits, and the worker has
-    /// ended in the same moment, so that the next command starts another.
-    fn next_batch(&mut self) -> Option<Taken<B>> {
-        let mut taken = Taken { commands: Vec::new(), callers: Vec::new() };
-        let mut passed_over = Vec::new();
-        {
-            let mut state = self.shared.state();
-            let queue = state.queues.get_mut(&self.key).filter(|queue| !queue.is_empty());
-            let Some(queue) = queue else {
-                self.ended = true;
-                state.queues.remove(&self.key);
-                return None;
-            };
-            while taken.commands.len() < self.shared.limits.batch_max {
-                let Some(Waiting { command, caller }) = queue.pop_front() else { break };
-                if caller.reply.is_closed() {
-                    passed_over.push(Answered { command, span: caller.span, result: Err(Error::DeadlineExceeded) });
-                } else {
-                    taken.commands.push(command);
-                    taken.callers.push(caller);
-                }
-            }
-        }
-        self.shared.record(passed_over);
-        Some(taken)
-    }
-
-    async fn run(&self, commands: &[B::Command]) -> Results<B::Answer> {
-        match self.shared.batch.run(commands).await {
-            Ok(results) => results,
-            Err(error) if commands.len() == 1 || error.is_temporary() => {
-                commands.iter().map(|_| Err(error.clone())).collect()
-            }
-            Err(_) => {
-                let mut results = Vec::with_capacity(commands.len());
-                for command in commands {
-                    match self.shared.batch.run(std::slice::from_ref(command)).await {
-                        Ok(alone) => results.extend(alone),
-                        Err(error) => results.push(Err(error)),
-                    }
-                }
-                results
-            }
-        }
-    }
-
-    fn answer(&self, commands: Vec<B::Command>, callers: Vec<Caller<B::Answer>>, results: Results<B::Answer>) {
-        debug_assert_eq!(commands.len(), results.len(), "one result per command");
-        let mut answered = Vec::with_capacity(commands.len());
-        for ((command, Caller { span, reply }), result) in commands.into_iter().zip(callers).zip(results) {
-            answered.push(Answered { command, span, result: result.clone() });
-            // A caller that has gone meanwhile is not an error: the command was done and is recorded.
-            let _gone = reply.send((result, self.shared.burst.answer()));
-        }
-        self.shared.record(answered);
     }
 }
 

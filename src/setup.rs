@@ -41,7 +41,7 @@ pub async fn run(config: &DatabaseConfig, seed: bool) -> Result<(), Error> {
             ends_at: None,
         };
         let command = CreateProduct { product, request_id: RequestId::parse(SAMPLE_REQUEST_ID)? };
-        let sample = create(&Database::new(config)?, &command).await?;
+        let sample = create(Database::new(config)?.unattended(), &command).await?;
         info!(product_id = sample.product.id.get(), "Sample product is on sale");
     }
     Ok(())

@@ -4,7 +4,7 @@
 
 use tracing::info;
 
-use super::ProductView;
+use super::{ProductView, product_waits::ProductWaits};
 use crate::{
     db::{
         Committed, Connection, Database, Failure, Plan, Script, products,
@@ -12,7 +12,7 @@ use crate::{
     },
     domain::{Product, ProductId, Refusal, Remark, RequestId, StockDelta},
     error::{Error, Missing},
-    lane::{Batch, Results},
+    lane::{Batch, Calls, Outcomes, each_alone},
 };
 
 /// An operator's wish to change how much is on sale.
@@ -40,17 +40,24 @@ pub struct AdjustedStock {
 /// The batch of AdjustStock: one command.
 pub struct AdjustStocks {
     database: Database,
+    waits: ProductWaits,
 }
 
 impl AdjustStocks {
-    pub(super) fn new(database: Database) -> Self {
-        Self { database }
+    pub(super) fn new(database: Database, waits: ProductWaits) -> Self {
+        Self { database, waits }
     }
 
-    async fn adjust(&self, command: &AdjustStock) -> Result<AdjustedStock, Error> {
+    async fn adjust(&self, command: &AdjustStock, calls: Calls<'_, AdjustStock>) -> Result<AdjustedStock, Error> {
+        let run = || self.adjust_once(command, calls);
+        self.waits.run(command.product_id, calls.patient_until(), run).await
+    }
+
+    async fn adjust_once(&self, command: &AdjustStock, calls: Calls<'_, AdjustStock>) -> Result<AdjustedStock, Error> {
         let AdjustStock { product_id, delta, reason, request_id } = command;
-        let Committed { value: mut adjusted, unsettled, .. } = self
+        let Committed { value: adjusted, .. } = self
             .database
+            .for_callers(calls.wanted(), calls.outcome_unknown())
             .transaction("adjust_stock", async |conn: &mut Connection, _attempt| {
                 let locked = products::lock(&mut *conn, *product_id).await?;
                 let name = products::name(&mut *conn, *product_id).await?;
@@ -69,10 +76,6 @@ impl AdjustStocks {
                 Ok::<_, Failure>(Plan { script, value: decided.map(view) })
             })
             .await?;
-        if let Ok(AdjustedStock { view, replayed }) = &mut adjusted {
-            let mut runs = unsettled.iter().flatten();
-            *replayed &= !runs.any(|run: &AdjustedStock| !run.replayed && run.view.product == view.product);
-        }
         adjusted
     }
 }
@@ -95,12 +98,8 @@ impl Batch for AdjustStocks {
     type Command = AdjustStock;
     type Answer = AdjustedStock;
 
-    async fn run(&self, commands: &[AdjustStock]) -> Result<Results<AdjustedStock>, Error> {
-        let mut results = Vec::with_capacity(commands.len());
-        for command in commands {
-            results.push(self.adjust(command).await);
-        }
-        Ok(results)
+    async fn run(&self, calls: Calls<'_, AdjustStock>) -> Result<Outcomes<AdjustedStock>, Error> {
+        each_alone(calls, |command| self.adjust(command, calls)).await
     }
 
     fn record(&self, command: &AdjustStock, result: &Result<AdjustedStock, Error>) {

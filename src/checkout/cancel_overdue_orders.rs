@@ -16,7 +16,7 @@ use crate::{
 /// # Errors
 /// Those of [`Database::transaction`].
 pub async fn cancel_overdue_orders(database: &Database, since: SystemTime, limit: usize) -> Result<Swept, Error> {
-    let Committed { value, unsettled, .. } = database
+    let Committed { value, .. } = database
         .transaction("cancel_overdue_orders", async |conn: &mut Connection, _attempt| {
             let overdue = orders::lock_overdue(conn, since, limit).await?;
             let mut script = Script::default();
@@ -28,5 +28,5 @@ pub async fn cancel_overdue_orders(database: &Database, since: SystemTime, limit
             Ok::<_, Failure>(Plan { script, value: TakenBack::of_orders(overdue) })
         })
         .await?;
-    Ok(Swept::of(&TakenBack::of_all_runs(database, value, unsettled).await))
+    Ok(Swept::of(&value))
 }

@@ -22,7 +22,7 @@ use std::{
 use moka::sync::Cache;
 use tracing::info;
 
-use super::take_back::TakenBack;
+use super::{product_waits::ProductWaits, take_back::TakenBack};
 use crate::{
     db::{
         Committed, Connection, Database, Failure, Plan, Script,
@@ -31,7 +31,7 @@ use crate::{
     },
     domain::{BuyerId, Hold, HoldId, HoldStatus, Product, ProductId, Quantity, Refusal, RequestId},
     error::{Error, Missing},
-    lane::{Batch, Results},
+    lane::{Batch, Calls, Outcomes, Results, all_done},
 };
 use decision::{Decided, Decision, Facts, decide};
 
@@ -66,7 +66,7 @@ impl CreateHold {
 /// A hold, and whether this call made it.
 #[derive(Debug, Clone)]
 pub struct CreatedHold {
-    /// The hold, as it was made.
+    /// The hold, as it is now.
     pub hold: Hold,
     /// Whether an earlier call made it.
     pub replayed: bool,
@@ -85,16 +85,17 @@ enum Hint {
 /// The batch of CreateHold: commands for one product.
 pub struct CreateHolds {
     database: Database,
+    waits: ProductWaits,
     hold_ttl: Duration,
     hints: Cache<ProductId, Hint>,
 }
 
 impl CreateHolds {
-    pub(super) fn new(database: Database, hold_ttl: Duration) -> Self {
+    pub(super) fn new(database: Database, waits: ProductWaits, hold_ttl: Duration) -> Self {
         let hints = Cache::builder().max_capacity(HINTS_MAX).time_to_live(HINT_TTL).build();
         // The database's moments are of microseconds.
         let hold_ttl = hold_ttl - Duration::from_nanos(u64::from(hold_ttl.subsec_nanos() % 1000));
-        Self { database, hold_ttl, hints }
+        Self { database, waits, hold_ttl, hints }
     }
 }
 
@@ -110,24 +111,11 @@ enum Outcome {
 }
 
 impl Outcome {
-    fn into_taken_back(self) -> TakenBack {
+    fn taken_back(&self) -> Option<&TakenBack> {
         match self {
-            Self::UnknownProduct => TakenBack::default(),
-            Self::TakenBack(taken_back) => taken_back,
-            Self::Decided(written) => written.taken_back,
-        }
-    }
-
-    /// Whether command `index` was about to make this hold.
-    fn made(&self, index: usize, hold: &Hold) -> bool {
-        match self {
-            Self::UnknownProduct | Self::TakenBack(_) => false,
-            // No other has the product locked at the same moment. A script that was sent at once kept its moment for
-            // itself; where the hold had been there before, it would have failed for that.
-            Self::Decided(written) => {
-                matches!(written.decisions[index], Decision::Make(_))
-                    && written.created_at.is_none_or(|at| at == hold.created_at)
-            }
+            Self::UnknownProduct => None,
+            Self::TakenBack(taken_back) => Some(taken_back),
+            Self::Decided(written) => Some(&written.taken_back),
         }
     }
 }
@@ -149,17 +137,22 @@ impl Batch for CreateHolds {
     /// Without: 1.1 times as many holds with 64 and with 256 callers.
     const GATHERS: bool = false;
 
-    async fn run(&self, commands: &[CreateHold]) -> Result<Results<CreatedHold>, Error> {
-        let Some(product_id) = commands.first().map(|command| command.product_id) else { return Ok(Vec::new()) };
-        let at_once = match self.hints.get(&product_id) {
-            Some(Hint::Sells(product)) => self.plan_at_once(product, commands),
-            Some(Hint::Refuses { limited }) => match self.answer_without_lock(product_id, limited, commands).await? {
-                Some(results) => return Ok(results),
-                None => None,
-            },
-            None => None,
+    async fn run(&self, calls: Calls<'_, CreateHold>) -> Result<Outcomes<CreatedHold>, Error> {
+        let Some(product_id) = calls.commands().first().map(|command| command.product_id) else {
+            return Ok(Vec::new());
         };
-        self.run_transactions(at_once, product_id, commands).await
+        let mut at_once = match self.hints.get(&product_id) {
+            Some(Hint::Sells(product)) if !calls.is_outcome_unknown() => self.plan_at_once(product, calls.commands()),
+            Some(Hint::Refuses { limited }) => {
+                match self.answer_without_lock(product_id, limited, calls.commands()).await? {
+                    Some(results) => return Ok(all_done(results)),
+                    None => None,
+                }
+            }
+            Some(Hint::Sells(_)) | None => None,
+        };
+        let run = || self.run_transactions(at_once.take(), product_id, calls);
+        self.waits.run(product_id, calls.patient_until(), run).await.map(all_done)
     }
 
     fn record(&self, _command: &CreateHold, result: &Result<CreatedHold, Error>) {
@@ -207,12 +200,12 @@ impl CreateHolds {
         &self,
         mut at_once: Option<Plan<Outcome>>,
         product_id: ProductId,
-        commands: &[CreateHold],
+        calls: Calls<'_, CreateHold>,
     ) -> Result<Results<CreatedHold>, Error> {
         let mut transactions = 1;
         loop {
             let last = transactions >= TRANSACTIONS_MAX;
-            match self.transact(at_once.take(), product_id, commands, last).await? {
+            match self.transact(at_once.take(), product_id, calls, last).await? {
                 Some(results) => return Ok(results),
                 None => transactions += 1,
             }
@@ -254,11 +247,13 @@ impl CreateHolds {
         &self,
         at_once: Option<Plan<Outcome>>,
         product_id: ProductId,
-        commands: &[CreateHold],
+        calls: Calls<'_, CreateHold>,
         last: bool,
     ) -> Result<Option<Results<CreatedHold>>, Error> {
-        let Committed { value, ids, moment, unsettled } = self
+        let commands = calls.commands();
+        let Committed { value, ids, moment } = self
             .database
+            .for_callers(calls.wanted(), calls.outcome_unknown())
             .transaction_at_once(at_once, "create_hold", async |conn: &mut Connection, attempt| {
                 let Some((product, now)) = products::lock(&mut *conn, product_id).await? else {
                     return Ok(Plan { script: Script::default(), value: Outcome::UnknownProduct });
@@ -266,24 +261,23 @@ impl CreateHolds {
                 self.hold(conn, attempt, product, now, commands, last).await
             })
             .await?;
-        let results = match &value {
+        if let Some(taken_back) = value.taken_back() {
+            taken_back.log();
+        }
+        match value {
             Outcome::UnknownProduct => {
-                Some(commands.iter().map(|_| Err(Missing::Product(product_id).into())).collect())
+                Ok(Some(commands.iter().map(|_| Err(Missing::Product(product_id).into())).collect()))
             }
-            Outcome::TakenBack(_) => None,
+            Outcome::TakenBack(_) => Ok(None),
             Outcome::Decided(written) => {
-                self.remember(written);
+                self.remember(&written);
                 let id = |index| HoldId::stored(ids.get(index));
                 let Some(created_at) = written.created_at.or(moment) else {
                     return Err(Error::Unavailable("the database didn't say when it made holds".to_owned()));
                 };
-                Some(written.results(id, created_at, created_at + self.hold_ttl, &unsettled))
+                Ok(Some(written.results(commands, id, created_at, created_at + self.hold_ttl)))
             }
-        };
-        let unsettled = unsettled.into_iter().map(Outcome::into_taken_back).collect();
-        let taken_back = TakenBack::of_all_runs(&self.database, value.into_taken_back(), unsettled);
-        taken_back.await.iter().for_each(TakenBack::log);
-        Ok(results)
+        }
     }
 
     /// Remembers on what conditions a product was last seen to sell, or that it didn't. A batch that was planned on such
@@ -387,31 +381,30 @@ async fn taken_by_buyers(
 
 impl Written {
     fn results(
-        &self,
+        self,
+        commands: &[CreateHold],
         id: impl Fn(usize) -> HoldId,
         created_at: SystemTime,
         expires_at: SystemTime,
-        unsettled: &[Outcome],
     ) -> Results<CreatedHold> {
+        let Self { decisions, new, product, .. } = self;
         let hold = |index: usize| Hold {
             id: id(index),
-            product_id: self.product.id,
-            qty: self.new[index].qty,
-            unit_price_cents: self.product.price_cents,
+            product_id: product.id,
+            qty: new[index].qty,
+            unit_price_cents: product.price_cents,
             status: HoldStatus::Active,
             expires_at,
             created_at,
-            buyer_id: self.new[index].buyer_id.clone(),
+            buyer_id: new[index].buyer_id.clone(),
         };
-        let result = |(command, decision): (usize, Decision)| match decision {
+        let result = |(command, decision): (&CreateHold, Decision)| match decision {
             Decision::Make(index) => Ok(CreatedHold { hold: hold(index), replayed: false }),
             Decision::Share(index) => Ok(CreatedHold { hold: hold(index), replayed: true }),
-            Decision::Replay(hold) => {
-                let replayed = !unsettled.iter().any(|run| run.made(command, &hold));
-                Ok(CreatedHold { hold, replayed })
-            }
+            // What was made for a request_id that was just made up, a run before this one has made.
+            Decision::Replay(hold) => Ok(CreatedHold { hold, replayed: command.request_id.is_callers() }),
             Decision::Refuse(error) => Err(error),
         };
-        self.decisions.iter().cloned().enumerate().map(result).collect()
+        commands.iter().zip(decisions).map(result).collect()
     }
 }

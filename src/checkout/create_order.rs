@@ -1,7 +1,8 @@
 //! CreateOrder: turns a hold into an order.
 //!
-//! holds FOR UPDATE by id · the orders of those that aren't active · orders, holds and COMMIT as one script. The
-//! product's row isn't touched: the units change from held to ordered, and stay taken.
+//! holds FOR UPDATE SKIP LOCKED by id · the orders of those that aren't active · orders, holds and COMMIT as one script. A
+//! command whose hold somebody else has locked waits for that hold alone. The product's row isn't touched: the units change
+//! from held to ordered, and stay taken.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -10,6 +11,7 @@ use std::{
 
 use tracing::info;
 
+use super::busy;
 use crate::{
     db::{
         Committed, Connection, Database, Failure, Plan, Script,
@@ -18,7 +20,7 @@ use crate::{
     },
     domain::{HoldId, HoldStatus, Order, OrderId, OrderStatus, Refusal, RequestId, hold::NotOrderable},
     error::{Error, Missing},
-    lane::{Batch, Results},
+    lane::{Batch, Calls, Outcome, Outcomes},
 };
 
 /// A caller's wish to order what a hold holds.
@@ -33,7 +35,7 @@ pub struct CreateOrder {
 /// An order, and whether this call made it.
 #[derive(Debug, Clone)]
 pub struct CreatedOrder {
-    /// The order, as it was made.
+    /// The order, as it is now.
     pub order: Order,
     /// Whether an earlier call made it.
     pub replayed: bool,
@@ -64,22 +66,36 @@ enum Decision {
     Replay(Order),
     /// Nothing.
     Refuse(Error),
+    /// Nothing yet: somebody else has locked the hold.
+    Wait,
+}
+
+/// The rows of a batch.
+struct Rows {
+    /// Locked.
+    holds: BTreeMap<HoldId, StoredHold>,
+    /// Locked by somebody else.
+    busy: BTreeSet<HoldId>,
+    /// The orders of those that aren't active.
+    made: BTreeMap<HoldId, StoredOrder>,
 }
 
 impl Batch for CreateOrders {
     type Command = CreateOrder;
     type Answer = CreatedOrder;
 
-    async fn run(&self, commands: &[CreateOrder]) -> Result<Results<CreatedOrder>, Error> {
-        let Committed { value: (decisions, new), ids, unsettled, .. } = self
+    async fn run(&self, calls: Calls<'_, CreateOrder>) -> Result<Outcomes<CreatedOrder>, Error> {
+        let commands = calls.commands();
+        let Committed { value: (decisions, new), ids, .. } = self
             .database
+            .for_callers(calls.wanted(), calls.outcome_unknown())
             .transaction("create_order", async |conn: &mut Connection, _attempt| {
                 let hold_ids: BTreeSet<HoldId> = commands.iter().map(|command| command.hold_id).collect();
-                let holds = holds::lock(conn, hold_ids).await?;
+                let (holds, busy) = holds::lock_or_busy(&mut *conn, hold_ids).await?;
                 // An active hold has no order: both change in one transaction.
                 let over = holds.values().filter(|stored| stored.hold.status != HoldStatus::Active);
                 let made = orders::of_holds(conn, over.map(|stored| stored.hold.id)).await?;
-                let (decisions, new) = self.decide(&holds, &made, commands);
+                let (decisions, new) = self.decide(&Rows { holds, busy, made }, commands);
                 let mut script = Script::default();
                 orders::insert(&mut script, &new);
                 let used: Vec<HoldId> = new.iter().map(|order| order.hold.id).collect();
@@ -89,26 +105,20 @@ impl Batch for CreateOrders {
             .await?;
         let id = |index| OrderId::stored(ids.get(index));
         let order = |index: usize| order_of(&new[index], id(index));
-        let was_making = |command: usize, order: &Order| {
-            unsettled.iter().any(|(decisions, new): &(Vec<Decision>, Vec<NewOrder>)| match decisions[command] {
-                // No other has the hold locked at the same moment.
-                Decision::Make(index) => new[index].created_at == order.created_at,
-                Decision::Share(_) | Decision::UsedBy(_) | Decision::Replay(_) | Decision::Refuse(_) => false,
-            })
-        };
-        let result = |(index, decision): (usize, Decision)| match decision {
-            Decision::Make(index) => Ok(CreatedOrder { order: order(index), replayed: false }),
-            Decision::Share(index) => Ok(CreatedOrder { order: order(index), replayed: true }),
+        let outcome = |(command, decision): (&CreateOrder, Decision)| match decision {
+            Decision::Make(index) => Outcome::Done(Ok(CreatedOrder { order: order(index), replayed: false })),
+            Decision::Share(index) => Outcome::Done(Ok(CreatedOrder { order: order(index), replayed: true })),
             Decision::UsedBy(by) => {
-                Err(Refusal::HoldUsed { hold_id: commands[index].hold_id, order_id: id(by) }.into())
+                Outcome::Done(Err(Refusal::HoldUsed { hold_id: command.hold_id, order_id: id(by) }.into()))
             }
             Decision::Replay(order) => {
-                let replayed = !was_making(index, &order);
-                Ok(CreatedOrder { order, replayed })
+                // What was made for a request_id that was just made up, a run before this one has made.
+                Outcome::Done(Ok(CreatedOrder { order, replayed: command.request_id.is_callers() }))
             }
-            Decision::Refuse(error) => Err(error),
+            Decision::Refuse(error) => Outcome::Done(Err(error)),
+            Decision::Wait => Outcome::Busy(busy::hold(command.hold_id)),
         };
-        Ok(decisions.into_iter().enumerate().map(result).collect())
+        Ok(commands.iter().zip(decisions).map(outcome).collect())
     }
 
     fn record(&self, _command: &CreateOrder, result: &Result<CreatedOrder, Error>) {
@@ -126,16 +136,15 @@ impl Batch for CreateOrders {
 
 impl CreateOrders {
     /// Decides the commands one after the other: the first for a hold makes its order.
-    fn decide(
-        &self,
-        holds: &BTreeMap<HoldId, StoredHold>,
-        made: &BTreeMap<HoldId, StoredOrder>,
-        commands: &[CreateOrder],
-    ) -> (Vec<Decision>, Vec<NewOrder>) {
+    fn decide(&self, rows: &Rows, commands: &[CreateOrder]) -> (Vec<Decision>, Vec<NewOrder>) {
+        let Rows { holds, busy, made } = rows;
         let mut new: Vec<NewOrder> = Vec::new();
         let mut making: HashMap<HoldId, usize> = HashMap::new();
         let decisions = commands.iter().map(|command| {
             let CreateOrder { hold_id, request_id } = command;
+            if busy.contains(hold_id) {
+                return Decision::Wait;
+            }
             if let Some(stored) = made.get(hold_id) {
                 return repeat(stored, request_id);
             }
@@ -162,11 +171,11 @@ impl CreateOrders {
     }
 }
 
-/// The answer to a command for a hold that has its order: the order as it was made, to the request that made it.
+/// The answer to a command for a hold that has its order: the order as it is now, to the request that made it.
 fn repeat(stored: &StoredOrder, request_id: &RequestId) -> Decision {
     let StoredOrder { order, request_id: made_by } = stored;
     if made_by == request_id {
-        return Decision::Replay(Order { status: OrderStatus::Pending, ..order.clone() });
+        return Decision::Replay(order.clone());
     }
     Decision::Refuse(Refusal::HoldUsed { hold_id: order.hold_id, order_id: order.id }.into())
 }

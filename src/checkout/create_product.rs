@@ -4,10 +4,10 @@ use tracing::info;
 
 use super::ProductView;
 use crate::{
-    db::{Committed, Connection, Database, Failure, Plan, Script, products},
+    db::{Committed, Connection, Database, Failure, Plan, Script, Transactions, products},
     domain::{NewProduct, Product, ProductId, Refusal, RequestId},
     error::Error,
-    lane::{Batch, Results},
+    lane::{Batch, Calls, Outcomes, each_alone},
 };
 
 /// An operator's wish to sell something.
@@ -34,9 +34,9 @@ impl CreateProducts {
 ///
 /// # Errors
 /// `Refused` (the request_id is another request's), or temporary.
-pub async fn create(database: &Database, command: &CreateProduct) -> Result<ProductView, Error> {
+pub async fn create(transactions: Transactions<'_>, command: &CreateProduct) -> Result<ProductView, Error> {
     let CreateProduct { product, request_id } = command;
-    let Committed { value: earlier, ids, .. } = database
+    let Committed { value: earlier, ids, .. } = transactions
         .transaction("create_product", async |conn: &mut Connection, _attempt| {
             let earlier = products::created_by(conn, request_id, product).await?;
             let mut script = Script::default();
@@ -57,12 +57,9 @@ impl Batch for CreateProducts {
     type Command = CreateProduct;
     type Answer = ProductView;
 
-    async fn run(&self, commands: &[CreateProduct]) -> Result<Results<ProductView>, Error> {
-        let mut results = Vec::with_capacity(commands.len());
-        for command in commands {
-            results.push(create(&self.database, command).await);
-        }
-        Ok(results)
+    async fn run(&self, calls: Calls<'_, CreateProduct>) -> Result<Outcomes<ProductView>, Error> {
+        let transactions = self.database.for_callers(calls.wanted(), calls.outcome_unknown());
+        each_alone(calls, |command| create(transactions, command)).await
     }
 
     fn record(&self, _command: &CreateProduct, result: &Result<ProductView, Error>) {

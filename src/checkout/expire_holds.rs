@@ -33,13 +33,13 @@ pub struct Swept {
 
 impl Swept {
     /// Logs what a batch gave back, and sums it up.
-    pub(super) fn of(given_back: &[TakenBack]) -> Self {
-        given_back.iter().for_each(TakenBack::log);
+    pub(super) fn of(given_back: &TakenBack) -> Self {
+        given_back.log();
         Self {
-            rows: given_back.iter().map(TakenBack::rows).sum(),
-            stock_released: given_back.iter().map(TakenBack::units).sum(),
-            products: given_back.iter().flat_map(TakenBack::products).collect(),
-            reached: given_back.iter().filter_map(TakenBack::reached).max(),
+            rows: given_back.rows(),
+            stock_released: given_back.units(),
+            products: given_back.products().collect(),
+            reached: given_back.reached(),
         }
     }
 
@@ -64,13 +64,13 @@ impl Swept {
 /// # Errors
 /// Those of [`Database::transaction`].
 pub async fn expire_holds(database: &Database, since: SystemTime, limit: usize) -> Result<Swept, Error> {
-    let Committed { value, unsettled, .. } = database
+    let Committed { value, .. } = database
         .transaction("expire_holds", async |conn: &mut Connection, _attempt| {
             let expired = holds::lock_expired(conn, since, limit).await?;
             Ok::<_, Failure>(Plan { script: script(&expired), value: TakenBack::of_holds(expired) })
         })
         .await?;
-    Ok(Swept::of(&TakenBack::of_all_runs(database, value, unsettled).await))
+    Ok(Swept::of(&value))
 }
 
 fn script(expired: &[ExpiredHold]) -> Script {

@@ -4,7 +4,7 @@ use crate::{
     db::{Connection, Database, holds},
     domain::{Hold, HoldId},
     error::{Error, Missing},
-    lane::{Batch, Results},
+    lane::{Batch, Calls, Outcomes},
 };
 
 /// The batch of GetHold.
@@ -22,7 +22,8 @@ impl Batch for GetHolds {
     type Command = HoldId;
     type Answer = Hold;
 
-    async fn run(&self, commands: &[HoldId]) -> Result<Results<Hold>, Error> {
+    async fn run(&self, calls: Calls<'_, HoldId>) -> Result<Outcomes<Hold>, Error> {
+        let commands = calls.commands();
         let holds = self
             .database
             .read("get_hold", async |conn: &mut Connection, _attempt| holds::read(conn, commands.iter().copied()).await)
@@ -31,7 +32,7 @@ impl Batch for GetHolds {
             Some(stored) => Ok(Hold { status: stored.hold.status_at(stored.now), ..stored.hold.clone() }),
             None => Err(Missing::Hold(*id).into()),
         };
-        Ok(commands.iter().map(result).collect())
+        Ok(commands.iter().map(|id| result(id).into()).collect())
     }
 
     fn record(&self, _command: &HoldId, _result: &Result<Hold, Error>) {}

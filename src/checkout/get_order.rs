@@ -4,7 +4,7 @@ use crate::{
     db::{Connection, Database, orders},
     domain::{Order, OrderId},
     error::{Error, Missing},
-    lane::{Batch, Results},
+    lane::{Batch, Calls, Outcomes},
 };
 
 /// The batch of GetOrder.
@@ -22,7 +22,8 @@ impl Batch for GetOrders {
     type Command = OrderId;
     type Answer = Order;
 
-    async fn run(&self, commands: &[OrderId]) -> Result<Results<Order>, Error> {
+    async fn run(&self, calls: Calls<'_, OrderId>) -> Result<Outcomes<Order>, Error> {
+        let commands = calls.commands();
         let orders = self
             .database
             .read("get_order", async |conn: &mut Connection, _attempt| {
@@ -30,7 +31,7 @@ impl Batch for GetOrders {
             })
             .await?;
         let result = |id: &OrderId| orders.get(id).cloned().ok_or_else(|| Missing::Order(*id).into());
-        Ok(commands.iter().map(result).collect())
+        Ok(commands.iter().map(|id| result(id).into()).collect())
     }
 
     fn record(&self, _command: &OrderId, _result: &Result<Order, Error>) {}

@@ -9,7 +9,7 @@ use crate::{
     db::{Connection, Database, products},
     domain::{Product, ProductId},
     error::{Error, Missing},
-    lane::{Batch, Results},
+    lane::{Batch, Calls, Outcome, Outcomes},
 };
 
 /// How old a name and a price may be, by the contract.
@@ -73,11 +73,12 @@ impl Batch for GetProducts {
     type Command = ProductId;
     type Answer = ProductView;
 
-    async fn run(&self, commands: &[ProductId]) -> Result<Results<ProductView>, Error> {
+    async fn run(&self, calls: Calls<'_, ProductId>) -> Result<Outcomes<ProductView>, Error> {
+        let commands = calls.commands();
         let Some(&id) = commands.first() else { return Ok(Vec::new()) };
         let product = self.read(id).await?;
         let result = product.ok_or_else(|| Error::from(Missing::Product(id)));
-        Ok(vec![result; commands.len()])
+        Ok(vec![Outcome::Done(result); commands.len()])
     }
 
     fn record(&self, _command: &ProductId, _result: &Result<ProductView, Error>) {}

@@ -5,7 +5,7 @@ use crate::{
     db::{Connection, Database, sale_stats},
     domain::{ProductId, SaleStats},
     error::{Error, Missing},
-    lane::{Batch, Results},
+    lane::{Batch, Calls, Outcome, Outcomes},
 };
 
 /// The batch of GetSaleStats: calls for one product.
@@ -23,14 +23,15 @@ impl Batch for GetSaleStats {
     type Command = ProductId;
     type Answer = SaleStats;
 
-    async fn run(&self, commands: &[ProductId]) -> Result<Results<SaleStats>, Error> {
+    async fn run(&self, calls: Calls<'_, ProductId>) -> Result<Outcomes<SaleStats>, Error> {
+        let commands = calls.commands();
         let Some(&id) = commands.first() else { return Ok(Vec::new()) };
         let stats = self
             .database
             .read("get_sale_stats", async |conn: &mut Connection, _attempt| sale_stats::read(conn, id).await)
             .await?;
         let result = stats.ok_or_else(|| Error::from(Missing::Product(id)));
-        Ok(vec![result; commands.len()])
+        Ok(vec![Outcome::Done(result); commands.len()])
     }
 
     fn record(&self, _command: &ProductId, _result: &Result<SaleStats, Error>) {}

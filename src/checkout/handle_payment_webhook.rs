@@ -1,26 +1,31 @@
 //! HandlePaymentWebhook: settles an order by an event of the payment provider.
 //!
-//! orders FOR UPDATE by id, which makes deliveries of one key queue up · the keys taken before, where an order isn't
-//! pending, as after most events · events, exceptions, orders, holds, products by id and COMMIT as one script. A key that was
-//! not looked for, or that another order's delivery takes at the same moment, is a duplicate key of the script: the batch
-//! runs again and sees it.
+//! orders FOR UPDATE SKIP LOCKED by id, which makes deliveries of one key come one after the other · the keys taken before,
+//! where an order isn't pending, as after most events · for failed payments their holds and products FOR UPDATE SKIP LOCKED
+//! by id · events, exceptions, orders, holds, products and COMMIT as one script. An event for a row that somebody else has
+//! locked waits for that row alone. A key that was not looked for, or that another order's delivery takes at the same moment,
+//! is a duplicate key of the script: the batch runs again and sees it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::{error, info, warn};
 
+use super::{
+    busy::{self, ProductLocks},
+    product_waits::ProductWaits,
+};
 use crate::{
     db::{
-        Committed, Connection, Database, Failure, Plan, Script, holds, orders, payment_exceptions,
+        Connection, Database, Failure, Plan, Script, holds, orders, payment_exceptions,
         payment_webhooks::{self, NewEvent, StoredEvent},
         products,
     },
     domain::{
-        HoldId, HoldStatus, IdempotencyKey, Order, OrderId, OrderStatus, PaymentEvent, PaymentOutcome, ProductId,
-        Refusal, Settlement, payment,
+        HoldId, HoldStatus, IdempotencyKey, Order, OrderId, OrderStatus, PaymentEvent, PaymentOutcome, PaymentStatus,
+        ProductId, Refusal, Settlement, payment,
     },
     error::{Error, Missing},
-    lane::{Batch, Results},
+    lane::{Batch, BusyRow, Calls, Outcome, Outcomes},
 };
 
 /// One delivery of an event.
@@ -48,11 +53,12 @@ pub struct WebhookAnswer {
 /// The batch of HandlePaymentWebhook.
 pub struct HandlePaymentWebhooks {
     database: Database,
+    waits: ProductWaits,
 }
 
 impl HandlePaymentWebhooks {
-    pub(super) fn new(database: Database) -> Self {
-        Self { database }
+    pub(super) fn new(database: Database, waits: ProductWaits) -> Self {
+        Self { database, waits }
     }
 }
 
@@ -60,29 +66,22 @@ impl Batch for HandlePaymentWebhooks {
     type Command = HandlePaymentWebhook;
     type Answer = WebhookAnswer;
 
-    async fn run(&self, commands: &[HandlePaymentWebhook]) -> Result<Results<WebhookAnswer>, Error> {
-        let Committed { value: mut results, unsettled, .. } = self
+    async fn run(&self, calls: Calls<'_, HandlePaymentWebhook>) -> Result<Outcomes<WebhookAnswer>, Error> {
+        let locks = ProductLocks::new(calls.busy(), &self.waits);
+        let handled = self
             .database
+            .for_callers(calls.wanted(), calls.outcome_unknown())
             .transaction("handle_payment_webhook", async |conn: &mut Connection, attempt| {
-                let ids: BTreeSet<OrderId> = commands.iter().map(|command| command.order_id).collect();
-                let orders = orders::lock(conn, ids).await?;
-                let is_pending = |id| orders.get(id).is_some_and(|order: &Order| order.status == OrderStatus::Pending);
-                let doubtful = commands.iter().filter(|command| attempt > 0 || !is_pending(&command.order_id));
-                let keys: Vec<&IdempotencyKey> = doubtful.map(|command| &command.key).collect();
-                let taken = payment_webhooks::taken(conn, &keys).await?;
-                let mut books = Books { orders, taken, new: Vec::new() };
-                let results: Results<WebhookAnswer> = commands.iter().map(|command| books.handle(command)).collect();
-                Ok::<_, Failure>(Plan { script: books.script(), value: results })
+                let mut books = Books::open(conn, &locks, calls.commands(), attempt).await?;
+                let outcomes: Outcomes<WebhookAnswer> =
+                    calls.commands().iter().map(|command| books.handle(command)).collect();
+                Ok::<_, Failure>(Plan { script: books.script(), value: outcomes })
             })
-            .await?;
-        for (index, result) in results.iter_mut().enumerate() {
-            let runs = unsettled.iter().filter_map(|run: &Results<WebhookAnswer>| run[index].as_ref().ok());
-            let Ok(answer) = result else { continue };
-            // The key was free then, so it is this delivery that took it.
-            let own = runs.into_iter().find(|run| run.first_time && run.settlement == answer.settlement);
-            *answer = own.copied().unwrap_or(*answer);
+            .await;
+        if let Err(Error::LockContention) = handled {
+            locks.remember_stuck(&self.waits);
         }
-        Ok(results)
+        Ok(handled?.value)
     }
 
     fn record(&self, command: &HandlePaymentWebhook, result: &Result<WebhookAnswer, Error>) {
@@ -132,25 +131,89 @@ pub fn record_early(idempotency_key: &str, order_id: i64, error: &Error) {
     metrics::counter!("flashsale_webhooks_total", "outcome" => outcome).increment(1);
 }
 
+/// Why an event was not handled.
+enum Stopped {
+    /// It is refused.
+    Refused(Error),
+    /// It has to wait for a row that somebody else has locked.
+    Busy(BusyRow),
+}
+
 /// The orders and keys of a batch, as its events change them one after the other.
 struct Books {
+    /// Locked.
     orders: BTreeMap<OrderId, Order>,
+    /// Locked by somebody else.
+    busy: BTreeSet<OrderId>,
+    /// Locked, of those that may be cancelled.
+    holds: BTreeSet<HoldId>,
+    /// Locked, of those that units may go back to.
+    products: BTreeSet<ProductId>,
     taken: BTreeMap<IdempotencyKey, StoredEvent>,
     new: Vec<NewEvent>,
 }
 
 impl Books {
-    fn handle(&mut self, command: &HandlePaymentWebhook) -> Result<WebhookAnswer, Error> {
+    async fn open(
+        conn: &mut Connection,
+        locks: &ProductLocks,
+        commands: &[HandlePaymentWebhook],
+        attempt: u32,
+    ) -> Result<Self, Failure> {
+        let ids: BTreeSet<OrderId> = commands.iter().map(|command| command.order_id).collect();
+        let (orders, busy) = orders::lock_or_busy(&mut *conn, ids).await?;
+        let pending = |id| orders.get(id).filter(|order: &&Order| order.status == OrderStatus::Pending);
+
+        let free = commands.iter().filter(|command| !busy.contains(&command.order_id));
+        let doubtful = free.filter(|command| attempt > 0 || pending(&command.order_id).is_none());
+        let keys: Vec<&IdempotencyKey> = doubtful.map(|command| &command.key).collect();
+        let taken = payment_webhooks::taken(&mut *conn, &keys).await?;
+
+        let failures = commands.iter().filter(|command| command.event.status == PaymentStatus::Failure);
+        let ending: Vec<&Order> = failures.filter_map(|command| pending(&command.order_id)).collect();
+        let (holds, products) = if ending.is_empty() {
+            Default::default()
+        } else {
+            let holds = holds::lock_free(&mut *conn, ending.iter().map(|order| order.hold_id)).await?;
+            (
+                holds.into_keys().collect(),
+                locks.lock(conn, ending.iter().map(|order| order.product_id).collect()).await?,
+            )
+        };
+        Ok(Self { orders, busy, holds, products, taken, new: Vec::new() })
+    }
+
+    fn handle(&mut self, command: &HandlePaymentWebhook) -> Outcome<WebhookAnswer> {
+        if self.busy.contains(&command.order_id) {
+            return Outcome::Busy(busy::order(command.order_id));
+        }
+        match self.settle(command) {
+            Ok(answer) => Outcome::Done(Ok(answer)),
+            Err(Stopped::Refused(error)) => Outcome::Done(Err(error)),
+            Err(Stopped::Busy(row)) => Outcome::Busy(row),
+        }
+    }
+
+    fn settle(&mut self, command: &HandlePaymentWebhook) -> Result<WebhookAnswer, Stopped> {
         let HandlePaymentWebhook { key, order_id, event } = command;
         if let Some(stored) = self.taken.get(key) {
             if stored.order_id != *order_id {
-                return Err(Refusal::IdempotencyKeyReused.into());
+                return Err(Stopped::Refused(Refusal::IdempotencyKeyReused.into()));
             }
             let differs = stored.status != event.status;
             return Ok(WebhookAnswer { settlement: stored.settlement, first_time: false, differs });
         }
-        let Some(order) = self.orders.get_mut(order_id) else { return Err(Missing::Order(*order_id).into()) };
+        let missing = || Stopped::Refused(Missing::Order(*order_id).into());
+        let order = self.orders.get_mut(order_id).ok_or_else(missing)?;
         let settlement = payment::settle(order, *event);
+        let cancels =
+            settlement.outcome == PaymentOutcome::Applied && settlement.order_status == OrderStatus::Cancelled;
+        if cancels && !self.holds.contains(&order.hold_id) {
+            return Err(Stopped::Busy(busy::hold(order.hold_id)));
+        }
+        if cancels && !self.products.contains(&order.product_id) {
+            return Err(Stopped::Busy(busy::product(order.product_id)));
+        }
         order.status = settlement.order_status;
         let stored = StoredEvent { order_id: *order_id, status: event.status, settlement };
         self.taken.insert(key.clone(), stored);

@@ -9,7 +9,7 @@ use crate::{
     },
     domain::{PaymentException, PaymentExceptionId, ProductId},
     error::Error,
-    lane::{Batch, Results},
+    lane::{Batch, Calls, Outcomes, each_alone},
 };
 
 /// Bytes of a page's texts after which it takes no more exceptions: a message has 256 KiB at the most, and an exception
@@ -83,12 +83,8 @@ impl Batch for ListsOfPaymentExceptions {
     type Command = ListPaymentExceptions;
     type Answer = Page;
 
-    async fn run(&self, commands: &[ListPaymentExceptions]) -> Result<Results<Page>, Error> {
-        let mut results = Vec::with_capacity(commands.len());
-        for command in commands {
-            results.push(self.list(command).await);
-        }
-        Ok(results)
+    async fn run(&self, calls: Calls<'_, ListPaymentExceptions>) -> Result<Outcomes<Page>, Error> {
+        each_alone(calls, |command| self.list(command)).await
     }
 
     fn record(&self, _command: &ListPaymentExceptions, _result: &Result<Page, Error>) {}

@@ -4,6 +4,7 @@
 //! a product afterwards only inserts, or locks what nobody else has locked.
 
 pub mod adjust_stock;
+mod busy;
 pub mod cancel_overdue_orders;
 pub mod create_hold;
 pub mod create_order;
@@ -15,6 +16,7 @@ pub mod get_product;
 pub mod get_sale_stats;
 pub mod handle_payment_webhook;
 pub mod list_payment_exceptions;
+mod product_waits;
 pub mod readiness;
 pub mod release_hold;
 pub mod repair_available_stock;
@@ -37,6 +39,8 @@ pub use list_payment_exceptions::ListPaymentExceptions;
 pub use resolve_payment_exception::ResolvePaymentException;
 pub use update_product::UpdateProduct;
 
+use product_waits::ProductWaits;
+
 use crate::{
     config::DatabaseConfig,
     db::Database,
@@ -48,7 +52,7 @@ pub use crate::{db::sweeper_state::SweeperTotals, lane::Burst};
 
 /// The key of use cases that have one lane, since theirs isn't a product. Lanes by hold or order would only cut the same
 /// commands into smaller batches, each with the same cost: 256 callers on two cores made 1.1 times as many checkouts with
-/// one lane as with two. A row that somebody has locked holds all of them up, for the 3 s that a lock is waited for.
+/// one lane as with two. A command whose row somebody has locked waits in a lane for that row alone.
 const ONE_LANE: i64 = 0;
 /// Products that are asked for at the same moment, at the most.
 const PRODUCT_LANES_MAX: usize = 10_000;
@@ -104,12 +108,15 @@ impl Checkout {
 
     fn new(database: &Database, settings: Settings) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let in_flight = cores.max(BATCHES_IN_FLIGHT_MIN);
+        // Half of the pool is left for those whose rows nobody has locked; see `product_waits`.
+        let in_flight = cores.max(BATCHES_IN_FLIGHT_MIN).min((database.pool_size() / 2).max(1));
         let limits = |batch_max, lanes_max| Limits { batch_max, queue_max: settings.lane_queue, lanes_max, in_flight };
         let product = limits(PRODUCT_BATCH_MAX, PRODUCT_LANES_MAX);
         let rows = limits(ROWS_BATCH_MAX, PRODUCT_LANES_MAX);
         // An operator's calls are few: each is a batch of its own.
         let single = limits(1, PRODUCT_LANES_MAX);
+        let product_waits = ProductWaits::new(database.clone());
+        let waits = || product_waits.clone();
         let database = || database.clone();
         let answers = Burst::default();
         let burst = || answers.clone();
@@ -117,19 +124,23 @@ impl Checkout {
             database: database(),
             burst: burst(),
             get_product: Lanes::new(get_product::GetProducts::new(database()), product, burst()),
-            create_hold: Lanes::new(create_hold::CreateHolds::new(database(), settings.hold_ttl), product, burst()),
+            create_hold: Lanes::new(
+                create_hold::CreateHolds::new(database(), waits(), settings.hold_ttl),
+                product,
+                burst(),
+            ),
             get_hold: Lanes::new(get_hold::GetHolds::new(database()), rows, burst()),
-            release_hold: Lanes::new(release_hold::ReleaseHolds::new(database()), rows, burst()),
+            release_hold: Lanes::new(release_hold::ReleaseHolds::new(database(), waits()), rows, burst()),
             create_order: Lanes::new(create_order::CreateOrders::new(database(), settings.payment_due), rows, burst()),
             get_order: Lanes::new(get_order::GetOrders::new(database()), rows, burst()),
             handle_payment_webhook: Lanes::new(
-                handle_payment_webhook::HandlePaymentWebhooks::new(database()),
+                handle_payment_webhook::HandlePaymentWebhooks::new(database(), waits()),
                 rows,
                 burst(),
             ),
             create_product: Lanes::new(create_product::CreateProducts::new(database()), single, burst()),
-            update_product: Lanes::new(update_product::UpdateProducts::new(database()), single, burst()),
-            adjust_stock: Lanes::new(adjust_stock::AdjustStocks::new(database()), single, burst()),
+            update_product: Lanes::new(update_product::UpdateProducts::new(database(), waits()), single, burst()),
+            adjust_stock: Lanes::new(adjust_stock::AdjustStocks::new(database(), waits()), single, burst()),
             get_sale_stats: Lanes::new(get_sale_stats::GetSaleStats::new(database()), product, burst()),
             list_payment_exceptions: Lanes::new(
                 list_payment_exceptions::ListsOfPaymentExceptions::new(database()),

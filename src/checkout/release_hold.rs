@@ -1,21 +1,26 @@
 //! ReleaseHold: gives a hold's units back at once.
 //!
-//! holds FOR UPDATE by id · the orders of those that are used · holds, products by id and COMMIT as one script.
+//! holds FOR UPDATE SKIP LOCKED by id · the orders of those that are used · products FOR UPDATE SKIP LOCKED by id · holds,
+//! products and COMMIT as one script. A release whose hold or product somebody else has locked waits for that row alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::info;
 
+use super::{
+    busy::{self, ProductLocks},
+    product_waits::ProductWaits,
+};
 use crate::{
     db::{
-        Committed, Connection, Database, Failure, Plan, Script,
+        Connection, Database, Failure, Plan, Script,
         holds::{self, StoredHold},
         orders::{self, StoredOrder},
         products,
     },
     domain::{Hold, HoldId, HoldStatus, ProductId, Refusal, hold::Release},
     error::{Error, Missing},
-    lane::{Batch, Results},
+    lane::{Batch, Calls, Outcome, Outcomes},
 };
 
 /// A hold that is over, and what this call had to do with it.
@@ -30,11 +35,12 @@ pub struct ReleasedHold {
 /// The batch of ReleaseHold.
 pub struct ReleaseHolds {
     database: Database,
+    waits: ProductWaits,
 }
 
 impl ReleaseHolds {
-    pub(super) fn new(database: Database) -> Self {
-        Self { database }
+    pub(super) fn new(database: Database, waits: ProductWaits) -> Self {
+        Self { database, waits }
     }
 }
 
@@ -42,26 +48,21 @@ impl Batch for ReleaseHolds {
     type Command = HoldId;
     type Answer = ReleasedHold;
 
-    async fn run(&self, commands: &[HoldId]) -> Result<Results<ReleasedHold>, Error> {
-        let Committed { value: mut results, unsettled, .. } = self
+    async fn run(&self, calls: Calls<'_, HoldId>) -> Result<Outcomes<ReleasedHold>, Error> {
+        let locks = ProductLocks::new(calls.busy(), &self.waits);
+        let released = self
             .database
+            .for_callers(calls.wanted(), calls.outcome_unknown())
             .transaction("release_hold", async |conn: &mut Connection, _attempt| {
-                let ids: BTreeSet<HoldId> = commands.iter().copied().collect();
-                let mut holds = holds::lock(conn, ids).await?;
-                let used = holds.values().filter(|stored| stored.hold.status == HoldStatus::Used);
-                let orders = orders::of_holds(conn, used.map(|stored| stored.hold.id)).await?;
-                let results: Results<ReleasedHold> =
-                    commands.iter().map(|id| release(&mut holds, &orders, *id)).collect();
-                Ok::<_, Failure>(Plan { script: script(&results), value: results })
+                let mut rows = Rows::lock(conn, &locks, calls.commands()).await?;
+                let outcomes: Outcomes<ReleasedHold> = calls.commands().iter().map(|id| rows.release(*id)).collect();
+                Ok::<_, Failure>(Plan { script: script(&outcomes), value: outcomes })
             })
-            .await?;
-        for (index, result) in results.iter_mut().enumerate() {
-            let runs = unsettled.iter().filter_map(|run: &Results<ReleasedHold>| run[index].as_ref().ok());
-            let Ok(ReleasedHold { hold, release: release @ Release::AlreadyOver }) = result else { continue };
-            let own = runs.into_iter().find(|run| run.release != Release::AlreadyOver && run.hold == *hold);
-            *release = own.map_or(*release, |own| own.release);
+            .await;
+        if let Err(Error::LockContention) = released {
+            locks.remember_stuck(&self.waits);
         }
-        Ok(results)
+        Ok(released?.value)
     }
 
     fn record(&self, _command: &HoldId, result: &Result<ReleasedHold, Error>) {
@@ -75,31 +76,60 @@ impl Batch for ReleaseHolds {
     }
 }
 
-/// Decides one release on what those before it left.
-fn release(
-    holds: &mut BTreeMap<HoldId, StoredHold>,
-    orders: &BTreeMap<HoldId, StoredOrder>,
-    id: HoldId,
-) -> Result<ReleasedHold, Error> {
-    let Some(StoredHold { hold, now, .. }) = holds.get_mut(&id) else { return Err(Missing::Hold(id).into()) };
-    let Some(release) = hold.release(*now) else {
-        return Err(match orders.get(&id) {
-            Some(stored) => Refusal::HoldUsed { hold_id: id, order_id: stored.order.id }.into(),
-            None => Error::Internal(format!("hold {id} is used, but has no order")),
-        });
-    };
-    match release {
-        Release::Cancel => hold.status = HoldStatus::Cancelled,
-        Release::Expire => hold.status = HoldStatus::Expired,
-        Release::AlreadyOver => {}
-    }
-    Ok(ReleasedHold { hold: hold.clone(), release })
+/// The rows of a batch.
+struct Rows {
+    /// Locked.
+    holds: BTreeMap<HoldId, StoredHold>,
+    /// Locked by somebody else.
+    busy: BTreeSet<HoldId>,
+    /// The orders of used holds.
+    orders: BTreeMap<HoldId, StoredOrder>,
+    /// Locked, of those that units go back to.
+    products: BTreeSet<ProductId>,
 }
 
-fn script(results: &Results<ReleasedHold>) -> Script {
+impl Rows {
+    async fn lock(conn: &mut Connection, locks: &ProductLocks, ids: &[HoldId]) -> Result<Self, Failure> {
+        let (holds, busy) = holds::lock_or_busy(&mut *conn, ids.iter().copied().collect()).await?;
+        let used = holds.values().filter(|stored| stored.hold.status == HoldStatus::Used);
+        let orders = orders::of_holds(&mut *conn, used.map(|stored| stored.hold.id)).await?;
+        let active = holds.values().filter(|stored| stored.hold.status == HoldStatus::Active);
+        let products = locks.lock(conn, active.map(|stored| stored.hold.product_id).collect()).await?;
+        Ok(Self { holds, busy, orders, products })
+    }
+
+    /// Decides one release on what those before it left.
+    fn release(&mut self, id: HoldId) -> Outcome<ReleasedHold> {
+        if self.busy.contains(&id) {
+            return Outcome::Busy(busy::hold(id));
+        }
+        let Some(StoredHold { hold, now, .. }) = self.holds.get_mut(&id) else {
+            return Outcome::Done(Err(Missing::Hold(id).into()));
+        };
+        let Some(release) = hold.release(*now) else {
+            return Outcome::Done(Err(match self.orders.get(&id) {
+                Some(stored) => Refusal::HoldUsed { hold_id: id, order_id: stored.order.id }.into(),
+                None => Error::Internal(format!("hold {id} is used, but has no order")),
+            }));
+        };
+        let status = match release {
+            Release::Cancel => HoldStatus::Cancelled,
+            Release::Expire => HoldStatus::Expired,
+            Release::AlreadyOver => return Outcome::Done(Ok(ReleasedHold { hold: hold.clone(), release })),
+        };
+        if !self.products.contains(&hold.product_id) {
+            return Outcome::Busy(busy::product(hold.product_id));
+        }
+        hold.status = status;
+        Outcome::Done(Ok(ReleasedHold { hold: hold.clone(), release }))
+    }
+}
+
+fn script(outcomes: &Outcomes<ReleasedHold>) -> Script {
     let (mut cancelled, mut expired) = (Vec::new(), Vec::new());
     let mut units: BTreeMap<ProductId, i64> = BTreeMap::new();
-    for ReleasedHold { hold, release } in results.iter().flatten() {
+    for outcome in outcomes {
+        let Outcome::Done(Ok(ReleasedHold { hold, release })) = outcome else { continue };
         match release {
             Release::Cancel => cancelled.push(hold.id),
             Release::Expire => expired.push(hold.id),

@@ -26,7 +26,7 @@ pub enum Repair {
 /// # Errors
 /// Those of [`Database::transaction`].
 pub async fn repair_available_stock(database: &Database, product_id: ProductId) -> Result<Repair, Error> {
-    let Committed { value, unsettled, .. } = database
+    let Committed { value, .. } = database
         .transaction("repair_available_stock", async |conn: &mut Connection, _attempt| {
             let mut script = Script::default();
             let locked = products::lock(conn, product_id).await?;
@@ -41,9 +41,7 @@ pub async fn repair_available_stock(database: &Database, product_id: ProductId) 
             Ok::<_, Failure>(Plan { script, value: repair })
         })
         .await?;
-    // Repaired since a run that got no answer to its COMMIT: by that run.
-    let repaired = unsettled.into_iter().find(|run| matches!((run, value), (Repair::Repaired(..), Repair::Unneeded)));
-    Ok(repaired.unwrap_or(value))
+    Ok(value)
 }
 
 fn decide(stats: SaleStats) -> Repair {

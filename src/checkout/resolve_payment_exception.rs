@@ -8,7 +8,7 @@ use crate::{
     db::{Committed, Connection, Database, Failure, Plan, Script, payment_exceptions},
     domain::{PaymentException, PaymentExceptionId, Remark},
     error::{Error, Missing},
-    lane::{Batch, Results},
+    lane::{Batch, Calls, Outcomes, each_alone},
 };
 
 /// An operator's word that an exception is done with.
@@ -39,10 +39,15 @@ impl ResolvePaymentExceptions {
         Self { database }
     }
 
-    async fn resolve(&self, command: &ResolvePaymentException) -> Result<Resolved, Error> {
+    async fn resolve(
+        &self,
+        command: &ResolvePaymentException,
+        calls: Calls<'_, ResolvePaymentException>,
+    ) -> Result<Resolved, Error> {
         let ResolvePaymentException { id, note } = command;
-        let Committed { value: mut resolved, unsettled, .. } = self
+        let Committed { value: resolved, .. } = self
             .database
+            .for_callers(calls.wanted(), calls.outcome_unknown())
             .transaction("resolve_payment_exception", async |conn: &mut Connection, _attempt| {
                 let mut script = Script::default();
                 let Some((mut exception, now)) = payment_exceptions::lock(conn, *id).await? else {
@@ -55,10 +60,6 @@ impl ResolvePaymentExceptions {
                 Ok::<_, Failure>(Plan { script, value: Ok(Resolved { exception, first_time }) })
             })
             .await?;
-        if let Ok(Resolved { exception, first_time }) = &mut resolved {
-            let mut runs = unsettled.iter().flatten();
-            *first_time |= runs.any(|run: &Resolved| run.first_time && run.exception == *exception);
-        }
         resolved
     }
 }
@@ -67,12 +68,8 @@ impl Batch for ResolvePaymentExceptions {
     type Command = ResolvePaymentException;
     type Answer = Resolved;
 
-    async fn run(&self, commands: &[ResolvePaymentException]) -> Result<Results<Resolved>, Error> {
-        let mut results = Vec::with_capacity(commands.len());
-        for command in commands {
-            results.push(self.resolve(command).await);
-        }
-        Ok(results)
+    async fn run(&self, calls: Calls<'_, ResolvePaymentException>) -> Result<Outcomes<Resolved>, Error> {
+        each_alone(calls, |command| self.resolve(command, calls)).await
     }
 
     fn record(&self, command: &ResolvePaymentException, result: &Result<Resolved, Error>) {

@@ -5,19 +5,16 @@
 //! is taken with SKIP LOCKED. That goes for the orders' holds too: a release or an order in the making may have one
 //! locked and wait for the product. An order whose hold is busy is left out.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::SystemTime,
-};
+use std::{collections::BTreeMap, time::SystemTime};
 
 use super::{handle_payment_webhook::cancel_but_for_stock, log_expired, log_overdue};
 use crate::{
     db::{
-        Connection, Database, Failure, Script,
+        Connection, Failure, Script,
         holds::{self, ExpiredHold},
         orders,
     },
-    domain::{BuyerId, HoldId, HoldStatus, Order, OrderId, OrderStatus, ProductId},
+    domain::{BuyerId, HoldId, HoldStatus, Order, ProductId},
 };
 
 /// Rows that one transaction takes back: at least this many, so that the next is not short again, and no more than
@@ -69,50 +66,6 @@ impl TakenBack {
     pub(super) fn of_orders(orders: Vec<Order>) -> Self {
         let overdue = orders.into_iter().map(|order| Overdue { order, buyer_id: None }).collect();
         Self { overdue, ..Self::default() }
-    }
-
-    /// What a call gave back: what its last run did, and of the runs before it that got no answer to their COMMIT, what
-    /// those did that have committed. Only what commits even later isn't seen.
-    pub(super) async fn of_all_runs(database: &Database, last: Self, unsettled: Vec<Self>) -> Vec<Self> {
-        let mut done = vec![last];
-        for planned in unsettled {
-            // A run commits as a whole or not at all, and what a later one found still to be done wasn't done by it.
-            let done_later = done.iter().any(|later| planned.shares_a_row_with(later));
-            if planned.rows() > 0 && !done_later && planned.is_done(database).await {
-                done.push(planned);
-            }
-        }
-        done
-    }
-
-    fn hold_ids(&self) -> BTreeSet<HoldId> {
-        self.expired.iter().map(ExpiredHold::id).collect()
-    }
-
-    fn order_ids(&self) -> BTreeSet<OrderId> {
-        self.overdue.iter().map(|overdue| overdue.order.id).collect()
-    }
-
-    fn shares_a_row_with(&self, other: &Self) -> bool {
-        !self.hold_ids().is_disjoint(&other.hold_ids()) || !self.order_ids().is_disjoint(&other.order_ids())
-    }
-
-    /// Whether all of it has gone back by now. A database that can't say leaves it open, and it counts as not done.
-    async fn is_done(&self, database: &Database) -> bool {
-        let (hold_ids, order_ids) = (self.hold_ids(), self.order_ids());
-        let read = database.read("unsettled", async |conn: &mut Connection, _attempt| {
-            let mut done = true;
-            if !hold_ids.is_empty() {
-                let holds = holds::read(&mut *conn, hold_ids.iter().copied()).await?;
-                done &= holds.values().all(|stored| stored.hold.status == HoldStatus::Expired);
-            }
-            if !order_ids.is_empty() {
-                let orders = orders::read(conn, order_ids.iter().copied()).await?;
-                done &= orders.values().all(|order| order.status == OrderStatus::Cancelled);
-            }
-            Ok(done)
-        });
-        read.await.unwrap_or(false)
     }
 
     /// Holds and orders.
@@ -188,7 +141,7 @@ async fn with_free_holds(conn: &mut Connection, orders: Vec<Order>) -> Result<Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Quantity;
+    use crate::domain::{OrderId, OrderStatus, Quantity};
 
     fn overdue(id: i64, qty: i32, buyer_id: Option<&str>) -> Overdue {
         let order = Order {

@@ -5,12 +5,12 @@
 
 use tracing::info;
 
-use super::ProductView;
+use super::{ProductView, product_waits::ProductWaits};
 use crate::{
     db::{Committed, Connection, Database, Failure, Plan, Script, products},
     domain::{Invalid, Product, ProductChange, ProductId},
     error::{Error, Missing},
-    lane::{Batch, Results},
+    lane::{Batch, Calls, Outcomes, each_alone},
 };
 
 /// An operator's wish to change a product.
@@ -25,17 +25,28 @@ pub struct UpdateProduct {
 /// The batch of UpdateProduct: one command.
 pub struct UpdateProducts {
     database: Database,
+    waits: ProductWaits,
 }
 
 impl UpdateProducts {
-    pub(super) fn new(database: Database) -> Self {
-        Self { database }
+    pub(super) fn new(database: Database, waits: ProductWaits) -> Self {
+        Self { database, waits }
     }
 
-    async fn update(&self, command: &UpdateProduct) -> Result<ProductView, Error> {
+    async fn update(&self, command: &UpdateProduct, calls: Calls<'_, UpdateProduct>) -> Result<ProductView, Error> {
+        let run = || self.update_once(command, calls);
+        self.waits.run(command.product_id, calls.patient_until(), run).await
+    }
+
+    async fn update_once(
+        &self,
+        command: &UpdateProduct,
+        calls: Calls<'_, UpdateProduct>,
+    ) -> Result<ProductView, Error> {
         let UpdateProduct { product_id, change } = command;
         let Committed { value: updated, .. } = self
             .database
+            .for_callers(calls.wanted(), calls.outcome_unknown())
             .transaction("update_product", async |conn: &mut Connection, _attempt| {
                 let locked = products::lock(&mut *conn, *product_id).await?;
                 let name = products::name(conn, *product_id).await?;
@@ -58,12 +69,8 @@ impl Batch for UpdateProducts {
     type Command = UpdateProduct;
     type Answer = ProductView;
 
-    async fn run(&self, commands: &[UpdateProduct]) -> Result<Results<ProductView>, Error> {
-        let mut results = Vec::with_capacity(commands.len());
-        for command in commands {
-            results.push(self.update(command).await);
-        }
-        Ok(results)
+    async fn run(&self, calls: Calls<'_, UpdateProduct>) -> Result<Outcomes<ProductView>, Error> {
+        each_alone(calls, |command| self.update(command, calls)).await
     }
 
     fn record(&self, _command: &UpdateProduct, result: &Result<ProductView, Error>) {

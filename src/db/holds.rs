@@ -97,18 +97,8 @@ fn integers(ids: impl IntoIterator<Item = HoldId>) -> Vec<i64> {
     ids.into_iter().map(HoldId::get).collect()
 }
 
-/// Locks holds in the order of their ids. The primary key is forced: of a small table the optimizer would rather lock
-/// every row.
-pub async fn lock(
-    conn: &mut Connection,
-    ids: impl IntoIterator<Item = HoldId>,
-) -> Result<BTreeMap<HoldId, StoredHold>, Failure> {
-    let text = format!("{SELECT} FORCE INDEX (PRIMARY) WHERE id IN ");
-    let statement = Statement::new(&text).integers(&integers(ids), " ORDER BY id FOR UPDATE");
-    Ok(by_id(load(conn, statement).await?))
-}
-
-/// As [`lock`], but leaves out those that somebody else has locked, and waits for none.
+/// Locks those of these holds that nobody else has locked, in the order of their ids. Waits for none. The primary key is
+/// forced: of a small table the optimizer would rather lock every row.
 pub async fn lock_free(
     conn: &mut Connection,
     ids: impl IntoIterator<Item = HoldId>,
@@ -116,6 +106,20 @@ pub async fn lock_free(
     let text = format!("{SELECT} FORCE INDEX (PRIMARY) WHERE id IN ");
     let statement = Statement::new(&text).integers(&integers(ids), " ORDER BY id FOR UPDATE SKIP LOCKED");
     Ok(by_id(load(conn, statement).await?))
+}
+
+/// As [`lock_free`], and which of the others are there: those that somebody else has locked.
+pub async fn lock_or_busy(
+    conn: &mut Connection,
+    ids: BTreeSet<HoldId>,
+) -> Result<(BTreeMap<HoldId, StoredHold>, BTreeSet<HoldId>), Failure> {
+    let locked = lock_free(&mut *conn, ids.iter().copied()).await?;
+    let missing: Vec<HoldId> = ids.into_iter().filter(|id| !locked.contains_key(id)).collect();
+    if missing.is_empty() {
+        return Ok((locked, BTreeSet::new()));
+    }
+    let busy = read(conn, missing).await?.into_keys().collect();
+    Ok((locked, busy))
 }
 
 /// Reads holds by their primary key, without a lock.

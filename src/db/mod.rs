@@ -7,7 +7,7 @@
 //! | failure | what happens | at most |
 //! |---|---|---|
 //! | deadlock | the whole transaction again after 5 to 80 ms, jittered | 5 × |
-//! | lock wait (3 s) | ROLLBACK, again | 1 × |
+//! | lock wait (1 s, on MySQL up to 2 s) | ROLLBACK; who asked decides whether to wait on | |
 //! | server away, read-only, shutting down; session killed; no answer to BEGIN (5 s) or a read (10 s) | all idle connections dropped, again on a new one | 3 × |
 //! | a run takes more than 10 s | its connection dropped, again on another | 1 × |
 //! | duplicate key | ROLLBACK, again: the other's row is seen | 3 × |
@@ -15,15 +15,19 @@
 //! | CHECK, row count | never again; an alarm in the log | |
 //! | a wrong statement | never again | |
 //!
-//! Once a run's outcome is unknown, whatever ends the transaction later, all that a caller may be told is
-//! `Unavailable`: try again with the same request_id.
+//! Before a transaction runs again after its connection was dropped, the session of that run is ended: by KILL, where the
+//! database doesn't know yet that nobody is there. So nothing that the run has sent can take effect later, and the next
+//! run finds all that it has committed. A run after the first looks up every request_id, the made-up ones too.
 //!
-//! A run after the first looks up every request_id, the made-up ones too, and starts by locking the rows that decide.
-//! So a commit whose answer was lost is found, even if it completes only later; [`Committed::unsettled`] tells the
-//! caller that it is its own.
+//! Once a run's outcome is unknown, whatever ends the transaction later, all that a caller may be told is
+//! `Unavailable`: try again with the same request_id. Where the next run finds that the work is done, nobody can say by
+//! whom, as two servers may do the same at the same moment. So it counts as this call's own where it was done for a
+//! request_id that the server made up, and else as done before: nothing is told or logged as new twice.
+//!
+//! No run begins for a caller who has gone: what he wanted may have been changed since, by another server.
 //!
 //! A hot product's transaction is one text from BEGIN to COMMIT, planned on what is known of the product and failing
-//! where that isn't so any more ([`Database::transaction_at_once`]).
+//! where that isn't so any more ([`Transactions::transaction_at_once`]).
 
 pub mod audit;
 mod classify;
@@ -40,8 +44,12 @@ mod session;
 pub mod statement;
 pub mod stock_adjustments;
 pub mod sweeper_state;
+mod transaction;
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::atomic::AtomicBool,
+    time::{Duration, SystemTime},
+};
 
 use deadpool::managed::{Object, PoolError, TimeoutType};
 use diesel_async::{AsyncMysqlConnection, SimpleAsyncConnection};
@@ -51,18 +59,18 @@ use tracing::{Instrument, debug_span, error, warn};
 pub use classify::{Failure, FailureKind};
 pub use session::check_url;
 pub use statement::{InsertedIds, Script};
+pub use transaction::Transactions;
 
 use crate::{config::DatabaseConfig, error::Error};
 use retry::Retries;
 use session::{Pool, Session, Sessions};
-use statement::{AsksFor, Inserted};
 
 /// A session of the database.
 pub type Connection = AsyncMysqlConnection;
 
-/// How long one run of a transaction may take, from its first statement after BEGIN to the answer of its COMMIT. Over
-/// three times innodb_lock_wait_timeout, which bounds the wait for one lock; a statement or a script may wait for
-/// several, one after the other. So a run that gets there says nothing of the server: only its own connection is
+/// How long one run of a transaction may take, from its first statement after BEGIN to the answer of its COMMIT. Several
+/// times innodb_lock_wait_timeout, which bounds the wait for one lock; a statement or a script may wait for several, one
+/// after the other. So a run that gets there says nothing of the server: only its own connection is
 /// dropped, and the caller, whose patience is about that long, gets one more run. Reads wait for no lock: with them it
 /// is the server.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
@@ -70,6 +78,9 @@ const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
 /// How long the answer to BEGIN may take, which waits for nothing: only a server or a network that hangs gets there. A
 /// run begins with it, so this is how the next run tells a hanging server from locks.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// Sessions from which on a pool is large enough for half of it to be kept back.
+const POOL_SIZE_TO_KEEP_BACK: usize = 4;
 
 /// What a transaction decided: its writes, and the value to return once they are committed.
 #[derive(Debug)]
@@ -89,9 +100,6 @@ pub struct Committed<T> {
     pub ids: InsertedIds,
     /// When it came to that INSERT, where the script asks for that, too.
     pub moment: Option<SystemTime>,
-    /// What runs before it returned whose COMMIT got no answer. What such a run was about to do, and the last one found
-    /// done, is this call's own doing and no earlier one's.
-    pub unsettled: Vec<T>,
 }
 
 /// The statements of a transaction, up to its plan. `attempt` counts from 0.
@@ -132,60 +140,44 @@ impl Database {
         Ok(Self { pool })
     }
 
-    /// Runs a transaction: `body`, then its plan with the COMMIT.
+    /// Transactions that somebody waits for. Before each run `wanted` is asked whether all of them still do: what nobody
+    /// waits for any more is not begun. `outcome_unknown` says whether an earlier run in their name may have committed,
+    /// and is set where one of these may have.
+    pub fn for_callers<'a>(
+        &'a self,
+        wanted: &'a (dyn Fn() -> bool + Send + Sync),
+        outcome_unknown: &'a AtomicBool,
+    ) -> Transactions<'a> {
+        Transactions { database: self, wanted, outcome_unknown: Some(outcome_unknown) }
+    }
+
+    /// Transactions that nobody waits for.
+    pub fn unattended(&self) -> Transactions<'_> {
+        Transactions { database: self, wanted: &|| true, outcome_unknown: None }
+    }
+
+    /// Runs a transaction that nobody waits for.
     ///
     /// # Errors
-    /// `LockContention`, `Unavailable` and `Overloaded` after the retries above; `Internal` for anything else.
+    /// As [`Transactions::transaction`].
     pub async fn transaction<T, B>(&self, name: &'static str, body: B) -> Result<Committed<T>, Error>
     where
         T: Send,
         B: for<'c> Body<'c, Plan<T>>,
     {
-        self.transaction_at_once(None, name, body).await
+        self.unattended().transaction(name, body).await
     }
 
-    /// As [`Database::transaction`], whose first run is the plan `first`, where there is one: without a look at anything,
-    /// sent as one text. So its script has to fail where what it was planned on isn't so any more, by a row count or a
-    /// unique key. Then nothing of it is done, and `body` runs as if for the first time.
-    ///
-    /// Only such a run may begin after a later one has ended, where its text was still on its way when its connection
-    /// broke: then its unique keys are taken, or it makes what nobody is told of. And as it has no BEGIN of its own, a
-    /// server that hangs is only noticed when its time as a whole is over.
-    ///
-    /// # Errors
-    /// As [`Database::transaction`].
-    pub async fn transaction_at_once<T, B>(
-        &self,
-        mut first: Option<Plan<T>>,
-        name: &'static str,
-        mut body: B,
-    ) -> Result<Committed<T>, Error>
-    where
-        T: Send,
-        B: for<'c> Body<'c, Plan<T>>,
-    {
-        let mut retries = Retries::new(name);
-        let mut unsettled = Vec::new();
-        loop {
-            let span = debug_span!("transaction", name);
-            let (run, is_refutable) = match first.take() {
-                Some(plan) => (self.at_once(plan).instrument(span).await, true),
-                None => (self.attempt(retries.attempt(), &mut body).instrument(span).await, false),
-            };
-            let Failed { failure, planned } = match run {
-                Ok((value, Inserted { ids, moment })) => return Ok(Committed { value, ids, moment, unsettled }),
-                Err(failed) => failed,
-            };
-            if is_refutable && failure.refutes_plan() {
-                continue;
-            }
-            self.after(name, &failure);
-            if let Some(planned) = planned {
-                retries.remember_unknown_outcome();
-                unsettled.push(planned);
-            }
-            retries.wait_after(failure).await?;
-        }
+    /// The number of sessions that the pool may have.
+    pub fn pool_size(&self) -> usize {
+        self.pool.status().max_size
+    }
+
+    /// Whether half of the pool's sessions or more are in use. A pool of fewer than four is too small to keep any back.
+    pub fn is_crowded(&self) -> bool {
+        let status = self.pool.status();
+        let in_use = status.size.saturating_sub(status.available);
+        status.max_size >= POOL_SIZE_TO_KEEP_BACK && in_use * 2 >= status.max_size
     }
 
     /// Runs statements that only read, without a transaction: each sees what was committed when it began.
@@ -209,7 +201,7 @@ impl Database {
         T: Send,
         B: for<'c> Body<'c, T>,
     {
-        let mut retries = Retries::new(name);
+        let mut retries = Retries::new(name, false);
         loop {
             let attempt = retries.attempt();
             let run = async {
@@ -225,29 +217,6 @@ impl Database {
             self.after(name, &failure);
             retries.wait_after(failure).await?;
         }
-    }
-
-    async fn attempt<T, B>(&self, attempt: u32, body: &mut B) -> Result<(T, Inserted), Failed<T>>
-    where
-        T: Send,
-        B: for<'c> Body<'c, Plan<T>>,
-    {
-        let mut lease = self.lease().await?;
-        within(ANSWER_LIMIT, async { Ok(lease.connection()?.batch_execute("BEGIN").await?) }).await?;
-        let deadline = Instant::now() + ATTEMPT_LIMIT;
-        let conn = lease.connection()?;
-        let result = match until(deadline, body(&mut *conn, attempt)).await {
-            Ok(plan) => commit(conn, deadline, plan, Script::into_commit).await,
-            Err(failure) => Err(failure.into()),
-        };
-        lease.end_run(result).await
-    }
-
-    async fn at_once<T: Send>(&self, plan: Plan<T>) -> Result<(T, Inserted), Failed<T>> {
-        let mut lease = self.lease().await?;
-        let deadline = Instant::now() + ATTEMPT_LIMIT;
-        let result = commit(lease.connection()?, deadline, plan, Script::into_transaction).await;
-        lease.end_run(result).await
     }
 
     /// Drops what else the failure has spoiled, and says so where a person should know.
@@ -286,42 +255,6 @@ impl Database {
     }
 }
 
-/// A run that failed, and what it had planned where it may have committed all the same.
-struct Failed<T> {
-    failure: Failure,
-    planned: Option<T>,
-}
-
-impl<T> From<Failure> for Failed<T> {
-    fn from(failure: Failure) -> Self {
-        Self { failure, planned: None }
-    }
-}
-
-/// Sends a plan's script as the text that `into_text` makes of it, and learns what it asks for.
-async fn commit<T>(
-    conn: &mut Connection,
-    deadline: Instant,
-    Plan { script, value }: Plan<T>,
-    into_text: fn(Script) -> String,
-) -> Result<(T, Inserted), Failed<T>> {
-    let asks_for = script.asks_for();
-    let text = into_text(script);
-    let committed = async { Ok(conn.batch_execute(&text).await?) };
-    if let Err(failure) = until(deadline, committed).await {
-        let planned = failure.leaves_commit_open().then_some(value);
-        return Err(Failed { failure, planned });
-    }
-    if asks_for == AsksFor::Nothing {
-        return Ok((value, Inserted::default()));
-    }
-    match within(ANSWER_LIMIT, session::inserted(conn, asks_for)).await {
-        Ok(inserted) => Ok((value, inserted)),
-        // It has committed, and only a run that finds that knows the ids.
-        Err(failure) => Err(Failed { failure, planned: Some(value) }),
-    }
-}
-
 async fn within_limit<T>(run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     within(ATTEMPT_LIMIT, run).await
 }
@@ -345,15 +278,6 @@ async fn until<T>(deadline: Instant, run: impl Future<Output = Result<T, Failure
 struct Lease(Option<Object<Sessions>>);
 
 impl Lease {
-    /// Ends a run, for better or worse.
-    async fn end_run<T>(self, result: Result<(T, Inserted), Failed<T>>) -> Result<(T, Inserted), Failed<T>> {
-        match &result {
-            Ok(_) => self.give_back(),
-            Err(Failed { failure, .. }) => self.end(failure).await,
-        }
-        result
-    }
-
     /// Ends a transaction that failed. Dropping the connection closes it, and the server rolls back.
     async fn end(self, failure: &Failure) {
         if failure.spares_connection() {

@@ -1,6 +1,9 @@
 //! Table `orders`.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::SystemTime,
+};
 
 use chrono::NaiveDateTime;
 use diesel::{
@@ -83,14 +86,22 @@ fn integers(ids: impl IntoIterator<Item = OrderId>) -> Vec<i64> {
     ids.into_iter().map(OrderId::get).collect()
 }
 
-/// Locks orders in the order of their ids, by the primary key, forced as for holds.
-pub async fn lock(
+/// Locks those of these orders that nobody else has locked, in the order of their ids, by the primary key, forced as for
+/// holds. Waits for none. Also returns which of the others are there: those that somebody else has locked.
+pub async fn lock_or_busy(
     conn: &mut Connection,
-    ids: impl IntoIterator<Item = OrderId>,
-) -> Result<BTreeMap<OrderId, Order>, Failure> {
+    ids: BTreeSet<OrderId>,
+) -> Result<(BTreeMap<OrderId, Order>, BTreeSet<OrderId>), Failure> {
     let text = format!("{SELECT} FORCE INDEX (PRIMARY) WHERE id IN ");
-    let statement = Statement::new(&text).integers(&integers(ids), " ORDER BY id FOR UPDATE");
-    Ok(by_id(load(conn, statement).await?))
+    let all = integers(ids.iter().copied());
+    let statement = Statement::new(&text).integers(&all, " ORDER BY id FOR UPDATE SKIP LOCKED");
+    let locked = by_id(load(&mut *conn, statement).await?);
+    let missing: Vec<OrderId> = ids.into_iter().filter(|id| !locked.contains_key(id)).collect();
+    if missing.is_empty() {
+        return Ok((locked, BTreeSet::new()));
+    }
+    let busy = read(conn, missing).await?.into_keys().collect();
+    Ok((locked, busy))
 }
 
 /// Reads orders by their primary key, without a lock.

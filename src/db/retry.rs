@@ -8,7 +8,6 @@ use super::{Failure, FailureKind};
 use crate::error::Error;
 
 const DEADLOCKS_MAX: u32 = 5;
-const LOCK_WAITS_MAX: u32 = 1;
 const AWAYS_MAX: u32 = 3;
 const TOO_LONGS_MAX: u32 = 1;
 const DUPLICATES_MAX: u32 = 3;
@@ -21,25 +20,26 @@ const PAUSE_LAST: Duration = Duration::from_millis(80);
 pub(super) struct Retries {
     transaction: &'static str,
     deadlocks: u32,
-    lock_waits: u32,
     aways: u32,
     too_longs: u32,
     duplicates: u32,
     others: u32,
+    /// 1 where a run in the name of the same callers may have committed before.
+    runs_before: u32,
     outcome_unknown: bool,
 }
 
 impl Retries {
-    pub(super) fn new(transaction: &'static str) -> Self {
+    pub(super) fn new(transaction: &'static str, outcome_unknown: bool) -> Self {
         Self {
             transaction,
             deadlocks: 0,
-            lock_waits: 0,
             aways: 0,
             too_longs: 0,
             duplicates: 0,
             others: 0,
-            outcome_unknown: false,
+            runs_before: u32::from(outcome_unknown),
+            outcome_unknown,
         }
     }
 
@@ -48,9 +48,9 @@ impl Retries {
         self.outcome_unknown = true;
     }
 
-    /// Runs so far.
+    /// Runs so far, those before the first one here among them.
     pub(super) fn attempt(&self) -> u32 {
-        self.deadlocks + self.lock_waits + self.aways + self.too_longs + self.duplicates + self.others
+        self.runs_before + self.deadlocks + self.aways + self.too_longs + self.duplicates + self.others
     }
 
     /// Counts the failure. Returns after a pause where the transaction is to be run again, and else with the error.
@@ -81,7 +81,7 @@ impl Retries {
         let text = || failure.text.clone();
         let (count, max, error) = match failure.kind {
             FailureKind::Deadlock => (&mut self.deadlocks, DEADLOCKS_MAX, Error::LockContention),
-            FailureKind::LockWait => (&mut self.lock_waits, LOCK_WAITS_MAX, Error::LockContention),
+            FailureKind::LockWait => return Err(Error::LockContention),
             FailureKind::Away => (&mut self.aways, AWAYS_MAX, Error::Unavailable(text())),
             FailureKind::TooLong => (&mut self.too_longs, TOO_LONGS_MAX, Error::Unavailable(text())),
             FailureKind::Duplicate => (&mut self.duplicates, DUPLICATES_MAX, Error::Internal(text())),
@@ -112,7 +112,7 @@ mod tests {
         let internal = || Error::Internal("text".to_owned());
         for (kind, runs_again, error) in [
             (FailureKind::Deadlock, 5, Error::LockContention),
-            (FailureKind::LockWait, 1, Error::LockContention),
+            (FailureKind::LockWait, 0, Error::LockContention),
             (FailureKind::Away, 3, Error::Unavailable("text".to_owned())),
             (FailureKind::TooLong, 1, Error::Unavailable("text".to_owned())),
             (FailureKind::Duplicate, 3, internal()),
@@ -122,7 +122,7 @@ mod tests {
             (FailureKind::RowCount, 0, internal()),
             (FailureKind::PoolBusy, 0, Error::Overloaded("no database connection came free in time")),
         ] {
-            let mut retries = Retries::new("test");
+            let mut retries = Retries::new("test", false);
             for run in 0..runs_again {
                 assert_eq!(retries.attempt(), run);
                 assert!(retries.next_pause(&failure(kind)).is_ok(), "{kind:?} {run}");
@@ -135,7 +135,7 @@ mod tests {
     async fn whatever_fails_after_an_unknown_outcome_is_unavailable() {
         use FailureKind::*;
         for kind in [Deadlock, LockWait, Away, TooLong, Duplicate, Other, Wrong, Check, RowCount, PoolBusy] {
-            let mut retries = Retries::new("test");
+            let mut retries = Retries::new("test", false);
             retries.remember_unknown_outcome();
             let error = loop {
                 if let Err(error) = retries.wait_after(failure(kind)).await {
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn pauses_double_from_5_to_80_ms() {
-        let mut retries = Retries::new("test");
+        let mut retries = Retries::new("test", false);
         let pauses: Vec<u128> =
             (0..5).map(|_| retries.next_pause(&failure(FailureKind::Deadlock)).unwrap().as_millis()).collect();
         assert_eq!(pauses, [5, 10, 20, 40, 80]);

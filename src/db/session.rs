@@ -35,7 +35,7 @@ const UNUSED_MAX: Duration = Duration::from_secs(20);
 /// texts, since errors are told apart by them. Strict mode, since a value that doesn't fit is a bug and not to be
 /// trimmed. UTC, since only the database's clock decides.
 const SETTINGS: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;\
-    SET SESSION innodb_lock_wait_timeout = 3, lc_messages = 'en_US', time_zone = '+00:00', autocommit = 1,\
+    SET SESSION innodb_lock_wait_timeout = 1, lc_messages = 'en_US', time_zone = '+00:00', autocommit = 1,\
     sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'";
 
 /// What else a session of the pool has. Should this machine or its network vanish in the middle of a transaction, the
@@ -49,7 +49,6 @@ const POOL_SETTINGS: &str = "SET SESSION wait_timeout = 30";
 /// NULL. The id alone would not do: after a restart of the database it is somebody else's.
 pub(super) struct Session {
     pub(super) connection: Connection,
-    #[expect(dead_code, reason = "for the transaction that has to end a session whose fate is unknown")]
     pub(super) name: String,
 }
 

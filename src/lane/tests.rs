@@ -28,7 +28,8 @@ impl Batch for Doubling {
     type Command = i32;
     type Answer = i32;
 
-    async fn run(&self, commands: &[i32]) -> Result<Results<i32>, Error> {
+    async fn run(&self, calls: Calls<'_, i32>) -> Result<Outcomes<i32>, Error> {
+        let commands = calls.commands();
         self.batches.lock().unwrap().push(commands.to_vec());
         if let Some(gate) = &self.gate {
             gate.acquire().await.unwrap().forget();
@@ -37,7 +38,7 @@ impl Batch for Doubling {
         if commands.contains(&POISON) {
             return Err(Error::Internal("poison".to_owned()));
         }
-        Ok(commands.iter().map(|number| Ok(number * 2)).collect())
+        Ok(commands.iter().map(|number| Outcome::Done(Ok(number * 2))).collect())
     }
 
     fn record(&self, _command: &i32, _result: &Result<i32, Error>) {

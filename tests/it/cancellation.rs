@@ -7,7 +7,7 @@ use flashsale::pb::{
     HandlePaymentWebhookResponse, PaymentStatus, ReleaseHoldRequest, ReleaseHoldResponse,
 };
 use futures_util::future::{join_all, select_all};
-use tonic::{Code, Status};
+use tonic::Code;
 
 use crate::support::{
     client::{assert_refused, details},
@@ -75,66 +75,76 @@ async fn a_call_given_up_in_its_transaction_is_done_and_leaves_nothing_open() {
     sale.finish().await;
 }
 
-/// Of each use case that writes: its call waits for a row, and its client's connection is reset.
+/// A transaction that has begun is done, whoever hangs up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_reset_in_a_transaction_leaves_it_to_be_done_once() {
     let sale = Sale::start("reset").await;
+    let product_id = sale.clients().create_product("Shoe", 1000, 100).await.product_id;
+    let mut holder = same_request(&sale.database, product_id, "reset").await;
+    let wire = Wire::connect(&sale.server.address()).await;
+    let request = hold_request(product_id, "reset");
+    tokio::select! {
+        _ = wire.call::<CreateHoldResponse>(CREATE_HOLD, &[], &request) => panic!("the request is taken"),
+        _ = sale.database.wait_for_waiter() => {}
+    }
+    drop(wire);
+    holder.execute("ROLLBACK").await;
+    wait_for(&sale.database, "SELECT COUNT(*) FROM holds WHERE request_id = 'reset'", 1).await;
+    assert_eq!(sale.clients().available_stock(product_id).await, 98);
+    sale.finish().await;
+}
+
+/// Of each use case that writes to a row of its own: somebody has locked the row, and the caller hangs up. Nothing is done
+/// for him then, and whoever comes after him gets the row.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_given_up_while_its_row_is_busy_is_passed_over() {
+    let (sale, proxy) = Sale::start_behind_proxy("given_up_busy").await;
     let (database, clients) = (&sale.database, sale.clients());
     let product_id = clients.create_product("Shoe", 1000, 100).await.product_id;
     let held = clients.hold(product_id, 2).await.unwrap().hold_id;
     let ordered = clients.order(clients.hold(product_id, 2).await.unwrap().hold_id).await.unwrap().order_id;
-    let to_release = clients.hold(product_id, 2).await.unwrap().hold_id;
-    let payment = HandlePaymentWebhookRequest {
-        idempotency_key: "key".to_owned(),
+    let payment = |key: &str| HandlePaymentWebhookRequest {
+        idempotency_key: key.to_owned(),
         order_id: ordered,
         status: PaymentStatus::Failure.into(),
         amount_cents: None,
     };
+    let address = sale.server.address();
 
-    let wire = Wire::connect(&sale.server.address()).await;
-    let request = hold_request(product_id, "reset");
-    let call = wire.call::<CreateHoldResponse>(CREATE_HOLD, &[], &request);
-    reset_while_it_waits(database, same_request(database, product_id, "reset").await, call).await;
-    drop(wire);
-    wait_for(database, "SELECT COUNT(*) FROM holds WHERE request_id = 'reset'", 1).await;
+    let mut other = holder(database, "holds", held).await;
+    let request = CreateOrderRequest { hold_id: held, request_id: Some("given-up".to_owned()) };
+    give_up::<CreateOrderResponse>(&address, &proxy, CREATE_ORDER, &request).await;
+    give_up::<ReleaseHoldResponse>(&address, &proxy, RELEASE_HOLD, &ReleaseHoldRequest { hold_id: held }).await;
+    other.execute("ROLLBACK").await;
+    // Neither ordered nor released: another request may have it.
+    clients.order(held).await.unwrap();
 
-    let wire = Wire::connect(&sale.server.address()).await;
-    let request = CreateOrderRequest { hold_id: held, request_id: None };
-    let call = wire.call::<CreateOrderResponse>(CREATE_ORDER, &[], &request);
-    reset_while_it_waits(database, holder(database, "holds", held).await, call).await;
-    drop(wire);
-    wait_for(database, &format!("SELECT COUNT(*) FROM orders WHERE hold_id = {held}"), 1).await;
+    let mut other = holder(database, "orders", ordered).await;
+    give_up::<HandlePaymentWebhookResponse>(&address, &proxy, HANDLE_PAYMENT_WEBHOOK, &payment("given up")).await;
+    other.execute("ROLLBACK").await;
+    assert!(clients.pay_by(payment("later")).await.unwrap().first_time);
+    let keys = database.query_rows("SELECT idempotency_key FROM payment_webhooks").await;
+    assert_eq!(keys, [["later"]]);
 
-    let wire = Wire::connect(&sale.server.address()).await;
-    let call = wire.call::<HandlePaymentWebhookResponse>(HANDLE_PAYMENT_WEBHOOK, &[], &payment);
-    reset_while_it_waits(database, holder(database, "orders", ordered).await, call).await;
-    drop(wire);
-    wait_for(database, &format!("SELECT COUNT(*) FROM orders WHERE id = {ordered} AND status = 'cancelled'"), 1).await;
-
-    let wire = Wire::connect(&sale.server.address()).await;
-    let request = ReleaseHoldRequest { hold_id: to_release };
-    let call = wire.call::<ReleaseHoldResponse>(RELEASE_HOLD, &[], &request);
-    reset_while_it_waits(database, holder(database, "holds", to_release).await, call).await;
-    drop(wire);
-    let released = format!("SELECT COUNT(*) FROM holds WHERE id = {to_release} AND status = 'cancelled'");
-    wait_for(database, &released, 1).await;
-
-    // 100 less the order's 2 and the new hold's 2: those of the failed payment and of the release are back.
-    assert_eq!(clients.available_stock(product_id).await, 96);
+    // 100 less the second order's 2: those of the failed payment are back.
+    assert_eq!(clients.available_stock(product_id).await, 98);
     sale.finish().await;
 }
 
-/// Polls `call` until it waits for the holder, and then no more.
-async fn reset_while_it_waits<T>(
-    database: &TestDatabase,
-    mut holder: RawConnection,
-    call: impl Future<Output = Result<T, Status>>,
+/// Hangs up when the call has found its row locked, and returns when the server knows.
+async fn give_up<A: prost::Message + Default + std::fmt::Debug>(
+    address: &str,
+    proxy: &Proxy,
+    method: &str,
+    request: &impl prost::Message,
 ) {
+    let before = proxy.counts();
+    let wire = Wire::connect(address).await;
     tokio::select! {
-        _ = call => panic!("the row is locked"),
-        _ = database.wait_for_waiter() => {}
+        answer = wire.call::<A>(method, &[], request) => panic!("{method}: the row is locked, {answer:?}"),
+        () = proxy.wait_for_commit_after(before) => {}
     }
-    holder.execute("ROLLBACK").await;
+    drop(wire);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
 //! A COMMIT whose answer is lost, which never arrives, or which arrives late: each ends with exactly one effect, and the
-//! caller is told of it, as of its own doing.
+//! caller is told of it.
 
 mod operators;
 mod told;
@@ -35,22 +35,16 @@ enum Fault {
     AnswerLost,
     /// The connection breaks before it reaches the database.
     RequestLost,
-    /// The connection breaks, and the old session commits when the second run already waits for its rows.
-    LateToAWaiter,
-    /// As before, but the second run doesn't wait for the old session, which commits last.
-    Last,
+    /// The connection breaks, and the old session lives on with its locks. The COMMIT reaches it when the call is over.
+    Late,
 }
 
-/// For what locks its rows and waits for them.
-const FAULTS: [Fault; 3] = [Fault::AnswerLost, Fault::RequestLost, Fault::LateToAWaiter];
-/// For what waits for nothing.
-const FAULTS_WITHOUT_WAITING: [Fault; 3] = [Fault::AnswerLost, Fault::RequestLost, Fault::Last];
+const FAULTS: [Fault; 3] = [Fault::AnswerLost, Fault::RequestLost, Fault::Late];
 
 /// What holds may meet, each with whether their product is known to sell: then they are sent without a look, as one
-/// script. Delivered late, it finds its requests' keys taken.
+/// script.
 fn faults_of_holds() -> impl Iterator<Item = (Fault, bool)> {
-    let with_a_look = FAULTS.map(|fault| (fault, false));
-    with_a_look.into_iter().chain(FAULTS_WITHOUT_WAITING.map(|fault| (fault, true)))
+    FAULTS.into_iter().flat_map(|fault| [(fault, false), (fault, true)])
 }
 
 /// A server, or a sweep, that reaches its database through a proxy.
@@ -77,18 +71,11 @@ impl Ground {
         match fault {
             Fault::AnswerLost => self.proxy.lose_next_commit_answer(),
             Fault::RequestLost => self.proxy.drop_next_commit_request(),
-            Fault::LateToAWaiter | Fault::Last => self.proxy.hold_back_next_commit(),
+            Fault::Late => self.proxy.hold_back_next_commit(),
         }
-        let deliver_to_a_waiter = async {
-            if let Fault::LateToAWaiter = fault {
-                wait::eventually(LIMIT, "the COMMIT", async || self.proxy.holds_back_a_commit()).await;
-                self.database.wait_for_waiter().await;
-                self.proxy.deliver_held_back_commit().await;
-            }
-        };
-        let (answer, ()) = tokio::join!(call, deliver_to_a_waiter);
+        let answer = call.await;
         assert!(!self.proxy.is_waiting_for_commit(), "{fault:?} met no COMMIT");
-        if let Fault::Last = fault {
+        if let Fault::Late = fault {
             self.proxy.deliver_held_back_commit().await;
         }
         answer
@@ -183,7 +170,8 @@ async fn a_payment_counts_once_whatever_happens_to_its_commit() {
             let answer = ground.under(fault, ground.clients().pay(&key, order_id, status)).await;
             let answer = answer.unwrap_or_else(|status| panic!("{fault:?} {status:?}"));
             assert_eq!((answer.order_status(), answer.refund_required), (settled, false), "{fault:?}");
-            assert!(answer.first_time, "{fault:?} {status:?}: no earlier delivery had this key");
+            // An event that is found done may have been another server's doing.
+            assert_eq!(answer.first_time, !matches!(fault, Fault::AnswerLost), "{fault:?} {status:?}");
             assert_eq!(ground.count(&format!("payment_webhooks WHERE order_id = {order_id}")).await, 1, "{fault:?}");
             assert_eq!(ground.clients().get_order(order_id).await.unwrap().status(), settled, "{fault:?}");
             let given_back = if settled == OrderStatus::Cancelled { 2 } else { 0 };
@@ -214,7 +202,7 @@ async fn a_release_gives_back_once_whatever_happens_to_its_commit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_product_is_put_on_sale_once_whatever_happens_to_its_commit() {
     let ground = Ground::start("commit_product").await;
-    for (number, fault) in FAULTS_WITHOUT_WAITING.into_iter().enumerate() {
+    for (number, fault) in FAULTS.into_iter().enumerate() {
         for request_id in [None, Some(format!("mine{number}"))] {
             let name = format!("Shoe {fault:?} {request_id:?}");
             let request = CreateProductRequest {
@@ -232,21 +220,20 @@ async fn a_product_is_put_on_sale_once_whatever_happens_to_its_commit() {
     ground.finish().await;
 }
 
-/// The old session's holds are locked, so a second run of the batch skips them, and what it finds is nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_gives_back_once_whatever_happens_to_its_commit() {
     let ground = Ground::start("commit_sweep").await;
     let sweeper = ground.service_database();
     let product_id = ground.clients().create_product("Shoe", 1000, 100).await.product_id;
-    for fault in FAULTS_WITHOUT_WAITING {
+    for fault in FAULTS {
         for _ in 0..5 {
             ground.clients().hold(product_id, 2).await.unwrap();
         }
         let sql = "UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE status = 'active'";
         ground.database.move_times(sql).await;
         let swept = ground.under(fault, expire_holds(&sweeper, UNIX_EPOCH, 100)).await.unwrap();
-        // What commits only when the sweep has gone on is in the totals, and no longer in its report.
-        let reported = if matches!(fault, Fault::Last) { (0, 0) } else { (5, 10) };
+        // What nobody has heard of is in the totals, and not in the report.
+        let reported = if matches!(fault, Fault::AnswerLost) { (0, 0) } else { (5, 10) };
         assert_eq!((swept.rows, swept.stock_released), reported, "{fault:?}");
         assert_eq!(ground.count("holds WHERE status <> 'expired'").await, 0, "{fault:?}");
         assert_eq!(ground.clients().available_stock(product_id).await, 100, "{fault:?}");
@@ -261,14 +248,14 @@ async fn a_sweep_cancels_an_overdue_order_once_whatever_happens_to_its_commit() 
     let ground = Ground::start("commit_overdue").await;
     let sweeper = ground.service_database();
     let product_id = ground.clients().create_product("Shoe", 1000, 100).await.product_id;
-    for fault in FAULTS_WITHOUT_WAITING {
+    for fault in FAULTS {
         for _ in 0..3 {
             let hold_id = ground.clients().hold(product_id, 2).await.unwrap().hold_id;
             ground.clients().order(hold_id).await.unwrap();
         }
         ground.database.move_times("UPDATE orders SET payment_due_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND").await;
         let swept = ground.under(fault, cancel_overdue_orders(&sweeper, UNIX_EPOCH, 100)).await.unwrap();
-        let reported = if matches!(fault, Fault::Last) { (0, 0) } else { (3, 6) };
+        let reported = if matches!(fault, Fault::AnswerLost) { (0, 0) } else { (3, 6) };
         assert_eq!((swept.rows, swept.stock_released), reported, "{fault:?}");
         assert_eq!(ground.count("orders WHERE status <> 'cancelled'").await, 0, "{fault:?}");
         assert_eq!(ground.clients().available_stock(product_id).await, 100, "{fault:?}");
@@ -290,7 +277,7 @@ async fn a_late_payment_needs_one_refund_whatever_happens_to_its_commit() {
         let key = format!("late {number}");
         let answer = ground.under(fault, ground.clients().pay(&key, order_id, PaymentStatus::Success)).await.unwrap();
         assert_eq!((answer.order_status(), answer.refund_required), (OrderStatus::Cancelled, true), "{fault:?}");
-        assert!(answer.first_time, "{fault:?}");
+        assert_eq!(answer.first_time, !matches!(fault, Fault::AnswerLost), "{fault:?}");
         assert_eq!(ground.count(&format!("payment_exceptions WHERE order_id = {order_id}")).await, 1, "{fault:?}");
         assert_eq!(ground.clients().available_stock(product_id).await, 100, "{fault:?}");
     }
@@ -329,7 +316,7 @@ async fn a_hold_takes_back_once_whatever_happens_to_its_commit() {
     ground.finish().await;
 }
 
-/// Its old session keeps the product locked, so what the later runs meet is a lock; and yet it may have taken place.
+/// Nobody can end the old session, which keeps the product locked: the network is down. And yet it may have taken place.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_of_unknown_outcome_is_unavailable_whatever_the_runs_after_it_meet() {
     let ground = Ground::start("commit_unknown").await;
@@ -337,9 +324,14 @@ async fn a_commit_of_unknown_outcome_is_unavailable_whatever_the_runs_after_it_m
     let request_id = Some("mine".to_owned());
     let request = CreateHoldRequest { product_id, qty: 3, request_id, buyer_id: None };
     ground.proxy.hold_back_next_commit();
-    let lost = ground.clients().hold_by(request.clone()).await;
+    let cut_off = async {
+        wait::eventually(LIMIT, "the COMMIT", async || ground.proxy.holds_back_a_commit()).await;
+        ground.proxy.cut();
+    };
+    let (lost, ()) = tokio::join!(ground.clients().hold_by(request.clone()), cut_off);
     assert_refused(lost, Code::Unavailable, "DATABASE_UNAVAILABLE");
     ground.proxy.deliver_held_back_commit().await;
+    ground.proxy.heal();
     let hold = ground.clients().hold_by(request).await.unwrap();
     assert_eq!(ground.database.query_i64("SELECT id FROM holds").await, hold.hold_id);
     assert_eq!(ground.clients().available_stock(product_id).await, 7);

@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use flashsale::{
     checkout::{Settings, cancel_overdue_orders::cancel_overdue_orders, expire_holds::expire_holds},
-    pb::{CreateOrderRequest, OrderStatus, PaymentStatus},
+    pb::{CreateOrderRequest, Order, OrderStatus, PaymentStatus},
 };
 use tonic::Code;
 
@@ -12,7 +12,6 @@ use crate::support::{
     client::{assert_refused, metadata},
     sale::{bad_fields, hold_of, missing, repeatable_order},
     server::{Sale, default_settings},
-    wait,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,16 +78,14 @@ async fn a_hold_past_expires_at_cannot_become_an_order_swept_or_not() {
 /// Rule 3: `now` is the database's clock, read when the hold's lock was got and not when it was asked for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_that_expires_while_its_order_waits_for_the_lock_is_refused() {
-    let sale = Sale::start("a_hold_expires_during_the_wait").await;
+    let (sale, proxy) = Sale::start_behind_proxy("a_hold_expires_during_the_wait").await;
     let product_id = sale.product(10).await;
     let hold = sale.clients().hold(product_id, 3).await.unwrap();
     let mut holder = sale.database.lock_rows("holds").await;
+    let before = proxy.counts();
     let clients = sale.clients().clone();
     let ordering = tokio::spawn(async move { clients.order(hold.hold_id).await });
-    wait::eventually(Duration::from_secs(30), "the order to wait for its hold", async || {
-        sale.database.waiting_transactions().await == 1
-    })
-    .await;
+    proxy.wait_for_commit_after(before).await;
     holder.execute("UPDATE holds SET expires_at = UTC_TIMESTAMP(6)").await;
     holder.execute("COMMIT").await;
     assert_refused(ordering.await.unwrap(), Code::FailedPrecondition, "HOLD_EXPIRED");
@@ -133,10 +130,12 @@ async fn a_hold_makes_one_order_whatever_became_of_it() {
 
 /// Rule 7: a repeat of CreateOrder with the same request_id returns the first result.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeat_with_the_same_request_id_returns_the_first_order_whatever_became_of_it() {
+async fn a_repeat_with_the_same_request_id_returns_the_first_order_as_it_is_now() {
     let sale = Sale::start("a_repeat_returns_the_first_order").await;
     let product_id = sale.product(10).await;
-    for payment in [PaymentStatus::Success, PaymentStatus::Failure] {
+    for (payment, settled) in
+        [(PaymentStatus::Success, OrderStatus::Paid), (PaymentStatus::Failure, OrderStatus::Cancelled)]
+    {
         let hold = sale.clients().hold(product_id, 2).await.unwrap();
         let request = repeatable_order(hold.hold_id, "r");
         let first = sale.clients().order_by(request.clone()).await.unwrap();
@@ -144,7 +143,8 @@ async fn a_repeat_with_the_same_request_id_returns_the_first_order_whatever_beca
         sale.database.move_times("UPDATE holds SET expires_at = '2000-01-01' WHERE status = 'used'").await;
         assert_eq!(sale.clients().order_by(request.clone()).await.unwrap(), first, "past the hold's time");
         sale.clients().pay(payment.as_str_name(), first.order_id, payment).await.unwrap();
-        assert_eq!(sale.clients().order_by(request).await.unwrap(), first, "after {payment:?}");
+        let now = Order { status: settled.into(), ..first };
+        assert_eq!(sale.clients().order_by(request).await.unwrap(), now, "after {payment:?}");
     }
     assert_eq!((sale.count("orders").await, sale.stock(product_id).await), (2, 8));
     sale.finish().await;

@@ -16,6 +16,7 @@ use tonic::Code;
 use crate::support::{
     client::{assert_refused, metadata},
     database::RawConnection,
+    proxy::{Counts, Proxy},
     sale::{product, repeatable_hold},
     server::Sale,
     wait,
@@ -174,6 +175,13 @@ async fn commit_when_waited_for(sale: &Sale, mut other: RawConnection) {
     other.close().await;
 }
 
+/// Lets the other program commit when a call has found its row locked.
+async fn commit_when_looked_at(proxy: &Proxy, before: Counts, mut other: RawConnection) {
+    proxy.wait_for_commit_after(before).await;
+    other.execute("COMMIT").await;
+    other.close().await;
+}
+
 /// The product's row lock.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_is_decided_on_what_another_program_left() {
@@ -199,13 +207,14 @@ const CANCEL_HOLD: [&str; 2] =
 /// The hold's row lock, of CreateOrder.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_is_decided_on_what_another_program_left() {
-    let sale = Sale::start("an_order_waits_for_the_hold").await;
+    let (sale, proxy) = Sale::start_behind_proxy("an_order_waits_for_the_hold").await;
     let product_id = sale.product(3).await;
     let Hold { hold_id, .. } = sale.clients().hold(product_id, 1).await.unwrap();
     let other = other_program(&sale, &CANCEL_HOLD).await;
+    let before = proxy.counts();
     let clients = sale.clients().clone();
     let call = tokio::spawn(async move { clients.order(hold_id).await });
-    commit_when_waited_for(&sale, other).await;
+    commit_when_looked_at(&proxy, before, other).await;
     assert_refused(call.await.unwrap(), Code::FailedPrecondition, "HOLD_CANCELLED");
     assert_eq!(sale.stock(product_id).await, 3);
     sale.finish().await;
@@ -214,13 +223,14 @@ async fn an_order_is_decided_on_what_another_program_left() {
 /// The hold's row lock, of ReleaseHold.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_is_decided_on_what_another_program_left() {
-    let sale = Sale::start("a_release_waits_for_the_hold").await;
+    let (sale, proxy) = Sale::start_behind_proxy("a_release_waits_for_the_hold").await;
     let product_id = sale.product(3).await;
     let Hold { hold_id, .. } = sale.clients().hold(product_id, 1).await.unwrap();
     let other = other_program(&sale, &CANCEL_HOLD).await;
+    let before = proxy.counts();
     let clients = sale.clients().clone();
     let call = tokio::spawn(async move { clients.release(hold_id).await });
-    commit_when_waited_for(&sale, other).await;
+    commit_when_looked_at(&proxy, before, other).await;
     assert_eq!(call.await.unwrap().unwrap().status(), HoldState::Cancelled);
     assert_eq!(sale.stock(product_id).await, 3);
     sale.finish().await;
@@ -229,15 +239,16 @@ async fn a_release_is_decided_on_what_another_program_left() {
 /// The order's row lock.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payment_is_decided_on_what_another_program_left() {
-    let sale = Sale::start("a_payment_waits_for_the_order").await;
+    let (sale, proxy) = Sale::start_behind_proxy("a_payment_waits_for_the_order").await;
     let product_id = sale.product(3).await;
     let Order { order_id, .. } = sale.ordered(product_id, 1).await;
     let cancel =
         ["UPDATE orders SET status = 'cancelled', payment_due_at = created_at", CANCEL_HOLD[0], CANCEL_HOLD[1]];
     let other = other_program(&sale, &cancel).await;
+    let before = proxy.counts();
     let clients = sale.clients().clone();
     let call = tokio::spawn(async move { clients.pay("k", order_id, PaymentStatus::Success).await });
-    commit_when_waited_for(&sale, other).await;
+    commit_when_looked_at(&proxy, before, other).await;
     let late = call.await.unwrap().unwrap();
     assert_eq!((late.order_status(), late.refund_required), (OrderState::Cancelled, true));
     assert_eq!(sale.stock(product_id).await, 3);

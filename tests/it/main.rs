@@ -11,6 +11,7 @@ mod audit;
 mod batches;
 mod binaries;
 mod borders;
+mod busy_rows;
 mod cancellation;
 mod clock;
 mod commit;

@@ -8,7 +8,7 @@ use std::{
 use super::{CreateHold, CreatedHold};
 use crate::{
     db::holds::{NewHold, StoredHold},
-    domain::{BuyerId, Hold, HoldStatus, Invalid, Product, Refusal, RequestId},
+    domain::{BuyerId, Hold, Invalid, Product, Refusal, RequestId},
     error::Error,
 };
 
@@ -19,7 +19,7 @@ pub(super) enum Decision {
     Make(usize),
     /// The hold to be made at this place, for an earlier command with the same request_id.
     Share(usize),
-    /// The hold that an earlier transaction made.
+    /// The hold that an earlier transaction made, as it is now.
     Replay(Hold),
     /// Nothing.
     Refuse(Error),
@@ -67,8 +67,8 @@ pub(super) fn decide(facts: &Facts, commands: &[CreateHold]) -> Decided {
     for command in commands {
         let decision = if let Some(stored) = facts.earlier.get(&command.request_id) {
             let Hold { qty, buyer_id, .. } = &stored.hold;
-            let as_made = Hold { status: HoldStatus::Active, ..stored.hold.clone() };
-            command.replay(*qty, buyer_id).map(|()| Decision::Replay(as_made)).map_err(Error::from)
+            let as_it_is = Hold { status: stored.hold.status_at(stored.now), ..stored.hold.clone() };
+            command.replay(*qty, buyer_id).map(|()| Decision::Replay(as_it_is)).map_err(Error::from)
         } else if let Some(&index) = made.get(&command.request_id) {
             let NewHold { qty, buyer_id, .. } = &decided.new[index];
             command.replay(*qty, buyer_id).map(|()| Decision::Share(index)).map_err(Error::from)

@@ -170,7 +170,6 @@ async fn the_server_counts_holds_webhooks_conflicts_and_sweeps() {
         (r#"flashsale_webhooks_total{outcome="applied"}"#, 1.0),
         (r#"flashsale_webhooks_total{outcome="replayed"}"#, 1.0),
         (r#"flashsale_webhooks_total{outcome="refused"}"#, 1.0),
-        (r#"flashsale_transaction_retries_total{transaction="create_hold",reason="lock_wait"}"#, 1.0),
         (conflict, 1.0),
         ("flashsale_sweeper_holds_expired_total", 1.0),
         ("flashsale_sweeper_stock_released_total", 4.0),

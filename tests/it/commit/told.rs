@@ -1,5 +1,5 @@
-//! What a call did before its COMMIT's answer was lost is logged, counted and reported as its own, and once; what a
-//! repeat by the caller finds is not.
+//! What a call did before its COMMIT's answer was lost: it is told as new at most once, whoever may have done it. What was
+//! done for a request_id that the server made up is the call's own.
 
 use flashsale::pb::{CreateHoldRequest, CreateOrderRequest, PaymentStatus};
 use serde_json::{Value, json};
@@ -10,6 +10,13 @@ use crate::support::{
     proxy::Proxy,
     sale::{repeatable_hold, repeatable_order},
 };
+
+/// What is lost of a COMMIT.
+#[derive(Clone, Copy)]
+enum Lost {
+    Answer,
+    Request,
+}
 
 struct Shop {
     database: TestDatabase,
@@ -27,7 +34,19 @@ impl Shop {
 
     /// Runs a call whose COMMIT is carried out and whose answer to that is lost.
     async fn unheard<T>(&self, call: impl Future<Output = T>) -> T {
-        self.proxy.lose_next_commit_answer();
+        self.under(Lost::Answer, call).await
+    }
+
+    /// Runs a call whose COMMIT doesn't reach the database.
+    async fn unsent<T>(&self, call: impl Future<Output = T>) -> T {
+        self.under(Lost::Request, call).await
+    }
+
+    async fn under<T>(&self, lost: Lost, call: impl Future<Output = T>) -> T {
+        match lost {
+            Lost::Answer => self.proxy.lose_next_commit_answer(),
+            Lost::Request => self.proxy.drop_next_commit_request(),
+        }
         let answer = call.await;
         assert!(!self.proxy.is_waiting_for_commit(), "the call met no COMMIT");
         answer
@@ -59,7 +78,7 @@ fn assert_logged(lines: &[Value], message: &str, field: &str, expected: &[Value]
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_buyer_did_is_told_once_and_as_the_first_time() {
+async fn what_may_have_been_done_by_somebody_else_is_not_told_as_new() {
     let shop = Shop::open("told_buyer").await;
     let clients = &shop.server.clients;
     let product_id = clients.create_product("Shoe", 1000, 10).await.product_id;
@@ -69,95 +88,99 @@ async fn what_a_buyer_did_is_told_once_and_as_the_first_time() {
     let order: CreateOrderRequest = repeatable_order(held, "mine");
     let order_id = shop.unheard(clients.order_by(order.clone())).await.unwrap().order_id;
     clients.order_by(order).await.unwrap();
-    let mut first_times = Vec::new();
     for key in ["paid", "paid twice"] {
-        first_times.push(shop.unheard(clients.pay(key, order_id, PaymentStatus::Success)).await.unwrap().first_time);
-        first_times.push(clients.pay(key, order_id, PaymentStatus::Success).await.unwrap().first_time);
+        let answers = [
+            shop.unheard(clients.pay(key, order_id, PaymentStatus::Success)).await.unwrap(),
+            clients.pay(key, order_id, PaymentStatus::Success).await.unwrap(),
+        ];
+        assert_eq!(answers.map(|answer| answer.first_time), [false, false]);
     }
-    assert_eq!(first_times, [true, false, true, false]);
-    let made_up = shop.unheard(clients.hold(product_id, 3)).await.unwrap().hold_id;
-    shop.unheard(clients.release(made_up)).await.unwrap();
-    clients.release(made_up).await.unwrap();
+    let released = clients.hold(product_id, 3).await.unwrap().hold_id;
+    shop.unheard(clients.release(released)).await.unwrap();
+    clients.release(released).await.unwrap();
 
     let page = shop.server.metrics().await;
     for line in [
-        r#"flashsale_holds_total{outcome="created"} 2"#,
-        r#"flashsale_holds_total{outcome="replayed"} 1"#,
-        r#"flashsale_webhooks_total{outcome="applied"} 1"#,
-        r#"flashsale_webhooks_total{outcome="duplicate_success"} 1"#,
-        r#"flashsale_webhooks_total{outcome="replayed"} 2"#,
+        r#"flashsale_holds_total{outcome="created"} 1"#,
+        r#"flashsale_holds_total{outcome="replayed"} 2"#,
+        r#"flashsale_webhooks_total{outcome="replayed"} 4"#,
     ] {
         assert!(page.lines().any(|found| found == line), "{line} in\n{page}");
     }
     let lines = shop.close().await;
-    assert_logged(&lines, "Hold created", "hold_id", &[json!(held), json!(made_up)]);
-    assert_logged(&lines, "Order created", "order_id", &[json!(order_id)]);
-    let results = ["applied", "replayed", "duplicate_success", "replayed"].map(Value::from);
-    assert_logged(&lines, "Payment webhook handled", "result", &results);
-    assert_logged(&lines, "Payment needs a refund", "idempotency_key", &[json!("paid twice")]);
-    assert_logged(&lines, "Hold released", "hold_id", &[json!(made_up)]);
+    assert_logged(&lines, "Hold created", "hold_id", &[json!(released)]);
+    assert_logged(&lines, "Order created", "order_id", &[]);
+    assert_logged(&lines, "Payment webhook handled", "result", &vec![json!("replayed"); 4]);
+    assert_logged(&lines, "Hold released", "hold_id", &[]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_operator_did_is_told_once() {
-    let shop = Shop::open("told_operator").await;
+async fn what_was_done_for_a_made_up_request_id_is_told_as_new_once() {
+    let shop = Shop::open("told_made_up").await;
     let clients = &shop.server.clients;
     let product_id = clients.create_product("Shoe", 1000, 10).await.product_id;
-    shop.unheard(clients.adjust(product_id, 5, "r")).await.unwrap();
-    clients.adjust(product_id, 5, "r").await.unwrap();
-    let hold_id = clients.hold(product_id, 2).await.unwrap().hold_id;
-    let order_id = clients.order(hold_id).await.unwrap().order_id;
-    for key in ["paid", "paid twice"] {
-        clients.pay(key, order_id, PaymentStatus::Success).await.unwrap();
-    }
-    let exception_id = clients.exceptions().await[0].exception_id;
-    shop.unheard(clients.resolve(exception_id, "paid back")).await.unwrap();
-    clients.resolve(exception_id, "paid back").await.unwrap();
+    let held = shop.unheard(clients.hold(product_id, 3)).await.unwrap().hold_id;
+    let order_id = shop.unheard(clients.order(held)).await.unwrap().order_id;
     let lines = shop.close().await;
+    assert_logged(&lines, "Hold created", "hold_id", &[json!(held)]);
+    assert_logged(&lines, "Order created", "order_id", &[json!(order_id)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_done_by_a_lost_commit_is_told_as_new_once() {
+    let shop = Shop::open("told_unsent").await;
+    let clients = &shop.server.clients;
+    let product_id = clients.create_product("Shoe", 1000, 10).await.product_id;
+    let held = shop.unsent(clients.hold_by(repeatable_hold(product_id, 2, "mine"))).await.unwrap().hold_id;
+    let order_id = shop.unsent(clients.order_by(repeatable_order(held, "mine"))).await.unwrap().order_id;
+    let paid = shop.unsent(clients.pay("paid", order_id, PaymentStatus::Success)).await.unwrap();
+    assert!(paid.first_time);
+    let twice = shop.unsent(clients.pay("paid twice", order_id, PaymentStatus::Success)).await.unwrap();
+    assert!(twice.first_time);
+    let released = clients.hold(product_id, 3).await.unwrap().hold_id;
+    shop.unsent(clients.release(released)).await.unwrap();
+    shop.unsent(clients.adjust(product_id, 5, "r")).await.unwrap();
+    let exception_id = clients.exceptions().await[0].exception_id;
+    shop.unsent(clients.resolve(exception_id, "paid back")).await.unwrap();
+    let lines = shop.close().await;
+    assert_logged(&lines, "Hold created", "hold_id", &[json!(held), json!(released)]);
+    assert_logged(&lines, "Order created", "order_id", &[json!(order_id)]);
+    assert_logged(&lines, "Payment webhook handled", "result", &[json!("applied"), json!("duplicate_success")]);
+    assert_logged(&lines, "Payment needs a refund", "idempotency_key", &[json!("paid twice")]);
+    assert_logged(&lines, "Hold released", "hold_id", &[json!(released)]);
     assert_logged(&lines, "Stock adjusted", "delta", &[json!(5)]);
     assert_logged(&lines, "Payment exception resolved", "exception_id", &[json!(exception_id)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_hold_took_back_is_told_once() {
-    let shop = Shop::open("told_take_back").await;
-    let clients = &shop.server.clients;
-    let product_id = clients.create_product("Shoe", 1000, 5).await.product_id;
-    let expired = clients.hold(product_id, 2).await.unwrap().hold_id;
-    let hold_id = clients.hold(product_id, 3).await.unwrap().hold_id;
-    let overdue = clients.order(hold_id).await.unwrap().order_id;
-    shop.let_all_be_over().await;
-    let granted = shop.unheard(clients.hold(product_id, 5)).await.unwrap().hold_id;
-    // Also where all it does is to take back.
-    shop.let_all_be_over().await;
-    shop.unheard(clients.hold(product_id, 6)).await.unwrap_err();
-    let lines = shop.close().await;
-    assert_logged(&lines, "Hold expired and stock released", "hold_id", &[json!(expired), json!(granted)]);
-    assert_logged(&lines, "Order cancelled: payment overdue", "order_id", &[json!(overdue)]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_sweep_did_is_told_once_and_reported() {
+async fn what_a_sweep_gave_back_is_told_once_at_the_most() {
     let shop = Shop::open("told_sweep").await;
     let clients = &shop.server.clients;
     let product_id = clients.create_product("Shoe", 1000, 10).await.product_id;
     let url = shop.database.url_at(shop.proxy.port());
-    let expired = clients.hold(product_id, 2).await.unwrap().hold_id;
-    shop.let_all_be_over().await;
-    let (code, of_hold, _) = shop.unheard(sweep(&url, &[])).await;
-    assert_eq!(code, 0);
-    let hold_id = clients.hold(product_id, 3).await.unwrap().hold_id;
-    let overdue = clients.order(hold_id).await.unwrap().order_id;
-    shop.let_all_be_over().await;
-    let (code, of_order, _) = shop.unheard(sweep(&url, &[])).await;
-    assert_eq!(code, 0);
+    for (fault, told) in [(Lost::Answer, 0), (Lost::Request, 1)] {
+        let expired = clients.hold(product_id, 2).await.unwrap().hold_id;
+        shop.let_all_be_over().await;
+        let (code, of_hold, _) = shop.under(fault, sweep(&url, &[])).await;
+        assert_eq!(code, 0);
+        let hold_id = clients.hold(product_id, 3).await.unwrap().hold_id;
+        let overdue = clients.order(hold_id).await.unwrap().order_id;
+        shop.let_all_be_over().await;
+        // It begins with the holds, of which there is none.
+        let (code, of_order, _) = shop.under(fault, sweep(&url, &[])).await;
+        assert_eq!(code, 0);
 
-    assert_logged(&of_hold, "Hold expired and stock released", "hold_id", &[json!(expired)]);
-    assert_logged(&of_order, "Order cancelled: payment overdue", "order_id", &[json!(overdue)]);
-    for (lines, report) in [(of_hold, [1, 1, 0, 2]), (of_order, [1, 0, 1, 3])] {
-        let fields = ["batches", "holds_expired", "orders_cancelled", "stock_released"];
-        let last = lines.last().unwrap();
-        assert_eq!(fields.map(|field| last[field].as_i64()), report.map(Some), "{last}");
+        assert_logged(&of_hold, "Hold expired and stock released", "hold_id", &[json!(expired)][..told]);
+        assert_logged(&of_order, "Order cancelled: payment overdue", "order_id", &[json!(overdue)]);
+        let told = i64::try_from(told).unwrap();
+        for (lines, report) in [(of_hold, [told, told, 0, 2 * told]), (of_order, [1, 0, 1, 3])] {
+            let fields = ["batches", "holds_expired", "orders_cancelled", "stock_released"];
+            let last = lines.last().unwrap();
+            assert_eq!(fields.map(|field| last[field].as_i64()), report.map(Some), "{last}");
+        }
     }
+    // The totals miss nothing.
+    let totals = "SELECT holds_expired, orders_cancelled, stock_released FROM sweeper_state";
+    assert_eq!(shop.database.query_rows(totals).await, [["2", "2", "10"]]);
     shop.close().await;
 }

@@ -145,9 +145,10 @@ impl TestDatabase {
     }
 
     /// A connection that has locked `rows`, such as `holds WHERE id = 1`, of which there is one at least, until it ends its
-    /// transaction.
+    /// transaction. READ COMMITTED: else what it reads on the way to them would stay locked, too.
     pub(crate) async fn lock_rows(&self, rows: &str) -> RawConnection {
         let mut holder = self.connect().await;
+        holder.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await;
         holder.execute("BEGIN").await;
         let locked = holder.query_rows(&format!("SELECT 1 FROM {rows} FOR UPDATE")).await;
         assert!(!locked.is_empty(), "nothing to lock: {rows}");

@@ -5,12 +5,13 @@
 //! which.
 
 use std::{
-    io,
+    io::{self, ErrorKind},
     ops::Sub,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{
@@ -22,6 +23,15 @@ use tokio::{
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
+
+use super::{
+    database::TestDatabase,
+    server::{Sale, TestServer, default_settings},
+    wait,
+};
+
+/// How long a COMMIT may take to come.
+const COMMIT_LIMIT: Duration = Duration::from_secs(30);
 
 const COMMAND_QUERY: u8 = 0x03;
 const COMMAND_PREPARE: u8 = 0x16;
@@ -103,6 +113,16 @@ impl Sub for Counts {
     }
 }
 
+impl Sale {
+    /// With a server that reaches its database through a proxy.
+    pub(crate) async fn start_behind_proxy(name: &str) -> (Self, Proxy) {
+        let database = TestDatabase::create(name).await;
+        let proxy = Proxy::start(database.port()).await;
+        let server = TestServer::start_with(&database.url_at(proxy.port()), default_settings()).await;
+        (Self { database, server }, proxy)
+    }
+}
+
 impl Proxy {
     /// A proxy in front of the database server at `database_port`.
     pub(crate) async fn start(database_port: u16) -> Self {
@@ -169,20 +189,38 @@ impl Proxy {
         self.state.held_back.lock().unwrap().is_some()
     }
 
-    /// Sends the COMMIT that was held back. Returns when the database has done with it, well or not.
+    /// Sends the COMMIT that was held back. Returns when the database has done with it, well or not, or has ended the
+    /// session before.
     pub(crate) async fn deliver_held_back_commit(&self) {
         let held_back = self.state.held_back.lock().unwrap().take();
         let HeldBack { mut database, packet } = held_back.unwrap();
-        database.write_all(&packet.bytes).await.unwrap();
-        // As with a lost answer: the end of the answers says that all of it is done.
-        database.shutdown().await.unwrap();
-        let mut answers = Vec::new();
-        database.read_to_end(&mut answers).await.unwrap();
+        let deliver = async {
+            database.write_all(&packet.bytes).await?;
+            // As with a lost answer: the end of the answers says that all of it is done.
+            database.shutdown().await?;
+            database.read_to_end(&mut Vec::new()).await
+        };
+        match deliver.await {
+            Ok(_) => {}
+            Err(error) => {
+                let ended = matches!(
+                    error.kind(),
+                    ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected
+                );
+                assert!(ended, "{error}");
+            }
+        }
     }
 
     /// Whether the fault of the next COMMIT is still to come.
     pub(crate) fn is_waiting_for_commit(&self) -> bool {
         self.state.commit_fault.lock().unwrap().is_some()
+    }
+
+    /// Waits until one more transaction has ended than at `before`: a call that met a row that somebody has locked has
+    /// looked, and waits outside of any transaction.
+    pub(crate) async fn wait_for_commit_after(&self, before: Counts) {
+        wait::eventually(COMMIT_LIMIT, "a COMMIT", async || self.counts().commits > before.commits).await;
     }
 
     /// What has passed so far.
@@ -332,7 +370,7 @@ impl Packet {
     async fn read(from: &mut BufReader<ReadHalf<'_>>) -> io::Result<Option<Self>> {
         let mut bytes = vec![0; 4];
         match from.read_exact(&mut bytes).await {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
             read => read?,
         };
         let length = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]);

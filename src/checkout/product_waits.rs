@@ -1,0 +1,135 @@
+//! Which transactions may wait for a product's row, and how the others wait until it is free.
+//!
+//! A product that sells is locked nearly all the time, for some milliseconds by each batch, and who wants it next has to
+//! queue up for it in the database. A product that somebody's console or a frozen server has locked looks the same at
+//! first. So a transaction waits for the row, for as long as one lock may be waited for; after that the product counts as
+//! stuck, and its row is asked for without waiting until it is free. Such a look takes a connection for a moment only,
+//! so that products in any number can be stuck without taking all connections of the pool.
+
+use std::{sync::Arc, time::Duration};
+
+use moka::sync::Cache;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+use tracing::warn;
+
+use crate::{
+    db::{Connection, Database, products},
+    domain::ProductId,
+    error::Error,
+};
+
+/// How long a product counts as stuck without another failed wait. As long as callers are patient, so that a product
+/// that is only sold by many servers is queued up for again by the next batch.
+const STUCK_FOR: Duration = Duration::from_secs(2);
+/// Stuck products that are remembered.
+const STUCK_MAX: u64 = 10_000;
+/// The pause between two looks: it doubles from the first to the last.
+const PAUSE_FIRST: Duration = Duration::from_millis(2);
+const PAUSE_LAST: Duration = Duration::from_millis(64);
+
+/// The waits for products' rows of one server. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct ProductWaits {
+    database: Database,
+    stuck: Cache<ProductId, ()>,
+    /// Waits that may begin while half of the pool is in use.
+    permits: Arc<Semaphore>,
+}
+
+/// The right to wait for a product's row in the database.
+#[derive(Debug)]
+pub(super) struct Permit {
+    _counted: Option<OwnedSemaphorePermit>,
+}
+
+impl ProductWaits {
+    /// For a database's pool.
+    pub(super) fn new(database: Database) -> Self {
+        let permits = Arc::new(Semaphore::new((database.pool_size() / 4).max(1)));
+        let stuck = Cache::builder().max_capacity(STUCK_MAX).time_to_live(STUCK_FOR).build();
+        Self { database, stuck, permits }
+    }
+
+    /// Runs what locks one product, again as long as the row is stuck and `patient_until` is not over.
+    ///
+    /// # Errors
+    /// `LockContention` where the row stayed locked, and those of `run`.
+    pub(super) async fn run<T, F>(
+        &self,
+        product_id: ProductId,
+        patient_until: Instant,
+        mut run: impl FnMut() -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        loop {
+            let permit = self.permit_or_free_row(product_id, patient_until).await?;
+            let done = run().await;
+            drop(permit);
+            match done {
+                Err(Error::LockContention) => {
+                    self.remember_stuck(product_id);
+                    if Instant::now() >= patient_until {
+                        return Err(refuse(product_id));
+                    }
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// The right to wait, unless the product is stuck or too many wait already.
+    pub(super) fn permit(&self, product_id: ProductId) -> Option<Permit> {
+        if self.stuck.contains_key(&product_id) {
+            return None;
+        }
+        if !self.database.is_crowded() {
+            return Some(Permit { _counted: None });
+        }
+        let counted = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        Some(Permit { _counted: Some(counted) })
+    }
+
+    /// Remembers that a wait for this product's row was in vain.
+    pub(super) fn remember_stuck(&self, product_id: ProductId) {
+        self.stuck.insert(product_id, ());
+    }
+
+    /// Waits until there is a permit, or the row is free without one.
+    async fn permit_or_free_row(&self, product_id: ProductId, patient_until: Instant) -> Result<Option<Permit>, Error> {
+        let mut pause = PAUSE_FIRST;
+        loop {
+            if let Some(permit) = self.permit(product_id) {
+                return Ok(Some(permit));
+            }
+            if self.is_free(product_id).await? {
+                self.stuck.invalidate(&product_id);
+                return Ok(None);
+            }
+            if Instant::now() + pause >= patient_until {
+                return Err(refuse(product_id));
+            }
+            tokio::time::sleep(pause).await;
+            pause = PAUSE_LAST.min(pause * 2);
+        }
+    }
+
+    /// Whether nobody has the product locked, or there is no such product.
+    async fn is_free(&self, product_id: ProductId) -> Result<bool, Error> {
+        self.database
+            .read("product_is_free", async |conn: &mut Connection, _attempt| {
+                let free = products::lock_free(&mut *conn, [product_id]).await?;
+                Ok(!free.is_empty() || products::read(conn, product_id).await?.is_none())
+            })
+            .await
+    }
+}
+
+fn refuse(product_id: ProductId) -> Error {
+    warn!(product_id = product_id.get(), "Product stayed locked by somebody else: calls for it are refused");
+    Error::LockContention
+}
