@@ -22,6 +22,10 @@ use super::{
 };
 use crate::error::Error;
 
+/// How long a run may look at its rows before its callers are asked once more whether they wait. A look takes
+/// milliseconds, and less than this must not cost a batch of callers with short deadlines its end.
+const LOOK_WITHOUT_ASKING_MAX: Duration = Duration::from_millis(500);
+
 /// How long the session of a failed run may take to end, once it is told to. One that is in the middle of its commit
 /// completes that first.
 const SESSION_END_MAX: Duration = Duration::from_secs(1);
@@ -126,16 +130,38 @@ impl Transactions<'_> {
             Some(plan) => {
                 commit(lease.connection()?, Instant::now() + ATTEMPT_LIMIT, plan, Script::into_transaction).await
             }
-            None => look_and_commit(lease.connection()?, attempt, body).await,
+            None => self.look_and_commit(lease.connection()?, attempt, body).await,
         };
         match &result {
             Ok(_) => lease.give_back(),
-            Err(Failed { failure, .. }) => {
+            Err(RunError::Unwanted) => lease.roll_back().await,
+            Err(RunError::Failed(Failed { failure, .. })) => {
                 *unended = (!failure.spares_connection()).then_some(name);
                 lease.end(failure).await;
             }
         }
-        Ok(result?)
+        result
+    }
+
+    async fn look_and_commit<T, B>(
+        self,
+        conn: &mut Connection,
+        attempt: u32,
+        body: &mut B,
+    ) -> Result<(T, Inserted), RunError>
+    where
+        T: Send,
+        B: for<'c> Body<'c, Plan<T>>,
+    {
+        let began = Instant::now();
+        within(ANSWER_LIMIT, async { Ok(conn.batch_execute("BEGIN").await?) }).await?;
+        let deadline = Instant::now() + ATTEMPT_LIMIT;
+        let plan = until(deadline, body(&mut *conn, attempt)).await?;
+        // What it has locked stays as it is until the script arrives; before, somebody may have changed it.
+        if began.elapsed() >= LOOK_WITHOUT_ASKING_MAX && !(self.wanted)() {
+            return Err(RunError::Unwanted);
+        }
+        commit(conn, deadline, plan, Script::into_commit).await
     }
 }
 
@@ -153,33 +179,10 @@ struct Failed {
     is_open: bool,
 }
 
-impl From<Failure> for Failed {
-    fn from(failure: Failure) -> Self {
-        Self { failure, is_open: false }
-    }
-}
-
 impl From<Failure> for RunError {
     fn from(failure: Failure) -> Self {
-        Self::Failed(failure.into())
+        Self::Failed(Failed { failure, is_open: false })
     }
-}
-
-impl From<Failed> for RunError {
-    fn from(failed: Failed) -> Self {
-        Self::Failed(failed)
-    }
-}
-
-async fn look_and_commit<T, B>(conn: &mut Connection, attempt: u32, body: &mut B) -> Result<(T, Inserted), Failed>
-where
-    T: Send,
-    B: for<'c> Body<'c, Plan<T>>,
-{
-    within(ANSWER_LIMIT, async { Ok(conn.batch_execute("BEGIN").await?) }).await?;
-    let deadline = Instant::now() + ATTEMPT_LIMIT;
-    let plan = until(deadline, body(&mut *conn, attempt)).await?;
-    commit(conn, deadline, plan, Script::into_commit).await
 }
 
 /// Sends a plan's script as the text that `into_text` makes of it, and learns what it asks for.
@@ -188,13 +191,13 @@ async fn commit<T>(
     deadline: Instant,
     Plan { script, value }: Plan<T>,
     into_text: fn(Script) -> String,
-) -> Result<(T, Inserted), Failed> {
+) -> Result<(T, Inserted), RunError> {
     let asks_for = script.asks_for();
     let text = into_text(script);
     let committed = async { Ok(conn.batch_execute(&text).await?) };
     if let Err(failure) = until(deadline, committed).await {
         let is_open = failure.leaves_commit_open();
-        return Err(Failed { failure, is_open });
+        return Err(RunError::Failed(Failed { failure, is_open }));
     }
     if asks_for == AsksFor::Nothing {
         return Ok((value, Inserted::default()));
@@ -202,7 +205,7 @@ async fn commit<T>(
     match within(ANSWER_LIMIT, session::inserted(conn, asks_for)).await {
         Ok(inserted) => Ok((value, inserted)),
         // It has committed, and only a run that finds that knows the ids.
-        Err(failure) => Err(Failed { failure, is_open: true }),
+        Err(failure) => Err(RunError::Failed(Failed { failure, is_open: true })),
     }
 }
 

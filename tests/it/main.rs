@@ -45,4 +45,5 @@ mod sweep;
 mod take_back_overdue;
 mod telemetry;
 mod tls;
+mod too_late;
 mod update_product;

@@ -76,6 +76,7 @@ enum CommitFault {
     LoseAnswer,
     DropRequest,
     HoldBack,
+    Stall,
 }
 
 /// How a connection ends.
@@ -182,6 +183,12 @@ impl Proxy {
     /// goes on at the database, with its locks, until [`Self::deliver_held_back_commit`].
     pub(crate) fn hold_back_next_commit(&self) {
         *self.state.commit_fault.lock().unwrap() = Some(CommitFault::HoldBack);
+    }
+
+    /// The next COMMIT, of whichever connection, stays on its way for ever: the connection is open, and nobody hears
+    /// anything on it any more.
+    pub(crate) fn stall_next_commit(&self) {
+        *self.state.commit_fault.lock().unwrap() = Some(CommitFault::Stall);
     }
 
     /// Whether a COMMIT is held back now.
@@ -319,6 +326,7 @@ async fn pass_requests(
             None => to.write_all(&packet.bytes).await?,
             Some(CommitFault::DropRequest) => return Ok(End::Reset),
             Some(CommitFault::HoldBack) => return Ok(End::HeldBack(packet)),
+            Some(CommitFault::Stall) => return std::future::pending().await,
             Some(CommitFault::LoseAnswer) => {
                 answer_is_lost.store(true, Ordering::Relaxed);
                 to.write_all(&packet.bytes).await?;
