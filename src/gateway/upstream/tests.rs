@@ -1,6 +1,11 @@
-use std::collections::HashMap;
+use std::{collections::HashMap, io};
 
 use http::HeaderValue;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 use tonic::ConnectError;
 
 use super::*;
@@ -94,6 +99,97 @@ async fn a_call_carries_its_deadline_and_the_callers_trace_context() {
     let request = upstream.request(&headers, ());
     assert_eq!(request.metadata().get("traceparent").unwrap(), traceparent);
     assert_eq!(request.metadata().get("grpc-timeout").unwrap(), "5000000u");
+}
+
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+/// END_HEADERS and END_STREAM.
+const WHOLE: u8 = 0x4 | 0x1;
+
+/// A server's side of one HTTP/2 connection, frame by frame: a library would not answer a call that was given up.
+struct Frames(TcpStream);
+
+impl Frames {
+    async fn accept(listener: &TcpListener) -> io::Result<Self> {
+        let (mut stream, _) = listener.accept().await?;
+        stream.read_exact(&mut [0; b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len()]).await?;
+        let mut frames = Self(stream);
+        frames.send(SETTINGS, 0, 0, &[]).await?;
+        Ok(frames)
+    }
+
+    /// The next frame's type and its stream.
+    async fn next(&mut self) -> io::Result<(u8, u32)> {
+        let mut head = [0; 9];
+        self.0.read_exact(&mut head).await?;
+        let [high, middle, low, kind, _flags, stream @ ..] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, high, middle, low]).try_into().unwrap()];
+        self.0.read_exact(&mut payload).await?;
+        Ok((kind, u32::from_be_bytes(stream)))
+    }
+
+    async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> io::Result<()> {
+        let [_, length @ ..] = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        let head = [&length[..], &[kind, flags], &stream.to_be_bytes()].concat();
+        self.0.write_all(&[&head, payload].concat()).await
+    }
+
+    /// Answers a call with NOT_FOUND and nothing else.
+    async fn answer(&mut self, stream: u32) -> io::Result<()> {
+        let field = |name: &str, value: &str| {
+            let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+            [&[0][..], &text(name), &text(value)].concat()
+        };
+        // The first byte is `:status: 200` by its place in HPACK's table.
+        let fields = [&[0x88][..], &field("content-type", "application/grpc"), &field("grpc-status", "5")].concat();
+        self.send(HEADERS, WHOLE, stream, &fields).await
+    }
+}
+
+/// More than the HTTP/2 library takes for a peer's faults in a connection's life, unless told otherwise.
+const LATE: usize = 1200;
+
+#[tokio::test]
+async fn answers_to_calls_that_were_given_up_do_not_break_the_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let server = tokio::spawn(async move {
+        let mut frames = Frames::accept(&listener).await?;
+        let mut given_up = Vec::new();
+        loop {
+            match frames.next().await? {
+                (RST_STREAM, stream) if given_up.len() < LATE => {
+                    given_up.push(stream);
+                    if given_up.len() == LATE {
+                        for stream in &given_up {
+                            frames.answer(*stream).await?;
+                        }
+                    }
+                }
+                (HEADERS, stream) if given_up.len() == LATE => frames.answer(stream).await?,
+                _ => {}
+            }
+        }
+    });
+    let upstream = Upstream::new(&url, Duration::from_millis(500)).unwrap();
+    let call = |upstream: Upstream| async move {
+        upstream.get_product(&HeaderMap::new(), GetProductRequest { product_id: 1 }).await.unwrap_err()
+    };
+    let mut slow: JoinSet<CallError> = (0..LATE).map(|_| call(upstream.clone())).collect();
+    while let Some(error) = slow.join_next().await {
+        assert!(matches!(error, Ok(CallError::TimedOut)), "{error:?}");
+    }
+    for _ in 0..50 {
+        let error = call(upstream.clone()).await;
+        assert!(matches!(&error, CallError::Unexplained(status) if status.code() == Code::NotFound), "{error:?}");
+    }
+    // One connection took all of them: the server accepts no other.
+    let ended: Result<io::Result<()>, _> = {
+        server.abort();
+        server.await
+    };
+    assert!(ended.is_err_and(|error| error.is_cancelled()));
 }
 
 /// An error as a transport reports it: the cause is its source.
