@@ -100,7 +100,12 @@ fn log_handled(command: &HandlePaymentWebhook, answer: &WebhookAnswer) -> &'stat
     let result = if first_time { settlement.outcome.as_str() } else { "replayed" };
     info!(idempotency_key, order_id, result, first_time, "Payment webhook handled");
     if differs {
-        warn!(idempotency_key, order_id, "Payment webhook repeated with another status: the first one counts");
+        warn!(
+            idempotency_key,
+            order_id,
+            amount_cents = command.event.amount_cents,
+            "Payment webhook repeated with another status or amount: the first one counts"
+        );
     }
     if first_time && settlement.outcome.refund_required() {
         warn!(idempotency_key, order_id, kind = result, "Payment needs a refund");
@@ -146,13 +151,13 @@ impl Books {
             if stored.order_id != *order_id {
                 return Err(Refusal::IdempotencyKeyReused.into());
             }
-            let differs = stored.status != event.status;
+            let differs = event.contradicts(stored.event);
             return Ok(WebhookAnswer { settlement: stored.settlement, first_time: false, differs });
         }
         let Some(order) = self.orders.get_mut(order_id) else { return Err(Missing::Order(*order_id).into()) };
         let settlement = payment::settle(order, *event);
         order.status = settlement.order_status;
-        let stored = StoredEvent { order_id: *order_id, status: event.status, settlement };
+        let stored = StoredEvent { order_id: *order_id, event: *event, settlement };
         self.taken.insert(key.clone(), stored);
         self.new.push(NewEvent {
             key: key.clone(),
