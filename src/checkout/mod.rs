@@ -14,6 +14,7 @@ pub mod get_order;
 pub mod get_product;
 pub mod get_sale_stats;
 pub mod handle_payment_webhook;
+mod labels;
 pub mod list_payment_exceptions;
 pub mod readiness;
 pub mod release_hold;
@@ -112,11 +113,12 @@ impl Checkout {
         let single = limits(1, PRODUCT_LANES_MAX);
         let database = || database.clone();
         let answers = Burst::default();
+        let labels = labels::Labels::default();
         let burst = || answers.clone();
         Self {
             database: database(),
             burst: burst(),
-            get_product: Lanes::new(get_product::GetProducts::new(database()), product, burst()),
+            get_product: Lanes::new(get_product::GetProducts::new(database(), labels.clone()), product, burst()),
             create_hold: Lanes::new(create_hold::CreateHolds::new(database(), settings.hold_ttl), product, burst()),
             get_hold: Lanes::new(get_hold::GetHolds::new(database()), rows, burst()),
             release_hold: Lanes::new(release_hold::ReleaseHolds::new(database()), rows, burst()),
@@ -128,7 +130,7 @@ impl Checkout {
                 burst(),
             ),
             create_product: Lanes::new(create_product::CreateProducts::new(database()), single, burst()),
-            update_product: Lanes::new(update_product::UpdateProducts::new(database()), single, burst()),
+            update_product: Lanes::new(update_product::UpdateProducts::new(database(), labels), single, burst()),
             adjust_stock: Lanes::new(adjust_stock::AdjustStocks::new(database()), single, burst()),
             get_sale_stats: Lanes::new(get_sale_stats::GetSaleStats::new(database()), product, burst()),
             list_payment_exceptions: Lanes::new(

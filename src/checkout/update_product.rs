@@ -5,7 +5,7 @@
 
 use tracing::info;
 
-use super::ProductView;
+use super::{ProductView, labels::Labels};
 use crate::{
     db::{Committed, Connection, Database, Failure, Plan, Script, products},
     domain::{Invalid, Product, ProductChange, ProductId},
@@ -25,11 +25,12 @@ pub struct UpdateProduct {
 /// The batch of UpdateProduct: one command.
 pub struct UpdateProducts {
     database: Database,
+    labels: Labels,
 }
 
 impl UpdateProducts {
-    pub(super) fn new(database: Database) -> Self {
-        Self { database }
+    pub(super) fn new(database: Database, labels: Labels) -> Self {
+        Self { database, labels }
     }
 
     async fn update(&self, command: &UpdateProduct) -> Result<ProductView, Error> {
@@ -61,7 +62,10 @@ impl Batch for UpdateProducts {
     async fn run(&self, commands: &[UpdateProduct]) -> Result<Results<ProductView>, Error> {
         let mut results = Vec::with_capacity(commands.len());
         for command in commands {
-            results.push(self.update(command).await);
+            let updated = self.update(command).await;
+            // Also where it failed: the outcome of a commit may be unknown.
+            self.labels.forget(command.product_id);
+            results.push(updated);
         }
         Ok(results)
     }
