@@ -26,6 +26,8 @@ use super::metrics::LOG_LINES_DROPPED;
 /// restart. As many may be in the thread's hands at the same time, so a stalled reader costs 16 MiB at the most. The
 /// server's peak with 1,024 callers is 35 MiB, and 64 MiB are what it may have.
 pub(super) const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of a buffer that are kept for the next lines: what a stall took is given back.
+const KEPT_BYTES_MAX: usize = 1024 * 1024;
 /// How long lines gather after the first one: 1,000 times a second the thread is woken and writes at the most.
 const GATHER: Duration = Duration::from_millis(1);
 /// When to try again to write to a full pipe that doesn't block.
@@ -144,6 +146,7 @@ impl Queue {
 
             let given_up = out.write(&taken);
             taken.clear();
+            taken.shrink_to(KEPT_BYTES_MAX);
             count_dropped(given_up);
             lost += given_up;
             if lost > 0 {

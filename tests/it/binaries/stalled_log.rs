@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    time::timeout,
 };
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -27,6 +28,11 @@ const LIMIT: Duration = Duration::from_secs(60);
 const DROPPED: &str = "Log lines were dropped: nobody read them";
 const COUNTER: &str = "flashsale_log_lines_dropped_total";
 const TRACED: (&str, &str) = ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+
+/// What a program answers that doesn't wait for the reader of its log.
+async fn in_time<T>(answers: impl Future<Output = T>) -> T {
+    timeout(LIMIT, answers).await.expect("the log holds up the answers")
+}
 
 /// How many lines were dropped, by the page of metrics.
 fn dropped(page: &str) -> u64 {
@@ -55,7 +61,7 @@ fn with_message(lines: &[Value], message: &str) -> u64 {
 async fn refused_events(clients: &Clients, count: u64) {
     let key = "\u{1}".repeat(255);
     let refused = (0..count).map(|_| clients.pay(&key, 999, PaymentStatus::Success));
-    for refused in join_all(refused).await {
+    for refused in in_time(join_all(refused)).await {
         assert_refused(refused, Code::NotFound, "ORDER_NOT_FOUND");
     }
 }
@@ -136,7 +142,7 @@ async fn unsigned_posts(address: &str, count: usize) {
             read.drain(..(read.len() + 1).saturating_sub(status.len()));
         }
     };
-    tokio::join!(posts, answers);
+    in_time(async { tokio::join!(posts, answers) }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
