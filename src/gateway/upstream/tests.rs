@@ -1,4 +1,11 @@
-use std::{collections::HashMap, io};
+use std::{
+    collections::HashMap,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use http::HeaderValue;
 use tokio::{
@@ -147,49 +154,48 @@ impl Frames {
     }
 }
 
-/// More than the HTTP/2 library takes for a peer's faults in a connection's life, unless told otherwise.
-const LATE: usize = 1200;
+/// Late answers: many more than the HTTP/2 library takes for a peer's faults in a connection's life, unless told otherwise.
+/// It overlooks fifty a second.
+const LATE: usize = 2000;
+
+/// Answers on one connection the calls that were given up, and no others before there were [`LATE`] of them.
+async fn answer_late(listener: TcpListener, late: Arc<AtomicUsize>) -> io::Result<()> {
+    let mut frames = Frames::accept(&listener).await?;
+    loop {
+        match frames.next().await? {
+            (RST_STREAM, stream) => {
+                frames.answer(stream).await?;
+                late.fetch_add(1, Ordering::Relaxed);
+            }
+            (HEADERS, stream) if late.load(Ordering::Relaxed) >= LATE => frames.answer(stream).await?,
+            _ => {}
+        }
+    }
+}
 
 #[tokio::test]
 async fn answers_to_calls_that_were_given_up_do_not_break_the_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-    let server = tokio::spawn(async move {
-        let mut frames = Frames::accept(&listener).await?;
-        let mut given_up = Vec::new();
-        loop {
-            match frames.next().await? {
-                (RST_STREAM, stream) if given_up.len() < LATE => {
-                    given_up.push(stream);
-                    if given_up.len() == LATE {
-                        for stream in &given_up {
-                            frames.answer(*stream).await?;
-                        }
-                    }
-                }
-                (HEADERS, stream) if given_up.len() == LATE => frames.answer(stream).await?,
-                _ => {}
-            }
-        }
-    });
-    let upstream = Upstream::new(&url, Duration::from_millis(500)).unwrap();
+    let late = Arc::new(AtomicUsize::new(0));
+    let server = tokio::spawn(answer_late(listener, Arc::clone(&late)));
+    let hasty = Upstream::new(&url, Duration::from_millis(500)).unwrap();
+    let patient = Upstream { channel: hasty.channel.clone(), timeout: Duration::from_secs(60) };
     let call = |upstream: Upstream| async move {
         upstream.get_product(&HeaderMap::new(), GetProductRequest { product_id: 1 }).await.unwrap_err()
     };
-    let mut slow: JoinSet<CallError> = (0..LATE).map(|_| call(upstream.clone())).collect();
-    while let Some(error) = slow.join_next().await {
-        assert!(matches!(error, Ok(CallError::TimedOut)), "{error:?}");
+    // Those that a busy machine doesn't send in time are not answered late.
+    while late.load(Ordering::Relaxed) < LATE {
+        assert!(!server.is_finished(), "the connection broke after {late:?} late answers");
+        let given_up: JoinSet<CallError> = (0..LATE / 4).map(|_| call(hasty.clone())).collect();
+        given_up.join_all().await;
     }
     for _ in 0..50 {
-        let error = call(upstream.clone()).await;
+        let error = call(patient.clone()).await;
         assert!(matches!(&error, CallError::Unexplained(status) if status.code() == Code::NotFound), "{error:?}");
     }
-    // One connection took all of them: the server accepts no other.
-    let ended: Result<io::Result<()>, _> = {
-        server.abort();
-        server.await
-    };
-    assert!(ended.is_err_and(|error| error.is_cancelled()));
+    assert!(!server.is_finished());
+    server.abort();
 }
 
 /// An error as a transport reports it: the cause is its source.
