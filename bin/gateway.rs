@@ -6,7 +6,8 @@ use flashsale::{
     config::GatewayConfig,
     gateway::{self, Upstream},
     listener::listen,
-    shutdown, telemetry,
+    shutdown,
+    telemetry::{self, WhenFull},
 };
 use tikv_jemallocator::Jemalloc;
 use tokio::runtime;
@@ -16,7 +17,7 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     let started = GatewayConfig::from_args(env::args_os())
-        .and_then(|config| Ok((telemetry::init("flashsale-gateway", config.log_format)?, config)));
+        .and_then(|config| Ok((telemetry::init("flashsale-gateway", config.log_format, WhenFull::Drop)?, config)));
     let (telemetry, config) = match started {
         Ok(started) => started,
         Err(stop) => return stop.report(),

@@ -4,7 +4,8 @@ use std::{env, error::Error, process::ExitCode};
 
 use flashsale::{
     config::{ServerCommand, ServerConfig},
-    grpc, setup, shutdown, telemetry,
+    grpc, setup, shutdown,
+    telemetry::{self, WhenFull},
 };
 use tikv_jemallocator::Jemalloc;
 use tokio::runtime;
@@ -15,7 +16,7 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 fn main() -> ExitCode {
     let started = ServerConfig::from_args(env::args_os()).and_then(|config| {
         setup::check(&config.database)?;
-        Ok((telemetry::init("flashsale-server", config.log_format)?, config))
+        Ok((telemetry::init("flashsale-server", config.log_format, WhenFull::Drop)?, config))
     });
     let (telemetry, config) = match started {
         Ok(started) => started,

@@ -1,14 +1,18 @@
 //! The sweeper: gives back the stock of expired holds and cancels overdue orders, once, or audits the tables.
 
-use std::{env, error::Error, io::Write, process::ExitCode};
+use std::{env, error::Error, process::ExitCode};
 
-use flashsale::{config::SweeperConfig, setup, shutdown, sweeper, telemetry};
+use flashsale::{
+    config::SweeperConfig,
+    setup, shutdown, sweeper,
+    telemetry::{self, WhenFull},
+};
 use tokio::runtime;
 
 fn main() -> ExitCode {
     let started = SweeperConfig::from_args(env::args_os()).and_then(|config| {
         setup::check(&config.database)?;
-        Ok((telemetry::init("flashsale-sweeper", config.log_format)?, config))
+        Ok((telemetry::init("flashsale-sweeper", config.log_format, WhenFull::Wait(telemetry::PATIENCE))?, config))
     });
     let (telemetry, config) = match started {
         Ok(started) => started,
@@ -19,7 +23,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Not logged: the last line of the log is the report, and cron mails this one.
-            let _ = writeln!(std::io::stderr(), "the sweeper failed: {error}");
+            telemetry.say_on_stderr(&format!("the sweeper failed: {error}"));
             ExitCode::FAILURE
         }
     };

@@ -4,6 +4,7 @@
     python3 -m venv target/venv && target/venv/bin/pip install -r deploy/requirements.txt
     PATH=$PWD/target/venv/bin:$PATH
     deploy/sale_day.py put-on-sale "Sneaker" 9900 100 --max-per-buyer 2
+    deploy/sale_day.py update 2 --price-cents 8900 --max-per-buyer none
     deploy/sale_day.py restock 2 50 "second pallet" --request-id pallet-2
     deploy/sale_day.py pause 2
     deploy/sale_day.py stats 2
@@ -64,6 +65,16 @@ def why(error):
     return line
 
 
+def or_none(kind):
+    """Takes "none" for what is to be taken away."""
+
+    def parse(text):
+        return None if text == "none" else kind(text)
+
+    parse.__name__ = kind.__name__
+    return parse
+
+
 def moment(text):
     """2025-11-28T09:00:00Z or +01:00; a time without a zone is refused."""
     value = datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
@@ -74,9 +85,12 @@ def moment(text):
 
 def line_of(product):
     state = "paused" if product.paused else "not paused"
+    limit = f", {product.max_per_buyer} for each buyer" if product.HasField("max_per_buyer") else ""
+    starts = f", from {product.starts_at.ToJsonString()}" if product.HasField("starts_at") else ""
+    ends = f", until {product.ends_at.ToJsonString()}" if product.HasField("ends_at") else ""
     return (
         f"product {product.product_id} {product.name!r}: {product.available_stock} of {product.total_stock} available,"
-        f" {product.price_cents} cents, {state}"
+        f" {product.price_cents} cents, {state}{limit}{starts}{ends}"
     )
 
 
@@ -92,6 +106,23 @@ def put_on_sale(admin, options):
         if getattr(options, field):
             getattr(request, field).FromDatetime(getattr(options, field))
     print(line_of(call(admin.CreateProduct, request).product))
+
+
+def update(admin, options):
+    """Changes what is given, and nothing else. Holds made before keep their price."""
+    fields = ("name", "price_cents", "max_per_buyer", "starts_at", "ends_at")
+    paths = [field for field in fields if hasattr(options, field)]
+    if not paths:
+        raise ValueError("nothing to change: name a price, a limit, a time or a name")
+    product = pb.Product(product_id=options.product)
+    for field in paths:
+        value = getattr(options, field)
+        if isinstance(value, datetime.datetime):
+            getattr(product, field).FromDatetime(value)
+        elif value is not None:
+            setattr(product, field, value)
+    request = pb.UpdateProductRequest(product=product, update_mask=FieldMask(paths=paths))
+    print(line_of(call(admin.UpdateProduct, request).product))
 
 
 def restock(admin, options):
@@ -161,6 +192,16 @@ def parser():
     create.add_argument("--max-per-buyer", type=int)
     create.add_argument("--starts-at", type=moment)
     create.add_argument("--ends-at", type=moment)
+    change = command("update", update, "product")
+    for option, kind in (
+        ("--name", str),
+        ("--price-cents", int),
+        ("--max-per-buyer", or_none(int)),
+        ("--starts-at", or_none(moment)),
+        ("--ends-at", or_none(moment)),
+    ):
+        text = "or none" if kind not in (str, int) else None
+        change.add_argument(option, type=kind, default=argparse.SUPPRESS, help=text)
     adjust = command("restock", restock, "product", "delta", "reason")
     for repeatable in (create, adjust):
         repeatable.add_argument("--request-id", default=str(uuid.uuid4()))

@@ -1,21 +1,15 @@
 //! GetProduct: reads a product. Its stock is always read after the call arrived, and the read is shared by the calls
 //! that were waiting then; its name and price may be up to a minute old.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use moka::sync::Cache;
-
+use super::labels::{Label, Labels};
 use crate::{
     db::{Connection, Database, products},
     domain::{Product, ProductId},
     error::{Error, Missing},
     lane::{Batch, Calls, Outcome, Outcomes},
 };
-
-/// How old a name and a price may be, by the contract.
-const LABEL_TTL: Duration = Duration::from_secs(60);
-/// Products whose names are remembered.
-const LABELS_MAX: u64 = 10_000;
 
 /// A product with its name, as callers see it.
 #[derive(Debug, Clone)]
@@ -26,26 +20,20 @@ pub struct ProductView {
     pub product: Product,
 }
 
-#[derive(Clone)]
-struct Label {
-    name: Arc<str>,
-    price_cents: i64,
-}
-
 /// The batch of GetProduct: calls for one product.
 pub struct GetProducts {
     database: Database,
-    labels: Cache<ProductId, Label>,
+    labels: Labels,
 }
 
 impl GetProducts {
-    pub(super) fn new(database: Database) -> Self {
-        let labels = Cache::builder().max_capacity(LABELS_MAX).time_to_live(LABEL_TTL).build();
+    pub(super) fn new(database: Database, labels: Labels) -> Self {
         Self { database, labels }
     }
 
     async fn read(&self, id: ProductId) -> Result<Option<ProductView>, Error> {
-        let label = self.labels.get(&id);
+        let changes = self.labels.changes();
+        let label = self.labels.get(id);
         let known = label.is_some();
         let read = self
             .database
@@ -55,17 +43,13 @@ impl GetProducts {
             })
             .await?;
         let (name, Some((mut product, _now))) = read else { return Ok(None) };
-        let Some(label) = label.or_else(|| name.map(|name| self.remember(id, name, product.price_cents))) else {
-            return Ok(None);
-        };
+        let read = name.map(|name| Label { name: name.into(), price_cents: product.price_cents });
+        if let Some(read) = &read {
+            self.labels.remember(id, read.clone(), changes);
+        }
+        let Some(label) = label.or(read) else { return Ok(None) };
         product.price_cents = label.price_cents;
         Ok(Some(ProductView { name: label.name, product }))
-    }
-
-    fn remember(&self, id: ProductId, name: String, price_cents: i64) -> Label {
-        let label = Label { name: name.into(), price_cents };
-        self.labels.insert(id, label.clone());
-        label
     }
 }
 

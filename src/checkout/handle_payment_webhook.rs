@@ -99,7 +99,12 @@ fn log_handled(command: &HandlePaymentWebhook, answer: &WebhookAnswer) -> &'stat
     let result = if first_time { settlement.outcome.as_str() } else { "replayed" };
     info!(idempotency_key, order_id, result, first_time, "Payment webhook handled");
     if differs {
-        warn!(idempotency_key, order_id, "Payment webhook repeated with another status: the first one counts");
+        warn!(
+            idempotency_key,
+            order_id,
+            amount_cents = command.event.amount_cents,
+            "Payment webhook repeated with another status or amount: the first one counts"
+        );
     }
     if first_time && settlement.outcome.refund_required() {
         warn!(idempotency_key, order_id, kind = result, "Payment needs a refund");
@@ -200,7 +205,7 @@ impl Books {
             if stored.order_id != *order_id {
                 return Err(Stopped::Refused(Refusal::IdempotencyKeyReused.into()));
             }
-            let differs = stored.status != event.status;
+            let differs = event.contradicts(stored.event);
             return Ok(WebhookAnswer { settlement: stored.settlement, first_time: false, differs });
         }
         let missing = || Stopped::Refused(Missing::Order(*order_id).into());
@@ -215,7 +220,7 @@ impl Books {
             return Err(Stopped::Busy(busy::product(order.product_id)));
         }
         order.status = settlement.order_status;
-        let stored = StoredEvent { order_id: *order_id, status: event.status, settlement };
+        let stored = StoredEvent { order_id: *order_id, event: *event, settlement };
         self.taken.insert(key.clone(), stored);
         self.new.push(NewEvent {
             key: key.clone(),

@@ -15,6 +15,7 @@ pub mod get_order;
 pub mod get_product;
 pub mod get_sale_stats;
 pub mod handle_payment_webhook;
+mod labels;
 pub mod list_payment_exceptions;
 mod product_waits;
 pub mod readiness;
@@ -119,11 +120,12 @@ impl Checkout {
         let waits = || product_waits.clone();
         let database = || database.clone();
         let answers = Burst::default();
+        let labels = labels::Labels::default();
         let burst = || answers.clone();
         Self {
             database: database(),
             burst: burst(),
-            get_product: Lanes::new(get_product::GetProducts::new(database()), product, burst()),
+            get_product: Lanes::new(get_product::GetProducts::new(database(), labels.clone()), product, burst()),
             create_hold: Lanes::new(
                 create_hold::CreateHolds::new(database(), waits(), settings.hold_ttl),
                 product,
@@ -139,7 +141,11 @@ impl Checkout {
                 burst(),
             ),
             create_product: Lanes::new(create_product::CreateProducts::new(database()), single, burst()),
-            update_product: Lanes::new(update_product::UpdateProducts::new(database(), waits()), single, burst()),
+            update_product: Lanes::new(
+                update_product::UpdateProducts::new(database(), waits(), labels),
+                single,
+                burst(),
+            ),
             adjust_stock: Lanes::new(adjust_stock::AdjustStocks::new(database(), waits()), single, burst()),
             get_sale_stats: Lanes::new(get_sale_stats::GetSaleStats::new(database()), product, burst()),
             list_payment_exceptions: Lanes::new(

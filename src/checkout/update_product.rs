@@ -5,7 +5,7 @@
 
 use tracing::info;
 
-use super::{ProductView, product_waits::ProductWaits};
+use super::{ProductView, labels::Labels, product_waits::ProductWaits};
 use crate::{
     db::{Committed, Connection, Database, Failure, Plan, Script, products},
     domain::{Invalid, Product, ProductChange, ProductId},
@@ -26,16 +26,20 @@ pub struct UpdateProduct {
 pub struct UpdateProducts {
     database: Database,
     waits: ProductWaits,
+    labels: Labels,
 }
 
 impl UpdateProducts {
-    pub(super) fn new(database: Database, waits: ProductWaits) -> Self {
-        Self { database, waits }
+    pub(super) fn new(database: Database, waits: ProductWaits, labels: Labels) -> Self {
+        Self { database, waits, labels }
     }
 
     async fn update(&self, command: &UpdateProduct, calls: Calls<'_, UpdateProduct>) -> Result<ProductView, Error> {
         let run = || self.update_once(command, calls);
-        self.waits.run(command.product_id, calls.patient_until(), run).await
+        let updated = self.waits.run(command.product_id, calls.patient_until(), run).await;
+        // Also where it failed: the outcome of a commit may be unknown.
+        self.labels.forget(command.product_id);
+        updated
     }
 
     async fn update_once(

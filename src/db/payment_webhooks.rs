@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use diesel::{
     QueryableByName,
-    sql_types::{BigInt, Binary, Text},
+    sql_types::{BigInt, Binary, Nullable, Text},
 };
 
 use super::{
@@ -19,7 +19,7 @@ pub struct StoredEvent {
     /// The order it was for.
     pub order_id: OrderId,
     /// What it reported.
-    pub status: PaymentStatus,
+    pub event: PaymentEvent,
     /// Its answer.
     pub settlement: Settlement,
 }
@@ -32,6 +32,8 @@ struct Row {
     order_id: i64,
     #[diesel(sql_type = Text)]
     status: String,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    amount_cents: Option<i64>,
     #[diesel(sql_type = Text)]
     order_status: String,
     #[diesel(sql_type = Text)]
@@ -54,7 +56,8 @@ impl Row {
             _ => return None,
         };
         let settlement = Settlement { order_status: orders::status_of(&self.order_status)?, outcome };
-        Some(StoredEvent { order_id: OrderId::stored(self.order_id), status, settlement })
+        let event = PaymentEvent { status, amount_cents: self.amount_cents };
+        Some(StoredEvent { order_id: OrderId::stored(self.order_id), event, settlement })
     }
 }
 
@@ -67,8 +70,8 @@ pub async fn taken(
         return Ok(BTreeMap::new());
     }
     let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
-    let text = "SELECT idempotency_key, order_id, status, order_status, result FROM payment_webhooks \
-        FORCE INDEX (payment_webhooks_key) WHERE idempotency_key IN ";
+    let text = "SELECT idempotency_key, order_id, status, amount_cents, order_status, result \
+        FROM payment_webhooks FORCE INDEX (payment_webhooks_key) WHERE idempotency_key IN ";
     let rows: Vec<Row> = Statement::new(text).byte_strings(&keys, "").rows(conn).await?;
     let stored = rows.into_iter().map(|row| match row.event() {
         Some(event) => Ok((IdempotencyKey::stored(row.idempotency_key), event)),

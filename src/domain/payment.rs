@@ -23,6 +23,15 @@ pub struct PaymentEvent {
     pub amount_cents: Option<i64>,
 }
 
+impl PaymentEvent {
+    /// Whether a repeat says something else than the event did `first`. An amount that one of them leaves out isn't
+    /// another one.
+    pub fn contradicts(self, first: Self) -> bool {
+        let other_amount = self.amount_cents.zip(first.amount_cents).is_some_and(|(repeated, first)| repeated != first);
+        self.status != first.status || other_amount
+    }
+}
+
 /// What an event did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PaymentOutcome {
@@ -96,6 +105,23 @@ pub fn settle(order: &Order, event: PaymentEvent) -> Settlement {
 #[cfg(test)]
 mod tests {
     use super::{super::order::tests::order, *};
+
+    #[test]
+    fn a_repeat_contradicts_by_its_status_or_by_an_amount_where_both_have_one() {
+        use PaymentStatus::*;
+        for (first, repeated, contradicts) in [
+            ((Success, Some(1)), (Success, Some(1)), false),
+            ((Success, Some(1)), (Success, Some(2)), true),
+            ((Success, Some(1)), (Success, None), false),
+            ((Success, None), (Success, Some(1)), false),
+            ((Success, None), (Failure, None), true),
+            ((Failure, Some(1)), (Failure, Some(2)), true),
+            ((Failure, None), (Failure, None), false),
+        ] {
+            let event = |(status, amount_cents)| PaymentEvent { status, amount_cents };
+            assert_eq!(event(repeated).contradicts(event(first)), contradicts, "{first:?} {repeated:?}");
+        }
+    }
 
     #[test]
     fn every_cell_of_the_matrix() {

@@ -21,6 +21,12 @@ use hyper_util::{
 use tokio::{net::TcpStream, time::sleep};
 use tower::ServiceExt;
 
+/// Requests of one HTTP/2 connection at the same moment; further ones wait in the peer.
+const REQUESTS_PER_CONNECTION_MAX: u32 = 200;
+/// Requests that an HTTP/2 connection may have given up before this program has looked at them; one more closes it, with
+/// all its requests. While the program is paused, each request of a load balancer can run out of time, and so can the one
+/// that takes its place. The HTTP/2 library's default is 20.
+const GIVEN_UP_PER_CONNECTION_MAX: usize = 2 * REQUESTS_PER_CONNECTION_MAX as usize;
 /// An HTTP/2 connection that doesn't answer a ping is closed, so that a vanished peer's requests end.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -41,6 +47,8 @@ impl Connections {
         http.http1().timer(TokioTimer::new()).header_read_timeout(head_time_max);
         http.http2()
             .timer(TokioTimer::new())
+            .max_concurrent_streams(REQUESTS_PER_CONNECTION_MAX)
+            .max_pending_accept_reset_streams(GIVEN_UP_PER_CONNECTION_MAX)
             .keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT);
         Self { router, head_time_max, http, open: GracefulShutdown::new() }

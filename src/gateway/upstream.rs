@@ -73,6 +73,9 @@ impl Upstream {
             .http2_keep_alive_interval(PROBE_INTERVAL)
             .keep_alive_timeout(PROBE_TIME_MAX)
             .keep_alive_while_idle(true)
+            // Answers to calls that were given up meanwhile. The HTTP/2 library takes a late one for a fault of the
+            // server's, and would close the connection, with all calls on it, at the 1,024th since it was made.
+            .http2_max_local_error_reset_streams(None)
             .connect_lazy();
         Ok(Self { channel, timeout })
     }

@@ -49,6 +49,15 @@ const STREAMS_PER_CONNECTION_MAX: u32 = 8192;
 /// on small frames that nobody has read yet, 256 for each, before it closes the connection for excessive load. That is
 /// two frames of every call that a connection may have under way.
 const CONNECTION_WINDOW_BYTES: u32 = 2 * 2 * 256 * STREAMS_PER_CONNECTION_MAX;
+/// Calls that a connection may have given up before the server has looked at them; one more closes it, with all its
+/// calls. While the server is paused, each call under way can run out of time, and so can the call that takes its place.
+/// A pause that outlasts this is also longer than a gateway waits for a ping. The HTTP/2 library's default of 20 is for
+/// strangers: thirty slow calls of one gateway would break hundreds of good ones. What a stranger gains is memory for as
+/// many heads, and each costs him a frame.
+const GIVEN_UP_PER_CONNECTION_MAX: usize = 2 * STREAMS_PER_CONNECTION_MAX as usize;
+/// Faults of the peer's, such as a frame for a call that was answered early, after which a connection is closed. They are
+/// counted for as long as a connection lives, so any number would break a good gateway's connection some day.
+const FAULTS_PER_CONNECTION_MAX: Option<usize> = None;
 /// A connection that doesn't answer a ping is closed, so that a vanished client's calls end.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -88,6 +97,8 @@ pub fn front() -> Server<Stack<layer::CallLayer, Identity>> {
     Server::builder()
         .max_concurrent_streams(Some(STREAMS_PER_CONNECTION_MAX))
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_max_pending_accept_reset_streams(Some(GIVEN_UP_PER_CONNECTION_MAX))
+        .http2_max_local_error_reset_streams(FAULTS_PER_CONNECTION_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .layer(layer::CallLayer)

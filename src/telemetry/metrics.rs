@@ -7,6 +7,7 @@
 //! | [`LOCK_CONFLICTS`] | `kind`, `transaction` | deadlocks and lock waits that the database reported |
 //! | [`TRANSACTION_RETRIES`] | `transaction`, `reason` | transactions that were run again |
 //! | [`GATEWAY_REQUESTS`] | `route`, `status` | answers of the gateway |
+//! | [`LOG_LINES_DROPPED`] | – | log lines that nobody read in time |
 //! | [`SWEEPER_RUNS`], [`SWEEPER_HOLDS_EXPIRED`], [`SWEEPER_ORDERS_CANCELLED`], [`SWEEPER_STOCK_RELEASED`], [`SWEEPER_LAST_RUN`] | – | what the table `sweeper_state` says |
 //!
 //! The sweeper lives for seconds and can't be scraped, so it keeps its totals in its table and the servers show them.
@@ -32,6 +33,8 @@ pub const LOCK_CONFLICTS: &str = "flashsale_lock_conflicts_total";
 pub const TRANSACTION_RETRIES: &str = "flashsale_transaction_retries_total";
 /// Counter: answers of the gateway, by `route` (its pattern, so that their number is bounded) and `status`.
 pub const GATEWAY_REQUESTS: &str = "flashsale_gateway_requests_total";
+/// Counter: log lines that were dropped because nobody read them in time, or that could not be written.
+pub const LOG_LINES_DROPPED: &str = "flashsale_log_lines_dropped_total";
 /// Counter, set to the table's total: sweeps that ended.
 pub const SWEEPER_RUNS: &str = "flashsale_sweeper_runs_total";
 /// Counter, set to the table's total: holds that sweeps expired.
@@ -57,6 +60,8 @@ pub(super) fn install() -> Result<&'static PrometheusHandle, String> {
         .get_or_init(|| {
             let handle = PrometheusBuilder::new().install_recorder().map_err(|error| error.to_string())?;
             describe();
+            // Shown from the start: an alarm can't go by a number that isn't there.
+            metrics::counter!(LOG_LINES_DROPPED).increment(0);
             Ok(handle)
         })
         .as_ref()
@@ -69,6 +74,7 @@ fn describe() {
     describe_counter!(LOCK_CONFLICTS, "Deadlocks and lock waits that the database reported");
     describe_counter!(TRANSACTION_RETRIES, "Transactions that were run again");
     describe_counter!(GATEWAY_REQUESTS, "Answers of the gateway by route and status");
+    describe_counter!(LOG_LINES_DROPPED, "Log lines that were dropped because nobody read them");
     describe_counter!(SWEEPER_RUNS, "Sweeps that ended");
     describe_counter!(SWEEPER_HOLDS_EXPIRED, "Holds that sweeps expired");
     describe_counter!(SWEEPER_ORDERS_CANCELLED, "Orders that sweeps cancelled for want of a payment");

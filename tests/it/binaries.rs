@@ -2,4 +2,5 @@
 
 mod logs;
 mod server;
+mod stalled_log;
 mod sweeper;

@@ -27,6 +27,7 @@ mod get_hold;
 mod get_order;
 mod get_product;
 mod get_sale_stats;
+mod given_up;
 mod guards;
 mod handle_payment_webhook;
 mod harness;

@@ -50,6 +50,24 @@ async fn the_operators_program_goes_through_a_sale_day() {
     }
     program.fails(&["put-on-sale", "Boot", "1", "1", "--request-id", "r"], "[REQUEST_ID_REUSED]").await;
 
+    let window = ["--starts-at", "2001-09-09T03:46:40+02:00", "--ends-at", "2100-01-01T00:00:00Z"];
+    let all =
+        [&["update", "1", "--name", "Boot", "--price-cents", "8900", "--max-per-buyer", "3"], &window[..]].concat();
+    let changed = "product 1 'Boot': 3 of 3 available, 8900 cents, not paused, 3 for each buyer, \
+                   from 2001-09-09T01:46:40Z, until 2100-01-01T00:00:00Z\n";
+    for _ in 0..2 {
+        program.prints(&all, changed).await;
+    }
+    let cleared = ["update", "1", "--max-per-buyer", "none", "--starts-at", "none", "--ends-at", "none"];
+    program.prints(&cleared, "product 1 'Boot': 3 of 3 available, 8900 cents, not paused\n").await;
+    program.prints(&["update", "1", "--price-cents", "9900"], "'Boot': 3 of 3 available, 9900 cents").await;
+    program.prints(&["update", "1", "--max-per-buyer", "2"], "not paused, 2 for each buyer\n").await;
+    program.fails(&["update", "1"], "nothing to change").await;
+    program.fails(&["update", "1", "--price-cents", "none"], "invalid int value").await;
+    program.fails(&["update", "1", "--ends-at", "2100-01-01"], "needs a time zone").await;
+    program.fails(&["update", "1", "--max-per-buyer", "0"], "[INVALID_ARGUMENT]").await;
+    program.fails(&["update", "2", "--name", "x"], "[PRODUCT_NOT_FOUND productId=2]").await;
+
     let paid = sale.clients().hold_by(hold_of("ann", 1, 1)).await.unwrap();
     let paid = sale.clients().order(paid.hold_id).await.unwrap();
     let owed = sale.clients().hold_by(hold_of("bob", 1, 1)).await.unwrap();

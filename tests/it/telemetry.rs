@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flashsale::{config::LogFormat, telemetry};
+use flashsale::{
+    config::LogFormat,
+    telemetry::{self, WhenFull},
+};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{
         ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -30,11 +33,12 @@ const LINES: u64 = 20_000;
 #[test]
 #[ignore = "a program that other tests start"]
 fn program() {
-    let guard = telemetry::init("flashsale-test", LogFormat::Json).unwrap();
+    let guard = telemetry::init("flashsale-test", LogFormat::Json, WhenFull::Drop).unwrap();
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
         let span = telemetry::job_span("sweep");
         span.in_scope(|| tracing::info!("In the span"));
         drop(span);
+        let _panicked = std::thread::spawn(|| panic!("a bug")).join();
         for n in 0..LINES {
             tracing::info!(n, "Line");
         }
@@ -200,6 +204,19 @@ async fn the_programs_send_their_spans_before_they_end_and_a_call_is_one_trace()
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
     database.assert_audit_clean().await;
+}
+
+#[tokio::test]
+async fn a_panic_is_a_line_of_the_log_and_nothing_is_on_stderr() {
+    let (lines, stderr, _) = run_to_end(&[]).await;
+    let panicked = with_message(&lines, "Panicked");
+    assert_eq!(panicked.len(), 1, "{panicked:?}");
+    assert_eq!((&panicked[0]["level"], &panicked[0]["reason"]), (&"ERROR".into(), &"a bug".into()));
+    assert!(panicked[0]["location"].as_str().unwrap().contains("telemetry.rs:"), "{panicked:?}");
+    assert!(panicked[0].get("backtrace").is_none(), "nobody asked for it: {panicked:?}");
+    assert_eq!(stderr, "");
+    let (lines, _) = run(&[("RUST_BACKTRACE", "1")]).await;
+    assert!(with_message(&lines, "Panicked")[0]["backtrace"].is_string());
 }
 
 /// A process that sends nothing has no trace, and its lines none either.

@@ -1,5 +1,7 @@
 //! UpdateProduct.
 
+use std::time::Duration;
+
 use flashsale::pb::{CreateProductRequest, Product, UpdateProductRequest};
 use prost_types::{FieldMask, Timestamp};
 use tonic::Code;
@@ -7,9 +9,14 @@ use tonic::Code;
 use crate::support::{
     at_once::at_once,
     client::{Clients, assert_refused, reason},
+    database::TestDatabase,
+    proxy::Proxy,
     sale::{bad_fields, hold_of, missing, product},
-    server::Sale,
+    server::{Sale, TestServer, default_settings},
+    wait,
 };
+
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn second(seconds: i64) -> Option<Timestamp> {
     Some(Timestamp { seconds, nanos: 0 })
@@ -41,7 +48,7 @@ fn other(product_id: i64) -> Product {
     }
 }
 
-/// The product as the database has it: GetProduct may answer a name and a price that are a minute old.
+/// The product as the database has it: another server's GetProduct may answer a name and a price that are a minute old.
 async fn stored(sale: &Sale, product_id: i64) -> Vec<String> {
     let columns = "name, price_cents, total_stock, available_stock, max_per_buyer, starts_at, ends_at, paused";
     sale.database.query_rows(&format!("SELECT {columns} FROM products WHERE id = {product_id}")).await.remove(0)
@@ -83,6 +90,50 @@ async fn all_fields_change_together_and_another_server_sees_them() {
     assert_eq!(second.clients.product(before.product_id).await.unwrap(), updated);
     second.stop().await;
     sale.finish().await;
+}
+
+/// The server itself read the product before, and would remember its name and its price for a minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_that_changed_a_name_and_a_price_shows_them_at_once() {
+    let sale = Sale::start("a_new_name_at_once").await;
+    let before = full_product(&sale).await;
+    assert_eq!(sale.clients().product(before.product_id).await.unwrap(), before);
+    let other = other(before.product_id);
+    for path in ["name", "price_cents"] {
+        let updated = sale.clients().update(other.clone(), &[path]).await.unwrap();
+        assert_eq!(sale.clients().product(before.product_id).await.unwrap(), updated, "{path}");
+    }
+    sale.finish().await;
+}
+
+/// The COMMIT arrives after the caller was told that its outcome is unknown.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_whose_outcome_was_unknown_shows_as_soon_as_it_is_there() {
+    let database = TestDatabase::create("a_change_of_unknown_outcome").await;
+    let proxy = Proxy::start(database.port()).await;
+    let server = TestServer::start_with(&database.url_at(proxy.port()), default_settings()).await;
+    let product_id = server.clients.create_product("Shoe", 1000, 10).await.product_id;
+    assert_eq!(server.clients.product(product_id).await.unwrap().name, "Shoe");
+
+    proxy.hold_back_next_commit();
+    let update = server.clients.update(other(product_id), &["name", "price_cents"]);
+    let cut = async {
+        wait::eventually(LIMIT, "the COMMIT", async || proxy.holds_back_a_commit()).await;
+        proxy.cut();
+    };
+    let (updated, ()) = tokio::join!(update, cut);
+    assert_refused(updated, Code::Unavailable, "DATABASE_UNAVAILABLE");
+    proxy.heal();
+    proxy.deliver_held_back_commit().await;
+
+    let stored = database.query_rows(&format!("SELECT name, price_cents FROM products WHERE id = {product_id}")).await;
+    let shown = wait::eventually_some(LIMIT, "the database", async || server.clients.product(product_id).await.ok());
+    let shown = shown.await;
+    assert_eq!([shown.name, shown.price_cents.to_string()], *stored[0]);
+    server.stop().await;
+    database.assert_no_open_transactions().await;
+    database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

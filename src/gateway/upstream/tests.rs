@@ -1,6 +1,18 @@
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use http::HeaderValue;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 use tonic::ConnectError;
 
 use super::*;
@@ -94,6 +106,96 @@ async fn a_call_carries_its_deadline_and_the_callers_trace_context() {
     let request = upstream.request(&headers, ());
     assert_eq!(request.metadata().get("traceparent").unwrap(), traceparent);
     assert_eq!(request.metadata().get("grpc-timeout").unwrap(), "5000000u");
+}
+
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+/// END_HEADERS and END_STREAM.
+const WHOLE: u8 = 0x4 | 0x1;
+
+/// A server's side of one HTTP/2 connection, frame by frame: a library would not answer a call that was given up.
+struct Frames(TcpStream);
+
+impl Frames {
+    async fn accept(listener: &TcpListener) -> io::Result<Self> {
+        let (mut stream, _) = listener.accept().await?;
+        stream.read_exact(&mut [0; b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len()]).await?;
+        let mut frames = Self(stream);
+        frames.send(SETTINGS, 0, 0, &[]).await?;
+        Ok(frames)
+    }
+
+    /// The next frame's type and its stream.
+    async fn next(&mut self) -> io::Result<(u8, u32)> {
+        let mut head = [0; 9];
+        self.0.read_exact(&mut head).await?;
+        let [high, middle, low, kind, _flags, stream @ ..] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, high, middle, low]).try_into().unwrap()];
+        self.0.read_exact(&mut payload).await?;
+        Ok((kind, u32::from_be_bytes(stream)))
+    }
+
+    async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> io::Result<()> {
+        let [_, length @ ..] = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        let head = [&length[..], &[kind, flags], &stream.to_be_bytes()].concat();
+        self.0.write_all(&[&head, payload].concat()).await
+    }
+
+    /// Answers a call with NOT_FOUND and nothing else.
+    async fn answer(&mut self, stream: u32) -> io::Result<()> {
+        let field = |name: &str, value: &str| {
+            let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+            [&[0][..], &text(name), &text(value)].concat()
+        };
+        // The first byte is `:status: 200` by its place in HPACK's table.
+        let fields = [&[0x88][..], &field("content-type", "application/grpc"), &field("grpc-status", "5")].concat();
+        self.send(HEADERS, WHOLE, stream, &fields).await
+    }
+}
+
+/// Late answers: many more than the HTTP/2 library takes for a peer's faults in a connection's life, unless told otherwise.
+/// It overlooks fifty a second.
+const LATE: usize = 2000;
+
+/// Answers on one connection the calls that were given up, and no others before there were [`LATE`] of them.
+async fn answer_late(listener: TcpListener, late: Arc<AtomicUsize>) -> io::Result<()> {
+    let mut frames = Frames::accept(&listener).await?;
+    loop {
+        match frames.next().await? {
+            (RST_STREAM, stream) => {
+                frames.answer(stream).await?;
+                late.fetch_add(1, Ordering::Relaxed);
+            }
+            (HEADERS, stream) if late.load(Ordering::Relaxed) >= LATE => frames.answer(stream).await?,
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_to_calls_that_were_given_up_do_not_break_the_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let late = Arc::new(AtomicUsize::new(0));
+    let server = tokio::spawn(answer_late(listener, Arc::clone(&late)));
+    let hasty = Upstream::new(&url, Duration::from_millis(500)).unwrap();
+    let patient = Upstream { channel: hasty.channel.clone(), timeout: Duration::from_secs(60) };
+    let call = |upstream: Upstream| async move {
+        upstream.get_product(&HeaderMap::new(), GetProductRequest { product_id: 1 }).await.unwrap_err()
+    };
+    // Those that a busy machine doesn't send in time are not answered late.
+    while late.load(Ordering::Relaxed) < LATE {
+        assert!(!server.is_finished(), "the connection broke after {late:?} late answers");
+        let given_up: JoinSet<CallError> = (0..LATE / 4).map(|_| call(hasty.clone())).collect();
+        given_up.join_all().await;
+    }
+    for _ in 0..50 {
+        let error = call(patient.clone()).await;
+        assert!(matches!(&error, CallError::Unexplained(status) if status.code() == Code::NotFound), "{error:?}");
+    }
+    assert!(!server.is_finished());
+    server.abort();
 }
 
 /// An error as a transport reports it: the cause is its source.

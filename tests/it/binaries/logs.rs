@@ -10,6 +10,7 @@ use crate::support::{
     database::TestDatabase,
     programs::{GatewayProgram, ServerProgram, lines_of, sweep},
     proxy::Proxy,
+    sale::event,
     wait,
 };
 
@@ -44,7 +45,9 @@ async fn each_event_has_its_line_with_its_fields() {
     clients.pay("first key", order_id, PaymentStatus::Success).await.unwrap();
     clients.pay("first key", order_id, PaymentStatus::Failure).await.unwrap();
     clients.pay("second key", order_id, PaymentStatus::Success).await.unwrap();
-    clients.pay("third key", order_id, PaymentStatus::Failure).await.unwrap();
+    for amount_cents in [Some(3000), Some(2999), Some(3000), None] {
+        clients.pay_by(event("third key", order_id, PaymentStatus::Failure, amount_cents)).await.unwrap();
+    }
     clients.pay("stray key", 999, PaymentStatus::Success).await.unwrap_err();
     clients.pay("bad status", order_id, PaymentStatus::Unspecified).await.unwrap_err();
     clients.pay("first key", 998, PaymentStatus::Success).await.unwrap_err();
@@ -73,9 +76,14 @@ async fn each_event_has_its_line_with_its_fields() {
             json!({"idempotency_key": "first key", "order_id": order_id, "result": "applied", "first_time": true}),
         ),
         (
-            "Payment webhook repeated with another status: the first one counts",
+            "Payment webhook repeated with another status or amount: the first one counts",
             "WARN",
             json!({"idempotency_key": "first key", "order_id": order_id}),
+        ),
+        (
+            "Payment webhook repeated with another status or amount: the first one counts",
+            "WARN",
+            json!({"idempotency_key": "third key", "order_id": order_id, "amount_cents": 2999}),
         ),
         (
             "Payment webhook handled",
@@ -117,7 +125,10 @@ async fn each_event_has_its_line_with_its_fields() {
     }
     assert!(lines_of(&lines, "Payment webhook failed")[0]["error"].is_string());
     let replayed = lines_of(&lines, "Payment webhook handled").into_iter().filter(|line| line["result"] == "replayed");
-    assert_eq!(replayed.map(|line| &line["idempotency_key"]).collect::<Vec<_>>(), ["first key", "first key"]);
+    let replayed: Vec<_> = replayed.map(|line| line["idempotency_key"].as_str().unwrap()).collect();
+    assert_eq!(replayed, ["first key", "first key", "third key", "third key", "third key"]);
+    let repeated = "Payment webhook repeated with another status or amount: the first one counts";
+    assert_eq!(lines_of(&lines, repeated).len(), 2, "{lines:#?}");
     assert_eq!(lines_of(&lines, "Shutting down").len(), 1, "{lines:#?}");
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;

@@ -1,10 +1,10 @@
 //! The real programs, as their users start them.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Read},
     process::{Child, Command, Stdio},
     sync::{
-        Arc, Mutex,
+        Arc, Condvar, Mutex,
         atomic::{AtomicU32, Ordering},
     },
     thread,
@@ -51,6 +51,19 @@ struct Output {
     stderr: Mutex<Vec<String>>,
     /// Streams that have come to their end.
     ended: AtomicU32,
+    /// Nobody reads the streams.
+    stalled: Mutex<bool>,
+    read_on: Condvar,
+}
+
+/// A stream that is read unless its reader has stalled.
+struct Tap<S>(S, Arc<Output>);
+
+impl<S: Read> Read for Tap<S> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        drop(self.1.read_on.wait_while(self.1.stalled.lock().unwrap(), |stalled| *stalled).unwrap());
+        self.0.read(bytes)
+    }
 }
 
 impl Process {
@@ -59,6 +72,13 @@ impl Process {
     pub(crate) fn spawn(program: Program, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new(program.path());
         command.args(arguments).env_clear().envs(settings.iter().copied());
+        Self::run(command)
+    }
+
+    /// As [`Self::spawn`], with standard output and standard error in one pipe, as `2>&1` has them.
+    pub(crate) fn spawn_on_one_pipe(program: Program, settings: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", r#"exec "$0" 2>&1"#, program.path()]).env_clear().envs(settings.iter().copied());
         Self::run(command)
     }
 
@@ -75,6 +95,17 @@ impl Process {
         collect(child.stdout.take().unwrap(), &output, |output| &output.stdout);
         collect(child.stderr.take().unwrap(), &output, |output| &output.stderr);
         Self { command: text, child, output }
+    }
+
+    /// Stops reading what the program writes: its pipes fill up. Up to 8 KiB more are read of each.
+    pub(crate) fn stop_reading(&self) {
+        *self.output.stalled.lock().unwrap() = true;
+    }
+
+    /// Reads what the program has written meanwhile, and goes on reading.
+    pub(crate) fn read_on(&self) {
+        *self.output.stalled.lock().unwrap() = false;
+        self.output.read_on.notify_all();
     }
 
     /// Its process id.
@@ -144,12 +175,19 @@ impl Process {
     /// Waits for the end and returns the exit code, 128 + the signal's number if one ended it, as a shell does. All
     /// output is there then.
     pub(crate) async fn wait_exit(&mut self, limit: Duration) -> i32 {
+        let code = self.wait_exit_unread(limit).await;
+        let what = format!("the end of the output of {}", self.command);
+        wait::eventually(limit, &what, async || self.has_closed_output()).await;
+        code
+    }
+
+    /// As [`Self::wait_exit`], though nobody may have read the last output.
+    pub(crate) async fn wait_exit_unread(&mut self, limit: Duration) -> i32 {
         use std::os::unix::process::ExitStatusExt;
 
         let what = format!("the end of {}", self.command);
         let child = &mut self.child;
         let status = wait::eventually_some(limit, &what, async || child.try_wait().unwrap()).await;
-        wait::eventually(limit, &what, async || self.has_closed_output()).await;
         status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
     }
 
@@ -176,6 +214,7 @@ impl Drop for Process {
             eprintln!("{}", self.describe());
         }
         self.kill();
+        self.read_on();
         let _ = self.child.wait();
     }
 }
@@ -184,7 +223,7 @@ impl Drop for Process {
 fn collect(stream: impl Read + Send + 'static, output: &Arc<Output>, lines: fn(&Output) -> &Mutex<Vec<String>>) {
     let output = Arc::clone(output);
     thread::spawn(move || {
-        for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+        for line in BufReader::new(Tap(stream, Arc::clone(&output))).split(b'\n').map_while(Result::ok) {
             let mut lines = lines(&output).lock().unwrap();
             if lines.len() < LINES_MAX {
                 lines.push(String::from_utf8_lossy(&line).into_owned());

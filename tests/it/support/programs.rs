@@ -14,6 +14,9 @@ use super::{
 const START_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(25);
 
+/// How a program is started with its settings.
+type Spawn = fn(&[(&str, &str)]) -> Process;
+
 /// A server and calls to it.
 pub(crate) struct ServerProgram {
     pub(crate) process: Process,
@@ -30,9 +33,19 @@ impl ServerProgram {
 
     /// As [`Self::start`], on an address that is known before.
     pub(crate) async fn start_at(address: &str, url: &str, settings: &[(&str, &str)]) -> Self {
+        Self::run(address, url, settings, |settings| Process::spawn(Program::Server, &[], settings)).await
+    }
+
+    /// As [`Self::start`], with standard output and standard error in one pipe.
+    pub(crate) async fn start_on_one_pipe(url: &str, settings: &[(&str, &str)]) -> Self {
+        let spawn = |settings: &[(&str, &str)]| Process::spawn_on_one_pipe(Program::Server, settings);
+        Self::run("127.0.0.1:0", url, settings, spawn).await
+    }
+
+    async fn run(address: &str, url: &str, settings: &[(&str, &str)], spawn: Spawn) -> Self {
         let metrics = format!("127.0.0.1:{}", free_port());
         let own = [("DATABASE_URL", url), ("FLASHSALE_LISTEN", address), ("FLASHSALE_METRICS_LISTEN", &metrics)];
-        let process = Process::spawn(Program::Server, &[], &[&own, settings].concat());
+        let process = spawn(&[&own, settings].concat());
         let address = process.address(START_LIMIT).await;
         let clients = Clients::connect(&address).await;
         Self { process, address, clients, metrics }
@@ -62,6 +75,16 @@ pub(crate) struct GatewayProgram {
 impl GatewayProgram {
     /// In front of the server at `server_address`, with further settings.
     pub(crate) async fn start(server_address: &str, settings: &[(&str, &str)]) -> Self {
+        Self::run(server_address, settings, |settings| Process::spawn(Program::Gateway, &[], settings)).await
+    }
+
+    /// As [`Self::start`], with standard output and standard error in one pipe.
+    pub(crate) async fn start_on_one_pipe(server_address: &str, settings: &[(&str, &str)]) -> Self {
+        let spawn = |settings: &[(&str, &str)]| Process::spawn_on_one_pipe(Program::Gateway, settings);
+        Self::run(server_address, settings, spawn).await
+    }
+
+    async fn run(server_address: &str, settings: &[(&str, &str)], spawn: Spawn) -> Self {
         let metrics = format!("127.0.0.1:{}", free_port());
         let server_url = format!("http://{server_address}");
         let own = [
@@ -69,7 +92,7 @@ impl GatewayProgram {
             ("FLASHSALE_SERVER_URL", &server_url),
             ("FLASHSALE_METRICS_LISTEN", &metrics),
         ];
-        let process = Process::spawn(Program::Gateway, &[], &[&own, settings].concat());
+        let process = spawn(&[&own, settings].concat());
         let address = process.address(START_LIMIT).await;
         Self { process, address, metrics }
     }

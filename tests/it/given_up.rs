@@ -1,0 +1,104 @@
+//! Calls that their callers give up while the server, or the gateway, is paused; and everybody else's on that connection.
+
+use std::time::Duration;
+
+use flashsale::pb::GetProductRequest;
+use futures_util::future::join_all;
+use http::Request as HttpRequest;
+use tokio::net::TcpStream;
+use tonic::Request;
+
+use crate::support::{
+    client::Clients,
+    database::TestDatabase,
+    programs::{GatewayProgram, ServerProgram},
+    signal,
+};
+
+/// Calls that run out of time, in each of two rounds.
+const GIVEN_UP: usize = 4000;
+const OTHERS: usize = 50;
+
+/// A program that does nothing until this is dropped.
+struct Paused(u32);
+
+impl Paused {
+    fn new(pid: u32) -> Self {
+        assert!(signal::send(pid, "STOP"));
+        Self(pid)
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        signal::send(self.0, "CONT");
+    }
+}
+
+/// Calls that run out of time, all at the same moment.
+async fn run_out_of_time(clients: &Clients, product_id: i64) {
+    let calls = (0..GIVEN_UP).map(async |_| {
+        let mut request = Request::new(GetProductRequest { product_id });
+        request.set_timeout(Duration::from_millis(500));
+        clients.sale.clone().get_product(request).await.unwrap_err()
+    });
+    join_all(calls).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_calls_that_run_out_of_time_break_nobody_elses_on_their_connection() {
+    let database = TestDatabase::create("given_up_calls").await;
+    let server = ServerProgram::start(&database.url(), &[]).await;
+    let clients = &server.clients;
+    let product_id = clients.create_product("Shoe", 1000, 100).await.product_id;
+    for round in 0..2 {
+        let paused = Paused::new(server.process.pid());
+        // Those that time out make room for others, which time out, too.
+        run_out_of_time(clients, product_id).await;
+        run_out_of_time(clients, product_id).await;
+        let mut others: Vec<_> = (0..OTHERS).map(|_| Box::pin(clients.hold(product_id, 1))).collect();
+        for other in &mut others {
+            assert!(futures_util::poll!(other).is_pending());
+        }
+        drop(paused);
+        for held in join_all(others).await {
+            held.unwrap_or_else(|status| panic!("round {round}: {status:?}"));
+        }
+    }
+    assert_eq!(clients.available_stock(product_id).await, 0);
+    server.stop().await;
+    database.assert_no_open_transactions().await;
+    database.assert_conserved().await;
+    database.assert_audit_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_balancer_that_gives_up_all_its_requests_keeps_its_connection_to_the_gateway() {
+    let settings = [("FLASHSALE_WEBHOOK_ALLOW_UNSIGNED", "true")];
+    let gateway = GatewayProgram::start("127.0.0.1:1", &settings).await;
+    let stream = TcpStream::connect(&gateway.address).await.unwrap();
+    let (requests, connection) = h2::client::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut requests = requests.ready().await.unwrap();
+    let mut get_healthz = || {
+        let request = HttpRequest::get(format!("http://{}/healthz", gateway.address)).body(()).unwrap();
+        requests.send_request(request, true).unwrap().0
+    };
+    // The gateway's settings are known then: how many requests may be under way.
+    assert_eq!(get_healthz().await.unwrap().status(), 200);
+
+    let paused = Paused::new(gateway.process.pid());
+    for _ in 0..2 {
+        let given_up: Vec<_> = (0..190).map(|_| get_healthz()).collect();
+        // They are sent before they are given up: who takes them out of the way is the task of the connection.
+        tokio::task::yield_now().await;
+        drop(given_up);
+    }
+    let others: Vec<_> = (0..OTHERS).map(|_| get_healthz()).collect();
+    drop(paused);
+    for answer in join_all(others).await {
+        assert_eq!(answer.unwrap().status(), 200);
+    }
+    connection.abort();
+    gateway.stop().await;
+}
