@@ -38,6 +38,7 @@ mod races;
 mod release_hold;
 mod retries;
 mod sale_day;
+mod session;
 mod settings;
 mod support;
 mod sweep;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use flashsale::db::migrate::migrate;
-use mysql_async::{Conn, Opts, Row, Value, prelude::Queryable};
+use mysql_async::{Conn, Opts, OptsBuilder, Row, Value, prelude::Queryable};
 use tokio::{sync::Mutex, time::timeout};
 
 use super::{
@@ -296,7 +296,9 @@ impl RawConnection {
     /// As the account in the `url`.
     pub(crate) async fn open(url: &str) -> Result<Self, mysql_async::Error> {
         let login = async {
-            let mut connection = Conn::new(Opts::from_url(url)?).await?;
+            // By default it would move to the socket that the server names.
+            let opts = OptsBuilder::from_opts(Opts::from_url(url)?).prefer_socket(false);
+            let mut connection = Conn::new(opts).await?;
             connection.query_drop("SET time_zone = '+00:00'").await?;
             Ok(Self { connection })
         };

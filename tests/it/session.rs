@@ -1,0 +1,3 @@
+//! The sessions that the service has in its database: where they lead, and what they rely on.
+
+mod host;
