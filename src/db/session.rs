@@ -1,5 +1,7 @@
 //! How sessions are made: what they connect to, their settings, and their pool.
 
+mod settings;
+
 use std::time::Duration;
 
 use chrono::NaiveDateTime;
@@ -17,6 +19,8 @@ use rand::RngExt;
 use secrecy::ExposeSecret;
 use url::Url;
 
+use settings::{pool_settings, settings};
+
 use super::{
     Connection, Failure, FailureKind,
     statement::{AsksFor, Inserted, InsertedIds, Statement, moment},
@@ -27,21 +31,9 @@ use crate::config::DatabaseConfig;
 const POOL_WAIT_MAX: Duration = Duration::from_secs(3);
 /// How long connecting may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// A connection that nobody used for longer is closed rather than handed out: well before [`POOL_SETTINGS`] end its
-/// session, so that no transaction finds it gone at its first statement.
-const UNUSED_MAX: Duration = Duration::from_secs(20);
-
-/// READ COMMITTED, since gap locks deadlock sweeps with inserts. Short lock waits, since a caller waits too. English
-/// texts, since errors are told apart by them. Strict mode, since a value that doesn't fit is a bug and not to be
-/// trimmed. UTC, since only the database's clock decides.
-const SETTINGS: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;\
-    SET SESSION innodb_lock_wait_timeout = 3, lc_messages = 'en_US', time_zone = '+00:00', autocommit = 1,\
-    sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'";
-
-/// What else a session of the pool has. Should this machine or its network vanish in the middle of a transaction, the
-/// database hears nothing of it and keeps the session, and with it a locked product, until it has been idle for so
-/// long: 8 hours by default. A living transaction is never idle for more than the 10 s that one run may take.
-const POOL_SETTINGS: &str = "SET SESSION wait_timeout = 30";
+/// A connection that nobody used for longer is closed rather than handed out: well before the database ends its session
+/// after [`settings::SILENCE_SECONDS_MAX`], so that no transaction finds it gone at its first statement.
+const UNUSED_MAX: Duration = Duration::from_secs(4);
 
 /// A session of the pool, and the name that it holds as a user lock for its whole life.
 ///
@@ -68,8 +60,7 @@ impl managed::Manager for Sessions {
 
     async fn create(&self) -> Result<Session, Failure> {
         let name = format!("flashsale_session_{:032x}", rand::rng().random::<u128>());
-        let connection =
-            connect_with(&self.opts, &format!("{SETTINGS};{POOL_SETTINGS};DO GET_LOCK('{name}', 0)")).await?;
+        let connection = connect_with(&self.opts, &pool_settings(&name)).await?;
         Ok(Session { connection, name })
     }
 
@@ -82,7 +73,7 @@ impl managed::Manager for Sessions {
 
 /// A connection of its own with the settings of a session. It may be idle for as long as the database has it.
 pub(super) async fn connect(config: &DatabaseConfig) -> Result<Connection, Failure> {
-    connect_with(&opts(config.url.expose_secret()).map_err(away)?, SETTINGS).await
+    connect_with(&opts(config.url.expose_secret()).map_err(away)?, &settings()).await
 }
 
 async fn connect_with(opts: &Opts, settings: &str) -> Result<Connection, Failure> {

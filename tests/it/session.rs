@@ -1,3 +1,5 @@
 //! The sessions that the service has in its database: where they lead, and what they rely on.
 
+mod frozen;
 mod host;
+mod odd_settings;
