@@ -7,8 +7,10 @@
 //! | failure | what happens | at most |
 //! |---|---|---|
 //! | deadlock | the whole transaction again after 5 to 80 ms, jittered | 5 × |
-//! | lock wait (3 s) | ROLLBACK, again | 1 × |
+//! | lock wait (1 s) | ROLLBACK, again | 1 × |
 //! | server away, read-only, shutting down; session killed; no answer to BEGIN (5 s) or a read (10 s) | all idle connections dropped, again on a new one | 3 × |
+//! | a connection can't be made | the idle ones kept, again | 3 × |
+//! | the database has no room for a connection | the call waits for one that is there, 3 s | |
 //! | a run takes more than 10 s | its connection dropped, again on another | 1 × |
 //! | duplicate key | ROLLBACK, again: the other's row is seen | 3 × |
 //! | any other error of the script that ends in COMMIT: its outcome is unknown | connection dropped, again | 3 × |
@@ -41,9 +43,12 @@ pub mod statement;
 pub mod stock_adjustments;
 pub mod sweeper_state;
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use deadpool::managed::{Object, PoolError, TimeoutType};
+use deadpool::managed::{Object, PoolError};
 use diesel_async::{AsyncMysqlConnection, SimpleAsyncConnection};
 use tokio::time::Instant;
 use tracing::{Instrument, debug_span, error, warn};
@@ -54,7 +59,10 @@ pub use statement::{InsertedIds, Script};
 
 use crate::{config::DatabaseConfig, error::Error};
 use retry::Retries;
-use session::{Pool, Session, Sessions};
+use session::{
+    NoSession, POOL_WAIT_MAX, Pool, Session, Sessions,
+    room::{Place, Room},
+};
 use statement::{AsksFor, Inserted};
 
 /// A session of the database.
@@ -114,6 +122,7 @@ where
 #[derive(Clone)]
 pub struct Database {
     pool: Pool,
+    room: Arc<Room>,
 }
 
 impl std::fmt::Debug for Database {
@@ -129,7 +138,7 @@ impl Database {
     /// `Internal` where the pool can't be built, which only a wrong build does.
     pub fn new(config: &DatabaseConfig) -> Result<Self, Error> {
         let pool = session::pool(config).map_err(Error::Internal)?;
-        Ok(Self { pool })
+        Ok(Self { pool, room: Arc::new(Room::new(config.pool_size)) })
     }
 
     /// Runs a transaction: `body`, then its plan with the COMMIT.
@@ -254,8 +263,11 @@ impl Database {
     fn after(&self, transaction: &'static str, failure: &Failure) {
         match failure.kind {
             FailureKind::Away => {
-                self.pool.retain(|_, _| false);
+                self.drop_idle_sessions();
                 warn!(transaction, error = failure.text, "Database connection lost");
+            }
+            FailureKind::NoConnection => {
+                warn!(transaction, error = failure.text, "Database connection can't be made");
             }
             FailureKind::Check | FailureKind::RowCount => {
                 error!(transaction, error = failure.text, "A last guard of the database refused a transaction");
@@ -268,20 +280,29 @@ impl Database {
         }
     }
 
+    fn drop_idle_sessions(&self) {
+        self.pool.retain(|_, _| false);
+    }
+
+    /// A session: one that is there, or a new one. Where the database has no room for another, waits for one that is
+    /// there.
     async fn lease(&self) -> Result<Lease, Failure> {
-        match self.pool.get().await {
-            Ok(object) => Ok(Lease(Some(object))),
-            Err(PoolError::Backend(failure)) => Err(failure),
-            Err(PoolError::Timeout(TimeoutType::Wait)) => Err(Failure {
-                kind: FailureKind::PoolBusy,
-                text: "no connection of the pool came free in time".to_owned(),
-            }),
-            Err(
-                error @ (PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle)
-                | PoolError::Closed
-                | PoolError::NoRuntimeSpecified
-                | PoolError::PostCreateHook(_)),
-            ) => Err(Failure { kind: FailureKind::Away, text: format!("no connection: {error:?}") }),
+        let deadline = Instant::now() + POOL_WAIT_MAX;
+        loop {
+            let place = self.room.take(deadline).await?;
+            let text = match self.pool.get().await {
+                Ok(object) => return Ok(Lease { object: Some(object), _place: place }),
+                Err(PoolError::Backend(NoSession::NoRoom(text))) => {
+                    self.room.refused(place, deadline, &text).await?;
+                    continue;
+                }
+                Err(PoolError::Backend(NoSession::NoConnection(text))) => text,
+                Err(PoolError::Timeout(_) | PoolError::Closed | PoolError::NoRuntimeSpecified) => {
+                    "the pool gave none".to_owned()
+                }
+                Err(PoolError::PostCreateHook(_)) => "the pool refused a new one".to_owned(),
+            };
+            return Err(Failure { kind: FailureKind::NoConnection, text: format!("no connection: {text}") });
         }
     }
 }
@@ -342,7 +363,11 @@ async fn until<T>(deadline: Instant, run: impl Future<Output = Result<T, Failure
 
 /// A session out of the pool. It goes back only by [`Lease::give_back`]; dropped, even half-way through a
 /// transaction, its connection is closed.
-struct Lease(Option<Object<Sessions>>);
+struct Lease {
+    object: Option<Object<Sessions>>,
+    /// After the session, so that whoever gets the place next finds it in the pool.
+    _place: Place,
+}
 
 impl Lease {
     /// Ends a run, for better or worse.
@@ -373,18 +398,18 @@ impl Lease {
     }
 
     fn session(&mut self) -> Result<&mut Session, Failure> {
-        let object = self.0.as_deref_mut();
+        let object = self.object.as_deref_mut();
         object.ok_or_else(|| Failure { kind: FailureKind::Other, text: "the session was given back".to_owned() })
     }
 
     fn give_back(mut self) {
-        drop(self.0.take());
+        drop(self.object.take());
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(object) = self.0.take() {
+        if let Some(object) = self.object.take() {
             drop(Object::take(object));
         }
     }

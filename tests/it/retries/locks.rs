@@ -123,8 +123,8 @@ async fn rows_that_stay_locked_are_lock_contention_and_may_be_tried_again() {
 
     let began = Instant::now();
     let refused = sale.clients().hold(product_id, 1).await;
-    // Two waits of 3 s: the one in which the lane gets ready is the first.
-    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    // Before a gateway gives up. Two waits of a second, and MySQL looks once a second who has waited for long enough.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     let status = assert_refused(refused, Code::Unavailable, "LOCK_CONTENTION");
     let retry = details(&status).retry_info().unwrap().retry_delay.unwrap();
     assert!(retry > Duration::ZERO && retry <= Duration::from_secs(1), "{retry:?}");
