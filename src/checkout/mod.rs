@@ -45,10 +45,11 @@ use crate::{
     lane::{Lanes, Limits},
 };
 pub use crate::{db::sweeper_state::SweeperTotals, lane::Burst};
+pub use readiness::Readiness;
 
 /// The key of use cases that have one lane, since theirs isn't a product. Lanes by hold or order would only cut the same
 /// commands into smaller batches, each with the same cost: 256 callers on two cores made 1.1 times as many checkouts with
-/// one lane as with two. A row that somebody has locked holds all of them up, for the 3 s that a lock is waited for.
+/// one lane as with two. A row that somebody has locked holds all of them up, for the second that a lock is waited for.
 const ONE_LANE: i64 = 0;
 /// Products that are asked for at the same moment, at the most.
 const PRODUCT_LANES_MAX: usize = 10_000;
@@ -256,7 +257,7 @@ impl Checkout {
     ///
     /// # Errors
     /// A sentence for the log.
-    pub async fn readiness(&self, current: bool) -> Result<SweeperTotals, String> {
+    pub async fn readiness(&self, current: bool) -> Result<Readiness, String> {
         readiness::look(&self.database, current).await
     }
 

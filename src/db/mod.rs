@@ -29,6 +29,7 @@
 
 pub mod audit;
 mod classify;
+mod heartbeat;
 pub mod holds;
 pub mod migrate;
 pub mod named_lock;
@@ -58,6 +59,7 @@ pub use session::check_url;
 pub use statement::{InsertedIds, Script};
 
 use crate::{config::DatabaseConfig, error::Error};
+use heartbeat::Heartbeat;
 use retry::Retries;
 use session::{
     NoSession, POOL_WAIT_MAX, Pool, Session, Sessions,
@@ -123,6 +125,7 @@ where
 pub struct Database {
     pool: Pool,
     room: Arc<Room>,
+    heartbeat: Heartbeat,
 }
 
 impl std::fmt::Debug for Database {
@@ -138,7 +141,7 @@ impl Database {
     /// `Internal` where the pool can't be built, which only a wrong build does.
     pub fn new(config: &DatabaseConfig) -> Result<Self, Error> {
         let pool = session::pool(config).map_err(Error::Internal)?;
-        Ok(Self { pool, room: Arc::new(Room::new(config.pool_size)) })
+        Ok(Self { pool, room: Arc::new(Room::new(config.pool_size)), heartbeat: Heartbeat::new() })
     }
 
     /// Runs a transaction: `body`, then its plan with the COMMIT.
@@ -246,7 +249,7 @@ impl Database {
         let deadline = Instant::now() + ATTEMPT_LIMIT;
         let conn = lease.connection()?;
         let result = match until(deadline, body(&mut *conn, attempt)).await {
-            Ok(plan) => commit(conn, deadline, plan, Script::into_commit).await,
+            Ok(plan) => commit(conn, &self.heartbeat, deadline, plan, Script::into_commit).await,
             Err(failure) => Err(failure.into()),
         };
         lease.end_run(result).await
@@ -255,7 +258,7 @@ impl Database {
     async fn at_once<T: Send>(&self, plan: Plan<T>) -> Result<(T, Inserted), Failed<T>> {
         let mut lease = self.lease().await?;
         let deadline = Instant::now() + ATTEMPT_LIMIT;
-        let result = commit(lease.connection()?, deadline, plan, Script::into_transaction).await;
+        let result = commit(lease.connection()?, &self.heartbeat, deadline, plan, Script::into_transaction).await;
         lease.end_run(result).await
     }
 
@@ -322,16 +325,20 @@ impl<T> From<Failure> for Failed<T> {
 /// Sends a plan's script as the text that `into_text` makes of it, and learns what it asks for.
 async fn commit<T>(
     conn: &mut Connection,
+    heartbeat: &Heartbeat,
     deadline: Instant,
     Plan { script, value }: Plan<T>,
     into_text: fn(Script) -> String,
 ) -> Result<(T, Inserted), Failed<T>> {
-    let asks_for = script.asks_for();
+    let (asks_for, writes) = (script.asks_for(), script.writes());
     let text = into_text(script);
     let committed = async { Ok(conn.batch_execute(&text).await?) };
     if let Err(failure) = until(deadline, committed).await {
         let planned = failure.leaves_commit_open().then_some(value);
         return Err(Failed { failure, planned });
+    }
+    if writes {
+        heartbeat.committed();
     }
     if asks_for == AsksFor::Nothing {
         return Ok((value, Inserted::default()));

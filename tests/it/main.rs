@@ -35,6 +35,7 @@ mod payment_exceptions;
 mod plans;
 mod protocol;
 mod races;
+mod readiness;
 mod release_hold;
 mod retries;
 mod sale_day;
