@@ -50,6 +50,7 @@ use crate::{
     lane::{Lanes, Limits},
 };
 pub use crate::{db::sweeper_state::SweeperTotals, lane::Burst};
+pub use readiness::Readiness;
 
 /// The key of use cases that have one lane, since theirs isn't a product. Lanes by hold or order would only cut the same
 /// commands into smaller batches, each with the same cost: 256 callers on two cores made 1.1 times as many checkouts with
@@ -273,7 +274,7 @@ impl Checkout {
     ///
     /// # Errors
     /// A sentence for the log.
-    pub async fn readiness(&self, current: bool) -> Result<SweeperTotals, String> {
+    pub async fn readiness(&self, current: bool) -> Result<Readiness, String> {
         readiness::look(&self.database, current).await
     }
 

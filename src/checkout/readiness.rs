@@ -2,11 +2,20 @@
 
 use crate::{
     db::{
-        Connection, Database, migrate,
+        Connection, Database, Failure, FailureKind, migrate,
         sweeper_state::{self, SweeperTotals},
     },
     error::Error,
 };
+
+/// What a look at a database that answers and is up to date has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readiness {
+    /// What the sweeps did.
+    pub totals: SweeperTotals,
+    /// Whether it takes writes, or why not: a sentence for the log.
+    pub writes: Result<(), String>,
+}
 
 /// Looks whether the database can be served from, or says why not. `current` says that its migrations were all there
 /// before: then they aren't looked at again.
@@ -14,7 +23,7 @@ use crate::{
 /// # Errors
 /// A sentence for the log. It names the kind of error only, since the texts of connection errors change from one second
 /// to the next.
-pub async fn look(database: &Database, current: bool) -> Result<SweeperTotals, String> {
+pub async fn look(database: &Database, current: bool) -> Result<Readiness, String> {
     if !current {
         let missing = migrate::missing(database).await.map_err(why)?;
         if !missing.is_empty() {
@@ -23,13 +32,60 @@ pub async fn look(database: &Database, current: bool) -> Result<SweeperTotals, S
     }
     let read = async |conn: &mut Connection, _attempt| sweeper_state::read(conn).await;
     let totals = database.read("sweeper_state", read).await.map_err(why)?;
-    totals.ok_or_else(|| "the one row of sweeper_state is missing, run `server migrate`".to_owned())
+    let totals = totals.ok_or_else(|| "the one row of sweeper_state is missing, run `server migrate`".to_owned())?;
+    let writes = match database.takes_writes().await {
+        Ok(()) => Ok(()),
+        Err(failure) if failure.text.contains(READ_ONLY) && database.is_super_read_only().await => {
+            Err("the database is read-only (super_read_only): is it a secondary?".to_owned())
+        }
+        Err(failure) => Err(why_no_writes(&failure)),
+    };
+    Ok(Readiness { totals, writes })
 }
 
 fn why(error: Error) -> String {
     match error {
+        Error::Unavailable(text) if text.contains("offline mode") => "the database is in offline_mode".to_owned(),
         Error::Unavailable(_) => "the database can't be reached".to_owned(),
         Error::Overloaded(_) => "no database connection came free in time".to_owned(),
         other => format!("the database answers with an error: {other}"),
+    }
+}
+
+/// Part of the text of a write that the setting read_only has refused.
+const READ_ONLY: &str = "read-only option";
+
+/// Parts of the texts of writes that failed, and what they tell a person.
+const NO_WRITES: &[(&str, &str)] = &[
+    (READ_ONLY, "the database is read-only (read_only): is it a secondary?"),
+    ("read-only mode", "the database is read-only (it was started so)"),
+    ("is read only", "the database is read-only (innodb_read_only or innodb_force_recovery)"),
+    ("BINLOG_FORMAT = STATEMENT", "binlog_format is STATEMENT: the service needs ROW or MIXED"),
+    ("replication hook", "the database's replication group refuses writes: has this member left it?"),
+    ("WSREP", "the database's cluster refuses writes: has this node left it?"),
+    ("isk full", "the database's disk is full"),
+    ("is full", "the database's disk is full"),
+    ("errno: 28", "the database's disk is full"),
+    ("command denied", "the account may not write: it needs all rights on its database"),
+];
+
+fn why_no_writes(failure: &Failure) -> String {
+    if let Some((_, why)) = NO_WRITES.iter().find(|(part, _)| failure.text.contains(part)) {
+        return (*why).to_owned();
+    }
+    match failure.kind {
+        FailureKind::LockWait => "everything is locked: FLUSH TABLES WITH READ LOCK, or a backup?".to_owned(),
+        FailureKind::TooLong => {
+            "a write gets no answer: is the database's disk full, or its group without a majority?".to_owned()
+        }
+        FailureKind::PoolBusy => "no database connection came free in time".to_owned(),
+        FailureKind::NoConnection => "the database can't be reached".to_owned(),
+        FailureKind::Deadlock
+        | FailureKind::Away
+        | FailureKind::Duplicate
+        | FailureKind::Check
+        | FailureKind::RowCount
+        | FailureKind::Wrong
+        | FailureKind::Other => format!("the database takes no writes: {}", failure.text),
     }
 }

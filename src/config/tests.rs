@@ -177,7 +177,11 @@ fn wrong_flags_are_named_and_stray_words_are_not_repeated() {
 
 #[test]
 fn a_database_url_names_a_host_and_a_database_and_is_never_repeated() {
-    for good in ["mysql://root@localhost/sale", "mysql://u:p%40w@[::1]:3306/sale?prefer_socket=false"] {
+    for good in [
+        "mysql://root@localhost/sale",
+        "mysql://u:p%40w@[::1]:3306/sale?prefer_socket=false",
+        "mysql://u@h/sale?socket=/run/mysqld.sock",
+    ] {
         server(&["--database-url", good]).unwrap();
     }
     for (bad, expected) in [

@@ -14,6 +14,8 @@ pub enum FailureKind {
     LockWait,
     /// The server went away, is shutting down, became read-only, or killed the session: take another connection.
     Away,
+    /// No connection could be made: those that are there may be fine. Try again.
+    NoConnection,
     /// It was not done in its time, be it for the server or for locks: drop this connection, run again on another.
     TooLong,
     /// A unique key is there already: run again, and it is seen.
@@ -63,15 +65,32 @@ const TEXTS: &[(&str, FailureKind)] = &[
     ("CONSTRAINT `", FailureKind::Check),
     // 1690, which only `Script::write` provokes of unsigned numbers: there are no others.
     ("BIGINT UNSIGNED value is out of range", FailureKind::RowCount),
-    // 1290, 1836, 1792.
+    // 1290, 1836, 1792, 1036, and 1665: the session's binlog_format, which only another session may have right.
     ("server is running with the --", FailureKind::Away),
     ("Running in read-only mode", FailureKind::Away),
     ("in a READ ONLY transaction", FailureKind::Away),
-    // 1053, 3100, 1047 (Galera's node that isn't ready), 1040.
+    ("' is read only", FailureKind::Away),
+    ("impossible to write to binary log since BINLOG_FORMAT = STATEMENT", FailureKind::Away),
+    // 1053, 3032, 1047 (Galera's node that isn't ready).
     ("Server shutdown in progress", FailureKind::Away),
-    ("Error on observer while running replication hook", FailureKind::Away),
+    ("currently in offline mode", FailureKind::Away),
     ("WSREP has not yet prepared node", FailureKind::Away),
+    // Group replication: 3100, 3796 to 3798, and a node that leaves its group or changes its part in it.
+    ("Error on observer while running replication hook", FailureKind::Away),
+    ("group_replication_consistency", FailureKind::Away),
+    ("Timeout exceeded for held statement", FailureKind::Away),
+    ("Held statement aborted", FailureKind::Away),
+    ("Held statement was aborted", FailureKind::Away),
+    ("The Group Replication plugin is stopping", FailureKind::Away),
+    ("All queries have been blocked while function", FailureKind::Away),
+    ("The size of writeset data", FailureKind::Wrong),
+    // 1040, 1203, 1226.
     ("Too many connections", FailureKind::Away),
+    ("active connections", FailureKind::Away),
+    ("has exceeded the '", FailureKind::Away),
+    // 2013 and 2003 of MySQL Router.
+    ("Lost connection to MySQL server", FailureKind::Away),
+    ("Can't connect to remote MySQL server", FailureKind::Away),
     // 1927 (MariaDB), 3169 (MySQL), 1317, 4031.
     ("Connection was killed", FailureKind::Away),
     ("Session was killed", FailureKind::Away),
@@ -108,7 +127,11 @@ impl Failure {
             | FailureKind::Check
             | FailureKind::RowCount
             | FailureKind::Wrong => true,
-            FailureKind::Away | FailureKind::TooLong | FailureKind::PoolBusy | FailureKind::Other => false,
+            FailureKind::Away
+            | FailureKind::NoConnection
+            | FailureKind::TooLong
+            | FailureKind::PoolBusy
+            | FailureKind::Other => false,
         }
     }
 
@@ -123,6 +146,7 @@ impl Failure {
             | FailureKind::Check
             | FailureKind::RowCount
             | FailureKind::Wrong
+            | FailureKind::NoConnection
             | FailureKind::PoolBusy => false,
         }
     }
@@ -138,6 +162,7 @@ impl Failure {
             FailureKind::Deadlock => "deadlock",
             FailureKind::LockWait => "lock_wait",
             FailureKind::Away => "away",
+            FailureKind::NoConnection => "no_connection",
             FailureKind::TooLong => "too_long",
             FailureKind::Duplicate => "duplicate",
             FailureKind::Check => "check",
@@ -164,6 +189,28 @@ mod tests {
             ("The MySQL server is running with the --super-read-only option so it cannot execute", Away),
             ("The MariaDB server is running with the --read-only option so it cannot execute", Away),
             ("Server shutdown in progress", Away),
+            ("The server is currently in offline mode", Away),
+            ("Table 'holds' is read only", Away),
+            (
+                "Cannot execute statement: impossible to write to binary log since BINLOG_FORMAT = STATEMENT and at \
+                 least one table uses a storage engine limited to row-based logging.",
+                Away,
+            ),
+            ("Error on observer while running replication hook 'before_commit'.", Away),
+            ("The option group_replication_consistency cannot be used on the current member state.", Away),
+            ("Error while waiting for group transactions commit on group_replication_consistency= 'BEFORE'", Away),
+            ("Error while waiting for transactions with group_replication_consistency= 'AFTER' to commit.", Away),
+            ("Timeout exceeded for held statement while the new Group Replication primary member is", Away),
+            ("Held statement aborted because the member is now in a minority", Away),
+            ("Held statement was aborted because the member is leaving", Away),
+            ("The Group Replication plugin is stopping, therefore new transactions are not allowed", Away),
+            ("All queries have been blocked while function 'group_replication_set_as_primary()' runs", Away),
+            ("Error while encoding data: The size of writeset data for the current transaction exceeds", Wrong),
+            ("Too many connections", Away),
+            ("User flashsale already has more than 'max_user_connections' active connections", Away),
+            ("User 'flashsale' has exceeded the 'max_user_connections' resource (current value: 4)", Away),
+            ("Lost connection to MySQL server at 'handshake: reading initial communication packet'", Away),
+            ("Can't connect to remote MySQL server for client connected to '127.0.0.1:6446'", Away),
             ("Input/output error: can't parse: buf doesn't have enough data", Away),
             ("Driver error: `Connection to the server is closed.'", Away),
             ("CONSTRAINT `products_stock` failed for `test`.`products`", Check),

@@ -38,7 +38,7 @@ pub async fn migrate(config: &DatabaseConfig) -> Result<Vec<String>, Error> {
     let Some(lock) = NamedLock::take(config, "migrate", LOCK_WAIT_SECONDS_MAX).await? else {
         return Err(unavailable("another process is migrating this database, for too long".to_owned()));
     };
-    let conn = session::connect(config).await.map_err(|failure| unavailable(failure.text))?;
+    let conn = session::connect(config).await?;
     let mut harness = AsyncMigrationHarness::new(conn);
     let ran = harness.run_pending_migrations(MIGRATIONS).map_err(|error| Error::Internal(error.to_string()))?;
     drop(lock);

@@ -9,6 +9,8 @@
 //! | deadlock | the whole transaction again after 5 to 80 ms, jittered | 5 × |
 //! | lock wait (1 s, on MySQL up to 2 s) | ROLLBACK; who asked decides whether to wait on | |
 //! | server away, read-only, shutting down; session killed; no answer to BEGIN (5 s) or a read (10 s) | all idle connections dropped, again on a new one | 3 × |
+//! | a connection can't be made | the idle ones kept, again | 3 × |
+//! | the database has no room for a connection | the call waits for one that is there, 3 s | |
 //! | a run takes more than 10 s | its connection dropped, again on another | 1 × |
 //! | duplicate key | ROLLBACK, again: the other's row is seen | 3 × |
 //! | any other error of the script that ends in COMMIT: its outcome is unknown | connection dropped, again | 3 × |
@@ -31,6 +33,7 @@
 
 pub mod audit;
 mod classify;
+mod heartbeat;
 pub mod holds;
 pub mod migrate;
 pub mod named_lock;
@@ -47,11 +50,11 @@ pub mod sweeper_state;
 mod transaction;
 
 use std::{
-    sync::atomic::AtomicBool,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, SystemTime},
 };
 
-use deadpool::managed::{Object, PoolError, TimeoutType};
+use deadpool::managed::{Object, PoolError};
 use diesel_async::{AsyncMysqlConnection, SimpleAsyncConnection};
 use tokio::time::Instant;
 use tracing::{Instrument, debug_span, error, warn};
@@ -62,8 +65,12 @@ pub use statement::{InsertedIds, Script};
 pub use transaction::Transactions;
 
 use crate::{config::DatabaseConfig, error::Error};
+use heartbeat::Heartbeat;
 use retry::Retries;
-use session::{Pool, Session, Sessions};
+use session::{
+    NoSession, POOL_WAIT_MAX, Pool, Session, Sessions,
+    room::{Place, Room},
+};
 
 /// A session of the database.
 pub type Connection = AsyncMysqlConnection;
@@ -78,9 +85,6 @@ const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
 /// How long the answer to BEGIN may take, which waits for nothing: only a server or a network that hangs gets there. A
 /// run begins with it, so this is how the next run tells a hanging server from locks.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-
-/// Sessions from which on a pool is large enough for half of it to be kept back.
-const POOL_SIZE_TO_KEEP_BACK: usize = 4;
 
 /// What a transaction decided: its writes, and the value to return once they are committed.
 #[derive(Debug)]
@@ -122,6 +126,8 @@ where
 #[derive(Clone)]
 pub struct Database {
     pool: Pool,
+    room: Arc<Room>,
+    heartbeat: Heartbeat,
 }
 
 impl std::fmt::Debug for Database {
@@ -137,7 +143,7 @@ impl Database {
     /// `Internal` where the pool can't be built, which only a wrong build does.
     pub fn new(config: &DatabaseConfig) -> Result<Self, Error> {
         let pool = session::pool(config).map_err(Error::Internal)?;
-        Ok(Self { pool })
+        Ok(Self { pool, room: Arc::new(Room::new(config.pool_size)), heartbeat: Heartbeat::new() })
     }
 
     /// Transactions that somebody waits for. Before each run `wanted` is asked whether all of them still do: what nobody
@@ -173,11 +179,9 @@ impl Database {
         self.pool.status().max_size
     }
 
-    /// Whether half of the pool's sessions or more are in use. A pool of fewer than four is too small to keep any back.
+    /// Whether half of the sessions that there may be are in use. Where there are fewer than four, none is kept back.
     pub fn is_crowded(&self) -> bool {
-        let status = self.pool.status();
-        let in_use = status.size.saturating_sub(status.available);
-        status.max_size >= POOL_SIZE_TO_KEEP_BACK && in_use * 2 >= status.max_size
+        self.room.is_crowded()
     }
 
     /// Runs statements that only read, without a transaction: each sees what was committed when it began.
@@ -223,8 +227,11 @@ impl Database {
     fn after(&self, transaction: &'static str, failure: &Failure) {
         match failure.kind {
             FailureKind::Away => {
-                self.pool.retain(|_, _| false);
+                self.drop_idle_sessions();
                 warn!(transaction, error = failure.text, "Database connection lost");
+            }
+            FailureKind::NoConnection => {
+                warn!(transaction, error = failure.text, "Database connection can't be made");
             }
             FailureKind::Check | FailureKind::RowCount => {
                 error!(transaction, error = failure.text, "A last guard of the database refused a transaction");
@@ -237,20 +244,29 @@ impl Database {
         }
     }
 
+    fn drop_idle_sessions(&self) {
+        self.pool.retain(|_, _| false);
+    }
+
+    /// A session: one that is there, or a new one. Where the database has no room for another, waits for one that is
+    /// there.
     async fn lease(&self) -> Result<Lease, Failure> {
-        match self.pool.get().await {
-            Ok(object) => Ok(Lease(Some(object))),
-            Err(PoolError::Backend(failure)) => Err(failure),
-            Err(PoolError::Timeout(TimeoutType::Wait)) => Err(Failure {
-                kind: FailureKind::PoolBusy,
-                text: "no connection of the pool came free in time".to_owned(),
-            }),
-            Err(
-                error @ (PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle)
-                | PoolError::Closed
-                | PoolError::NoRuntimeSpecified
-                | PoolError::PostCreateHook(_)),
-            ) => Err(Failure { kind: FailureKind::Away, text: format!("no connection: {error:?}") }),
+        let deadline = Instant::now() + POOL_WAIT_MAX;
+        loop {
+            let place = self.room.take(deadline).await?;
+            let text = match self.pool.get().await {
+                Ok(object) => return Ok(Lease { object: Some(object), _place: place }),
+                Err(PoolError::Backend(NoSession::NoRoom(text))) => {
+                    self.room.refused(place, deadline, &text).await?;
+                    continue;
+                }
+                Err(PoolError::Backend(NoSession::NoConnection(text))) => text,
+                Err(PoolError::Timeout(_) | PoolError::Closed | PoolError::NoRuntimeSpecified) => {
+                    "the pool gave none".to_owned()
+                }
+                Err(PoolError::PostCreateHook(_)) => "the pool refused a new one".to_owned(),
+            };
+            return Err(Failure { kind: FailureKind::NoConnection, text: format!("no connection: {text}") });
         }
     }
 }
@@ -275,7 +291,11 @@ async fn until<T>(deadline: Instant, run: impl Future<Output = Result<T, Failure
 
 /// A session out of the pool. It goes back only by [`Lease::give_back`]; dropped, even half-way through a
 /// transaction, its connection is closed.
-struct Lease(Option<Object<Sessions>>);
+struct Lease {
+    object: Option<Object<Sessions>>,
+    /// After the session, so that whoever gets the place next finds it in the pool.
+    _place: Place,
+}
 
 impl Lease {
     /// Ends a transaction that failed. Dropping the connection closes it, and the server rolls back.
@@ -297,18 +317,18 @@ impl Lease {
     }
 
     fn session(&mut self) -> Result<&mut Session, Failure> {
-        let object = self.0.as_deref_mut();
+        let object = self.object.as_deref_mut();
         object.ok_or_else(|| Failure { kind: FailureKind::Other, text: "the session was given back".to_owned() })
     }
 
     fn give_back(mut self) {
-        drop(self.0.take());
+        drop(self.object.take());
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(object) = self.0.take() {
+        if let Some(object) = self.object.take() {
             drop(Object::take(object));
         }
     }

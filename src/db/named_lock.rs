@@ -33,7 +33,7 @@ impl NamedLock {
             #[diesel(sql_type = Nullable<BigInt>)]
             got: Option<i64>,
         }
-        let mut connection = session::connect(config).await.map_err(|failure| Error::Unavailable(failure.text))?;
+        let mut connection = session::connect(config).await?;
         // Locks are the server's, not the database's: so the name has the database in it, within the 64 characters
         // that a name may have. MySQL 9 has no MD5.
         let select = "SELECT CAST(GET_LOCK(CONCAT('flashsale_', ?, ':', LEFT(SHA2(DATABASE(), 256), 32)), ?) \

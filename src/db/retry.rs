@@ -82,7 +82,7 @@ impl Retries {
         let (count, max, error) = match failure.kind {
             FailureKind::Deadlock => (&mut self.deadlocks, DEADLOCKS_MAX, Error::LockContention),
             FailureKind::LockWait => return Err(Error::LockContention),
-            FailureKind::Away => (&mut self.aways, AWAYS_MAX, Error::Unavailable(text())),
+            FailureKind::Away | FailureKind::NoConnection => (&mut self.aways, AWAYS_MAX, Error::Unavailable(text())),
             FailureKind::TooLong => (&mut self.too_longs, TOO_LONGS_MAX, Error::Unavailable(text())),
             FailureKind::Duplicate => (&mut self.duplicates, DUPLICATES_MAX, Error::Internal(text())),
             FailureKind::Other => (&mut self.others, OTHERS_MAX, Error::Unavailable(text())),
@@ -114,6 +114,7 @@ mod tests {
             (FailureKind::Deadlock, 5, Error::LockContention),
             (FailureKind::LockWait, 0, Error::LockContention),
             (FailureKind::Away, 3, Error::Unavailable("text".to_owned())),
+            (FailureKind::NoConnection, 3, Error::Unavailable("text".to_owned())),
             (FailureKind::TooLong, 1, Error::Unavailable("text".to_owned())),
             (FailureKind::Duplicate, 3, internal()),
             (FailureKind::Other, 3, Error::Unavailable("text".to_owned())),
@@ -134,7 +135,9 @@ mod tests {
     #[tokio::test]
     async fn whatever_fails_after_an_unknown_outcome_is_unavailable() {
         use FailureKind::*;
-        for kind in [Deadlock, LockWait, Away, TooLong, Duplicate, Other, Wrong, Check, RowCount, PoolBusy] {
+        for kind in
+            [Deadlock, LockWait, Away, NoConnection, TooLong, Duplicate, Other, Wrong, Check, RowCount, PoolBusy]
+        {
             let mut retries = Retries::new("test", false);
             retries.remember_unknown_outcome();
             let error = loop {

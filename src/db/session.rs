@@ -1,12 +1,12 @@
 //! How sessions are made: what they connect to, their settings, and their pool.
 
+pub(super) mod room;
+mod settings;
+
 use std::time::Duration;
 
 use chrono::NaiveDateTime;
-use deadpool::{
-    Runtime,
-    managed::{self, BuildError, Metrics, RecycleError, RecycleResult},
-};
+use deadpool::managed::{self, BuildError, Metrics, RecycleError, RecycleResult};
 use diesel::{
     QueryableByName,
     sql_types::{BigInt, Nullable, Timestamp},
@@ -17,31 +17,21 @@ use rand::RngExt;
 use secrecy::ExposeSecret;
 use url::Url;
 
+use settings::{pool_settings, settings};
+
 use super::{
     Connection, Failure, FailureKind,
     statement::{AsksFor, Inserted, InsertedIds, Statement, moment},
 };
-use crate::config::DatabaseConfig;
+use crate::{config::DatabaseConfig, error::Error};
 
 /// How long a transaction waits for a connection of the pool before its callers are told to come back.
-const POOL_WAIT_MAX: Duration = Duration::from_secs(3);
+pub(super) const POOL_WAIT_MAX: Duration = Duration::from_secs(3);
 /// How long connecting may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// A connection that nobody used for longer is closed rather than handed out: well before [`POOL_SETTINGS`] end its
-/// session, so that no transaction finds it gone at its first statement.
-const UNUSED_MAX: Duration = Duration::from_secs(20);
-
-/// READ COMMITTED, since gap locks deadlock sweeps with inserts. Short lock waits, since a caller waits too. English
-/// texts, since errors are told apart by them. Strict mode, since a value that doesn't fit is a bug and not to be
-/// trimmed. UTC, since only the database's clock decides.
-const SETTINGS: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;\
-    SET SESSION innodb_lock_wait_timeout = 1, lc_messages = 'en_US', time_zone = '+00:00', autocommit = 1,\
-    sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'";
-
-/// What else a session of the pool has. Should this machine or its network vanish in the middle of a transaction, the
-/// database hears nothing of it and keeps the session, and with it a locked product, until it has been idle for so
-/// long: 8 hours by default. A living transaction is never idle for more than the 10 s that one run may take.
-const POOL_SETTINGS: &str = "SET SESSION wait_timeout = 30";
+/// A connection that nobody used for longer is closed rather than handed out: well before the database ends its session
+/// after [`settings::SILENCE_SECONDS_MAX`], so that no transaction finds it gone at its first statement.
+const UNUSED_MAX: Duration = Duration::from_secs(4);
 
 /// A session of the pool, and the name that it holds as a user lock for its whole life.
 ///
@@ -63,39 +53,66 @@ pub(super) struct Sessions {
 
 impl managed::Manager for Sessions {
     type Type = Session;
-    type Error = Failure;
+    type Error = NoSession;
 
-    async fn create(&self) -> Result<Session, Failure> {
+    async fn create(&self) -> Result<Session, NoSession> {
         let name = format!("flashsale_session_{:032x}", rand::rng().random::<u128>());
-        let connection =
-            connect_with(&self.opts, &format!("{SETTINGS};{POOL_SETTINGS};DO GET_LOCK('{name}', 0)")).await?;
+        let connection = connect_with(&self.opts, &pool_settings(&name)).await?;
         Ok(Session { connection, name })
     }
 
     /// Doesn't test the connection, which would cost each batch a round trip: a dead one shows at its first statement,
     /// and then the transaction drops them all and runs again.
-    async fn recycle(&self, _session: &mut Session, metrics: &Metrics) -> RecycleResult<Failure> {
+    async fn recycle(&self, _session: &mut Session, metrics: &Metrics) -> RecycleResult<NoSession> {
         refuse_unused(metrics)
     }
 }
 
-/// A connection of its own with the settings of a session. It may be idle for as long as the database has it.
-pub(super) async fn connect(config: &DatabaseConfig) -> Result<Connection, Failure> {
-    connect_with(&opts(config.url.expose_secret()).map_err(away)?, SETTINGS).await
+/// Why no session could be made, with the database's or the driver's text.
+#[derive(Debug)]
+pub(super) enum NoSession {
+    /// The database, or the account, has as many connections as it may.
+    NoRoom(String),
+    /// Anything else.
+    NoConnection(String),
 }
 
-async fn connect_with(opts: &Opts, settings: &str) -> Result<Connection, Failure> {
+impl From<mysql_async::Error> for NoSession {
+    fn from(error: mysql_async::Error) -> Self {
+        /// Too many connections; of this account; a resource of this account is used up.
+        const NO_ROOM: [u16; 3] = [1040, 1203, 1226];
+        match &error {
+            mysql_async::Error::Server(server) if NO_ROOM.contains(&server.code) => Self::NoRoom(error.to_string()),
+            _ => Self::NoConnection(error.to_string()),
+        }
+    }
+}
+
+impl From<NoSession> for Error {
+    fn from((NoSession::NoRoom(text) | NoSession::NoConnection(text)): NoSession) -> Self {
+        Self::Unavailable(format!("no connection: {text}"))
+    }
+}
+
+/// A connection of its own with the settings of a session. It may be idle for as long as the database has it.
+///
+/// # Errors
+/// `Unavailable`.
+pub(super) async fn connect(config: &DatabaseConfig) -> Result<Connection, Error> {
+    let opts = opts(config.url.expose_secret()).map_err(mysql_async::Error::from).map_err(NoSession::from)?;
+    Ok(connect_with(&opts, &settings()).await?)
+}
+
+async fn connect_with(opts: &Opts, settings: &str) -> Result<Connection, NoSession> {
     let connecting = async {
-        let driver = Conn::new(opts.clone()).await.map_err(away)?;
-        let mut conn = Connection::try_from(driver).await.map_err(away)?;
-        conn.batch_execute(settings).await.map_err(away)?;
+        let driver = Conn::new(opts.clone()).await?;
+        let unset = |error: &dyn ToString| NoSession::NoConnection(error.to_string());
+        let mut conn = Connection::try_from(driver).await.map_err(|error| unset(&error))?;
+        conn.batch_execute(settings).await.map_err(|error| unset(&error))?;
         Ok(conn)
     };
-    tokio::time::timeout(CONNECT_MAX, connecting).await.unwrap_or_else(|_| Err(away("connecting took too long")))
-}
-
-fn away(error: impl ToString) -> Failure {
-    Failure { kind: FailureKind::Away, text: format!("no connection: {}", error.to_string()) }
+    let late = |_elapsed| Err(NoSession::NoConnection("connecting took too long".to_owned()));
+    tokio::time::timeout(CONNECT_MAX, connecting).await.unwrap_or_else(late)
 }
 
 /// What the driver connects to: the URL's own host and port, or the socket that the URL itself names.
@@ -108,19 +125,13 @@ fn opts(url: &str) -> Result<Opts, UrlError> {
     Ok(opts.stmt_cache_size(0).client_found_rows(true).into())
 }
 
-/// Makes the pool.
+/// Makes the pool. It needs no limits of time: [`room::Room`] limits the wait, [`Sessions`] the connecting.
 ///
 /// # Errors
 /// What is wrong with the URL, or with the build.
 pub(super) fn pool(config: &DatabaseConfig) -> Result<Pool, String> {
     let opts = opts(config.url.expose_secret()).map_err(|error| error.to_string())?;
-    let pool = Pool::builder(Sessions { opts })
-        .max_size(config.pool_size)
-        .runtime(Runtime::Tokio1)
-        .wait_timeout(Some(POOL_WAIT_MAX))
-        .create_timeout(Some(CONNECT_MAX))
-        .recycle_timeout(Some(CONNECT_MAX))
-        .build();
+    let pool = Pool::builder(Sessions { opts }).max_size(config.pool_size).build();
     pool.map_err(|error: BuildError| error.to_string())
 }
 
@@ -162,7 +173,7 @@ fn names_prefer_socket(url: &str) -> bool {
 }
 
 /// `last_used` is when the connection was handed out last, or made: never later than its last statement.
-fn refuse_unused(metrics: &Metrics) -> RecycleResult<Failure> {
+fn refuse_unused(metrics: &Metrics) -> RecycleResult<NoSession> {
     if metrics.last_used() > UNUSED_MAX { Err(RecycleError::message("unused for too long")) } else { Ok(()) }
 }
 

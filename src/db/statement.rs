@@ -125,6 +125,8 @@ impl Query for Statement {
 pub struct Script {
     text: String,
     asks_for: AsksFor,
+    /// Whether it changes rows, if only some that it doesn't match.
+    writes: bool,
     /// Whether its last statement is a SET by [`Script::set`].
     ends_in_set: bool,
 }
@@ -167,6 +169,7 @@ impl Script {
     /// Adds a statement that has to match `rows` rows. Another number fails the script before its COMMIT: these are
     /// rows that the transaction has locked and read, so it would be a bug or a lost lock.
     pub(super) fn write(&mut self, rows: usize, statement: fmt::Arguments<'_>) {
+        self.writes = true;
         self.push(statement);
         // One more than the largest unsigned number is an error of the server. Not by DO: MariaDB's swallows errors.
         // And not by a subquery of two rows, whose parsing and planning cost the database 25 µs a script.
@@ -198,6 +201,7 @@ impl Script {
 
     /// Adds an INSERT of several rows.
     pub(super) fn insert(&mut self, into: &str, rows: impl Iterator<Item = String>) {
+        self.writes = true;
         self.push(format_args!("INSERT INTO {into} VALUES "));
         for (index, row) in rows.enumerate() {
             self.text.push_str(if index == 0 { "" } else { "," });
@@ -229,6 +233,11 @@ impl Script {
     /// What has to be known once it has committed.
     pub(super) fn asks_for(&self) -> AsksFor {
         self.asks_for
+    }
+
+    /// Whether it changes rows. A COMMIT of none says nothing of the database.
+    pub(super) fn writes(&self) -> bool {
+        self.writes
     }
 
     /// The text to send: all statements, then COMMIT.

@@ -128,7 +128,7 @@ impl Transactions<'_> {
         let name = lease.session()?.name.clone();
         let result = match planned {
             Some(plan) => {
-                commit(lease.connection()?, Instant::now() + ATTEMPT_LIMIT, plan, Script::into_transaction).await
+                self.commit(lease.connection()?, Instant::now() + ATTEMPT_LIMIT, plan, Script::into_transaction).await
             }
             None => self.look_and_commit(lease.connection()?, attempt, body).await,
         };
@@ -161,7 +161,35 @@ impl Transactions<'_> {
         if began.elapsed() >= LOOK_WITHOUT_ASKING_MAX && !(self.wanted)() {
             return Err(RunError::Unwanted);
         }
-        commit(conn, deadline, plan, Script::into_commit).await
+        self.commit(conn, deadline, plan, Script::into_commit).await
+    }
+
+    /// Sends a plan's script as the text that `into_text` makes of it, and learns what it asks for.
+    async fn commit<T>(
+        self,
+        conn: &mut Connection,
+        deadline: Instant,
+        Plan { script, value }: Plan<T>,
+        into_text: fn(Script) -> String,
+    ) -> Result<(T, Inserted), RunError> {
+        let (asks_for, writes) = (script.asks_for(), script.writes());
+        let text = into_text(script);
+        let committed = async { Ok(conn.batch_execute(&text).await?) };
+        if let Err(failure) = until(deadline, committed).await {
+            let is_open = failure.leaves_commit_open();
+            return Err(RunError::Failed(Failed { failure, is_open }));
+        }
+        if writes {
+            self.database.heartbeat.committed();
+        }
+        if asks_for == AsksFor::Nothing {
+            return Ok((value, Inserted::default()));
+        }
+        match within(ANSWER_LIMIT, session::inserted(conn, asks_for)).await {
+            Ok(inserted) => Ok((value, inserted)),
+            // It has committed, and only a run that finds that knows the ids.
+            Err(failure) => Err(RunError::Failed(Failed { failure, is_open: true })),
+        }
     }
 }
 
@@ -182,30 +210,6 @@ struct Failed {
 impl From<Failure> for RunError {
     fn from(failure: Failure) -> Self {
         Self::Failed(Failed { failure, is_open: false })
-    }
-}
-
-/// Sends a plan's script as the text that `into_text` makes of it, and learns what it asks for.
-async fn commit<T>(
-    conn: &mut Connection,
-    deadline: Instant,
-    Plan { script, value }: Plan<T>,
-    into_text: fn(Script) -> String,
-) -> Result<(T, Inserted), RunError> {
-    let asks_for = script.asks_for();
-    let text = into_text(script);
-    let committed = async { Ok(conn.batch_execute(&text).await?) };
-    if let Err(failure) = until(deadline, committed).await {
-        let is_open = failure.leaves_commit_open();
-        return Err(RunError::Failed(Failed { failure, is_open }));
-    }
-    if asks_for == AsksFor::Nothing {
-        return Ok((value, Inserted::default()));
-    }
-    match within(ANSWER_LIMIT, session::inserted(conn, asks_for)).await {
-        Ok(inserted) => Ok((value, inserted)),
-        // It has committed, and only a run that finds that knows the ids.
-        Err(failure) => Err(RunError::Failed(Failed { failure, is_open: true })),
     }
 }
 

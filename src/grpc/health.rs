@@ -1,5 +1,5 @@
-//! What grpc.health.v1 says: "" and the three services are SERVING while the database answers and has all migrations;
-//! `liveness` is SERVING as long as the process is.
+//! What grpc.health.v1 says: "" and the three services are SERVING while the database takes writes and has all
+//! migrations; `liveness` is SERVING as long as the process is.
 
 use std::{
     sync::Arc,
@@ -68,21 +68,27 @@ impl Health {
     /// Exports what the sweeps did, since a sweep itself is gone before anybody asks. Never ends by itself.
     pub(super) async fn watch(self, checkout: Checkout, gate: Arc<Gate>) {
         let mut known: Option<Result<(), String>> = None;
+        let mut current = false;
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let look = checkout.readiness(matches!(known, Some(Ok(()))));
+            let look = checkout.readiness(current);
             let looked = tokio::time::timeout(LOOK_MAX, look).await;
             let found = looked.unwrap_or_else(|_| Err("the database does not answer in time".to_owned()));
-            let found = found.map(|totals| export(&totals));
-            gate.looked(found.is_ok());
+            // Whoever takes no writes still can be read from.
+            current = found.is_ok();
+            gate.looked(current);
+            let found = found.and_then(|readiness| {
+                export(&readiness.totals);
+                readiness.writes
+            });
             if known.as_ref() == Some(&found) {
                 continue;
             }
             match &found {
                 Ok(()) => {
-                    info!("Serving: the database answers and is up to date");
+                    info!("Serving: the database takes writes and is up to date");
                     self.set(ServingStatus::Serving).await;
                 }
                 Err(reason) => {

@@ -238,7 +238,7 @@ async fn a_database_that_says_nothing_costs_callers_their_deadline_and_health_no
 /// To the database the session just says nothing any more; its transaction mustn't keep the hot row for hours. And a
 /// session that it ended for the same reason, since nobody used it, is nobody's first statement.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_vanishes_between_lock_and_commit_frees_the_row_within_a_minute() {
+async fn a_server_that_vanishes_between_lock_and_commit_frees_the_row_within_10_s() {
     let database = TestDatabase::create("vanished").await;
     database.execute("CREATE TABLE notes (note INT PRIMARY KEY) ENGINE = InnoDB").await;
     database.execute("INSERT INTO notes VALUES (1)").await;
@@ -262,7 +262,9 @@ async fn a_server_that_vanishes_between_lock_and_commit_frees_the_row_within_a_m
         wait::eventually(LIMIT, "the transaction", async || database.open_transactions().await == 1).await;
         let mut another = database.connect().await;
         another.execute("SET innodb_lock_wait_timeout = 60").await;
+        let began = Instant::now();
         another.query_rows("SELECT note FROM notes FOR UPDATE").await;
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
         another.close().await;
     };
     let (vanished, ()) = tokio::join!(vanish, another);

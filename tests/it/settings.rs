@@ -45,6 +45,7 @@ fn a_bad_setting_ends_the_program_with_code_2_and_its_name() {
         (SERVER, URL, "DATABASE_URL", "--database-url", &["", "x", "postgres://h/d", "mysql://h"]),
         (SERVER, URL, "DATABASE_URL", "--database-url", &["mysql://h/d?require_sl=true", "mysql://h/d?require_ssl=x"]),
         (SWEEPER, URL, "DATABASE_URL", "--database-url", &["mysql://h/d?pool_min=2&pool_max=1"]),
+        (SWEEPER, URL, "DATABASE_URL", "--database-url", &["mysql://h/d?prefer_socket=true"]),
         (GATEWAY, UNSIGNED, "FLASHSALE_GATEWAY_LISTEN", "--listen", &["", "8000"]),
         (GATEWAY, UNSIGNED, "FLASHSALE_METRICS_LISTEN", "--metrics-listen", &["9465"]),
         (GATEWAY, UNSIGNED, "FLASHSALE_SERVER_URL", "--server-url", &["", "127.0.0.1:50051", "http://", "http://h/p"]),

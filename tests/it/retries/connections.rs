@@ -1,6 +1,6 @@
 //! Connections that break: killed at work, killed or timed out while idle, or refused.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use flashsale::{
     db::{Connection, Failure, FailureKind::*},
@@ -106,13 +106,24 @@ async fn a_run_that_takes_too_long_costs_its_own_connection_and_no_other() {
     let pool = pool(&database, 3);
     fill(&pool, 3).await;
     let before = database.connection_ids().await;
-    let ended = pool
-        .transaction("too_long", async |conn: &mut Connection, attempt| {
-            let sql = if attempt == 0 { "DO SLEEP(60)" } else { "UPDATE products SET name = 'done' WHERE id = 1" };
-            Failures::default().run(conn, sql).await?;
-            Ok::<_, Failure>(flashsale::db::Plan { script: Default::default(), value: attempt })
-        })
-        .await;
+    let has_ended = AtomicBool::new(false);
+    let too_long = async {
+        let ended = pool
+            .transaction("too_long", async |conn: &mut Connection, attempt| {
+                let sql = if attempt == 0 { "DO SLEEP(60)" } else { "UPDATE products SET name = 'done' WHERE id = 1" };
+                Failures::default().run(conn, sql).await?;
+                Ok::<_, Failure>(flashsale::db::Plan { script: Default::default(), value: attempt })
+            })
+            .await;
+        has_ended.store(true, Ordering::Relaxed);
+        ended
+    };
+    // The others are in use meanwhile, as in a sale: what nobody uses is closed earlier.
+    let others = wait::eventually(LIMIT, "the end of the run", async || {
+        fill(&pool, 1).await;
+        has_ended.load(Ordering::Relaxed)
+    });
+    let (ended, ()) = tokio::join!(too_long, others);
     assert_eq!(ended.unwrap().value, 1);
     let after = database.connection_ids().await;
     assert!(after.iter().all(|id| before.contains(id)), "no new connection was needed: {before:?}, {after:?}");

@@ -1,6 +1,4 @@
-//! A database server that answers, but takes no writes or no connections: a replica before it is promoted, or a full one.
-
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+//! A database server that answers, but takes no writes: a replica before it is promoted.
 
 use flashsale::{
     db::{Connection, Failure, FailureKind::*},
@@ -8,13 +6,12 @@ use flashsale::{
 };
 use tonic::Code;
 
-use super::{Failures, LIMIT, done, insert_products, pool};
+use super::{Failures, done, insert_products, pool};
 use crate::support::{
     client::{assert_refused, details},
-    database::{RawConnection, TestDatabase},
+    database::TestDatabase,
     mysqld::{Engine, Mysqld},
     server::{TestServer, default_settings},
-    wait,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,32 +78,4 @@ async fn a_transaction_that_may_only_read_is_taken_for_a_server_that_may_only_re
         .await;
     ended.unwrap();
     assert_eq!(failures.kinds(), [Away]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_with_too_many_connections_is_unavailable_until_some_are_free() {
-    let mysqld = Mysqld::start_private(&["--max-connections=10"]).await;
-    let database = TestDatabase::create_on(&mysqld, "too_many").await;
-    insert_products(&database).await;
-    let pool = pool(&database, 1);
-    let mut others = Vec::new();
-    let error = loop {
-        match RawConnection::open(&database.url()).await {
-            Ok(connection) => others.push(connection),
-            Err(error) => break error.to_string(),
-        }
-    };
-    assert!(error.contains("Too many connections"), "{error}");
-    let runs = AtomicU32::new(0);
-    let write = async |conn: &mut Connection, _attempt: u32| {
-        runs.fetch_add(1, Relaxed);
-        Failures::default().run(conn, "UPDATE products SET name = 'done'").await?;
-        Ok::<_, Failure>(done())
-    };
-    let ended = pool.transaction("too_many", write).await;
-    let Err(Error::Unavailable(text)) = ended else { panic!("{ended:?}") };
-    assert!(text.contains("Too many connections"), "{text}");
-    others.clear();
-    wait::eventually(LIMIT, "free connections", async || pool.transaction("again", write).await.is_ok()).await;
-    assert_eq!(runs.load(Relaxed), 1);
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use flashsale::db::migrate::migrate;
-use mysql_async::{Conn, Opts, Row, Value, prelude::Queryable};
+use mysql_async::{Conn, Opts, OptsBuilder, Row, Value, prelude::Queryable};
 use tokio::{sync::Mutex, time::timeout};
 
 use super::{
@@ -288,6 +288,12 @@ async fn drop_database(name: String, url: String) -> Result<(), mysql_async::Err
     connection.connection.disconnect().await
 }
 
+/// What the tests' own connections rely on, whatever the server's defaults are.
+const SETTINGS: &str = "SET SESSION TRANSACTION READ WRITE;\
+    SET time_zone = '+00:00', autocommit = 1, completion_type = NO_CHAIN, sql_safe_updates = 0,\
+    sql_select_limit = 18446744073709551615, max_join_size = 18446744073709551615, sql_big_selects = 1,\
+    wait_timeout = 28800 /*M!100301 , max_statement_time = 0 */ /*!80000 , max_execution_time = 0 */";
+
 /// One connection, for a test that holds locks, breaks things, or looks. In UTC; the isolation is the server's default.
 pub(crate) struct RawConnection {
     connection: Conn,
@@ -297,8 +303,10 @@ impl RawConnection {
     /// As the account in the `url`.
     pub(crate) async fn open(url: &str) -> Result<Self, mysql_async::Error> {
         let login = async {
-            let mut connection = Conn::new(Opts::from_url(url)?).await?;
-            connection.query_drop("SET time_zone = '+00:00'").await?;
+            // By default it would move to the socket that the server names.
+            let opts = OptsBuilder::from_opts(Opts::from_url(url)?).prefer_socket(false);
+            let mut connection = Conn::new(opts).await?;
+            connection.query_drop(SETTINGS).await?;
             Ok(Self { connection })
         };
         timeout(STATEMENT_LIMIT, login).await.unwrap_or_else(|_| panic!("no answer to the login {url}"))

@@ -33,8 +33,8 @@ use self::{
 use crate::support::{signal, wait};
 
 /// With a password, so that logging in is tested too; it has characters that a URL must escape.
-const SERVICE_USER: &str = "flashsale";
-const SERVICE_PASSWORD: &str = "p@ss/w:rd";
+pub(crate) const SERVICE_USER: &str = "flashsale";
+pub(crate) const SERVICE_PASSWORD: &str = "p@ss/w:rd";
 const SERVICE_PASSWORD_IN_URL: &str = "p%40ss%2Fw%3Ard";
 
 /// Generous: the machine may be building something else meanwhile.

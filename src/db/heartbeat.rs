@@ -1,0 +1,116 @@
+//! Table `server_heartbeats`: whether the database takes writes is known by a write that commits.
+//!
+//! Settings don't tell: a primary that is cut off from its group, a full disk or a global read lock has none.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use diesel::{QueryableByName, sql_types::Text};
+use diesel_async::SimpleAsyncConnection;
+use tokio::time::Instant;
+
+use super::{Connection, Database, Failure, FailureKind, statement::Statement};
+
+/// The table's rows.
+const SLOTS: u8 = 16;
+/// How long a write may take that waits for no lock longer than a second.
+const WRITE_MAX: Duration = Duration::from_secs(3);
+/// A commit of this process that is no older says as much as a heartbeat.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// When a commit that wrote was last acknowledged, and the row of this process's heartbeats.
+#[derive(Debug, Clone)]
+pub(super) struct Heartbeat {
+    slot: u8,
+    began: Instant,
+    /// Milliseconds from `began` on, plus one; 0: none yet.
+    last_commit: Arc<AtomicU64>,
+}
+
+impl Heartbeat {
+    pub(super) fn new() -> Self {
+        Self { slot: rand::random::<u8>() % SLOTS, began: Instant::now(), last_commit: Arc::default() }
+    }
+
+    /// Takes notice of a commit that wrote.
+    pub(super) fn committed(&self) {
+        self.last_commit.store(self.now() + 1, Ordering::Relaxed);
+    }
+
+    fn has_fresh_commit(&self) -> bool {
+        let last = self.last_commit.load(Ordering::Relaxed);
+        last > 0 && Duration::from_millis((self.now() + 1).saturating_sub(last)) < FRESH
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
+    }
+}
+
+impl Database {
+    /// Makes sure that the database takes writes: by a commit of this process in the last second, or by a heartbeat.
+    /// A row or a table that somebody has locked is no reason against it.
+    ///
+    /// # Errors
+    /// Why a write failed, twice where a connection was at fault. `LockWait`: everything is locked. `TooLong`: a write
+    /// gets no answer.
+    pub async fn takes_writes(&self) -> Result<(), Failure> {
+        if self.heartbeat.has_fresh_commit() {
+            return Ok(());
+        }
+        let beat = format!(
+            "INSERT INTO server_heartbeats (slot, beats, last_beat_at) VALUES ({}, 1, UTC_TIMESTAMP(6)) \
+            ON DUPLICATE KEY UPDATE beats = beats + 1, last_beat_at = UTC_TIMESTAMP(6)",
+            self.heartbeat.slot
+        );
+        let mut written = self.write_alone(&beat).await;
+        if written.as_ref().is_err_and(|failure| failure.kind == FailureKind::Away) {
+            written = self.write_alone(&beat).await;
+        }
+        if written.as_ref().is_err_and(|failure| failure.kind == FailureKind::LockWait) {
+            // It matches no row, and so waits only where its table or all of them are locked.
+            written = self.write_alone("UPDATE sweeper_state SET runs = runs WHERE id = 0").await;
+        }
+        written
+    }
+
+    /// Whether the database is a secondary's sort of read-only. An account without further rights is told `--read-only`
+    /// in either case. False where that can't be read, and on MariaDB, which has no such setting.
+    pub async fn is_super_read_only(&self) -> bool {
+        #[derive(QueryableByName)]
+        struct Row {
+            #[diesel(sql_type = Text, column_name = "Value")]
+            value: String,
+        }
+        let read = self.read("super_read_only", async |conn: &mut Connection, _attempt| {
+            let rows: Vec<Row> = Statement::new("SHOW GLOBAL VARIABLES LIKE 'super_read_only'").rows(conn).await?;
+            Ok(rows.first().is_some_and(|row| row.value == "ON"))
+        });
+        read.await.unwrap_or(false)
+    }
+
+    /// Runs one statement that is a transaction by itself.
+    async fn write_alone(&self, text: &str) -> Result<(), Failure> {
+        let mut lease = self.lease().await?;
+        let writing = async { Ok(lease.connection()?.batch_execute(text).await?) };
+        let written = tokio::time::timeout(WRITE_MAX, writing).await.unwrap_or_else(|_elapsed| {
+            Err(Failure { kind: FailureKind::TooLong, text: format!("no answer in {} s", WRITE_MAX.as_secs()) })
+        });
+        match &written {
+            Ok(()) => lease.give_back(),
+            Err(failure) => {
+                lease.end(failure).await;
+                // Whatever this session has come to, the idle ones may have, too.
+                if failure.kind == FailureKind::Away {
+                    self.drop_idle_sessions();
+                }
+            }
+        }
+        written
+    }
+}

@@ -1,0 +1,6 @@
+//! The sessions that the service has in its database: where they lead, and what they rely on.
+
+mod few_connections;
+mod frozen;
+mod host;
+mod odd_settings;
