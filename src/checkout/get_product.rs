@@ -1,10 +1,12 @@
 //! GetProduct: reads a product. Its stock is always read after the call arrived, and the read is shared by the calls
-//! that were waiting then; its name and price may be up to a minute old.
+//! that were waiting then; its name and price may be up to a minute old. Units past their time count as available, and a
+//! read that finds any has them taken back.
 
 use std::{sync::Arc, time::Duration};
 
 use moka::sync::Cache;
 
+use super::take_back::TakeBacks;
 use crate::{
     db::{Connection, Database, products},
     domain::{Product, ProductId},
@@ -35,13 +37,14 @@ struct Label {
 /// The batch of GetProduct: calls for one product.
 pub struct GetProducts {
     database: Database,
+    take_backs: TakeBacks,
     labels: Cache<ProductId, Label>,
 }
 
 impl GetProducts {
-    pub(super) fn new(database: Database) -> Self {
+    pub(super) fn new(database: Database, take_backs: TakeBacks) -> Self {
         let labels = Cache::builder().max_capacity(LABELS_MAX).time_to_live(LABEL_TTL).build();
-        Self { database, labels }
+        Self { database, take_backs, labels }
     }
 
     async fn read(&self, id: ProductId) -> Result<Option<ProductView>, Error> {
@@ -54,7 +57,9 @@ impl GetProducts {
                 Ok((name, products::read(conn, id).await?))
             })
             .await?;
-        let (name, Some((mut product, _now))) = read else { return Ok(None) };
+        let (name, Some((product, lapsed))) = read else { return Ok(None) };
+        self.take_backs.found(id, lapsed);
+        let mut product = product.answered(lapsed.total());
         let Some(label) = label.or_else(|| name.map(|name| self.remember(id, name, product.price_cents))) else {
             return Ok(None);
         };

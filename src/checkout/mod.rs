@@ -45,6 +45,7 @@ use crate::{
     lane::{Lanes, Limits},
 };
 pub use crate::{db::sweeper_state::SweeperTotals, lane::Burst};
+use take_back::TakeBacks;
 
 /// The key of use cases that have one lane, since theirs isn't a product. Lanes by hold or order would only cut the same
 /// commands into smaller batches, each with the same cost: 256 callers on two cores made 1.1 times as many checkouts with
@@ -78,6 +79,7 @@ pub struct Settings {
 pub struct Checkout {
     database: Database,
     burst: Burst,
+    take_backs: TakeBacks,
     get_product: Lanes<get_product::GetProducts>,
     create_hold: Lanes<create_hold::CreateHolds>,
     get_hold: Lanes<get_hold::GetHolds>,
@@ -113,10 +115,13 @@ impl Checkout {
         let database = || database.clone();
         let answers = Burst::default();
         let burst = || answers.clone();
+        let take_backs = TakeBacks::new(database());
+        let in_background = || take_backs.clone();
         Self {
             database: database(),
             burst: burst(),
-            get_product: Lanes::new(get_product::GetProducts::new(database()), product, burst()),
+            take_backs: in_background(),
+            get_product: Lanes::new(get_product::GetProducts::new(database(), in_background()), product, burst()),
             create_hold: Lanes::new(create_hold::CreateHolds::new(database(), settings.hold_ttl), product, burst()),
             get_hold: Lanes::new(get_hold::GetHolds::new(database()), rows, burst()),
             release_hold: Lanes::new(release_hold::ReleaseHolds::new(database()), rows, burst()),
@@ -130,7 +135,11 @@ impl Checkout {
             create_product: Lanes::new(create_product::CreateProducts::new(database()), single, burst()),
             update_product: Lanes::new(update_product::UpdateProducts::new(database()), single, burst()),
             adjust_stock: Lanes::new(adjust_stock::AdjustStocks::new(database()), single, burst()),
-            get_sale_stats: Lanes::new(get_sale_stats::GetSaleStats::new(database()), product, burst()),
+            get_sale_stats: Lanes::new(
+                get_sale_stats::GetSaleStats::new(database(), in_background()),
+                product,
+                burst(),
+            ),
             list_payment_exceptions: Lanes::new(
                 list_payment_exceptions::ListsOfPaymentExceptions::new(database()),
                 single,
@@ -265,7 +274,7 @@ impl Checkout {
         self.burst.clone()
     }
 
-    /// Takes no more calls, and returns when those taken are answered.
+    /// Takes no more calls, and returns when those taken are answered and nothing is at work in the background.
     pub async fn close(&self) {
         tokio::join!(
             self.get_product.close(),
@@ -282,6 +291,7 @@ impl Checkout {
             self.list_payment_exceptions.close(),
             self.resolve_payment_exception.close(),
         );
+        self.take_backs.close().await;
     }
 }
 

@@ -28,6 +28,7 @@
 pub mod audit;
 mod classify;
 pub mod holds;
+pub mod lapsed;
 pub mod migrate;
 pub mod named_lock;
 pub mod orders;

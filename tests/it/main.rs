@@ -29,6 +29,7 @@ mod get_sale_stats;
 mod guards;
 mod handle_payment_webhook;
 mod harness;
+mod lapsed;
 mod migrations;
 mod outage;
 mod payment_exceptions;
