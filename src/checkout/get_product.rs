@@ -1,9 +1,13 @@
 //! GetProduct: reads a product. Its stock is always read after the call arrived, and the read is shared by the calls
-//! that were waiting then; its name and price may be up to a minute old.
+//! that were waiting then; its name and price may be up to a minute old. Units past their time count as available, and a
+//! read that finds any has them taken back.
 
 use std::sync::Arc;
 
-use super::labels::{Label, Labels};
+use super::{
+    labels::{Label, Labels},
+    take_back::TakeBacks,
+};
 use crate::{
     db::{Connection, Database, products},
     domain::{Product, ProductId},
@@ -23,12 +27,13 @@ pub struct ProductView {
 /// The batch of GetProduct: calls for one product.
 pub struct GetProducts {
     database: Database,
+    take_backs: TakeBacks,
     labels: Labels,
 }
 
 impl GetProducts {
-    pub(super) fn new(database: Database, labels: Labels) -> Self {
-        Self { database, labels }
+    pub(super) fn new(database: Database, take_backs: TakeBacks, labels: Labels) -> Self {
+        Self { database, take_backs, labels }
     }
 
     async fn read(&self, id: ProductId) -> Result<Option<ProductView>, Error> {
@@ -42,7 +47,9 @@ impl GetProducts {
                 Ok((name, products::read(conn, id).await?))
             })
             .await?;
-        let (name, Some((mut product, _now))) = read else { return Ok(None) };
+        let (name, Some((product, lapsed))) = read else { return Ok(None) };
+        self.take_backs.found(id, lapsed);
+        let mut product = product.answered(lapsed.total());
         let read = name.map(|name| Label { name: name.into(), price_cents: product.price_cents });
         if let Some(read) = &read {
             self.labels.remember(id, read.clone(), changes);

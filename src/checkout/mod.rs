@@ -51,6 +51,7 @@ use crate::{
 };
 pub use crate::{db::sweeper_state::SweeperTotals, lane::Burst};
 pub use readiness::Readiness;
+use take_back::TakeBacks;
 
 /// The key of use cases that have one lane, since theirs isn't a product. Lanes by hold or order would only cut the same
 /// commands into smaller batches, each with the same cost: 256 callers on two cores made 1.1 times as many checkouts with
@@ -84,6 +85,7 @@ pub struct Settings {
 pub struct Checkout {
     database: Database,
     burst: Burst,
+    take_backs: TakeBacks,
     get_product: Lanes<get_product::GetProducts>,
     create_hold: Lanes<create_hold::CreateHolds>,
     get_hold: Lanes<get_hold::GetHolds>,
@@ -123,10 +125,17 @@ impl Checkout {
         let answers = Burst::default();
         let labels = labels::Labels::default();
         let burst = || answers.clone();
+        let take_backs = TakeBacks::new(database());
+        let in_background = || take_backs.clone();
         Self {
             database: database(),
             burst: burst(),
-            get_product: Lanes::new(get_product::GetProducts::new(database(), labels.clone()), product, burst()),
+            take_backs: in_background(),
+            get_product: Lanes::new(
+                get_product::GetProducts::new(database(), in_background(), labels.clone()),
+                product,
+                burst(),
+            ),
             create_hold: Lanes::new(
                 create_hold::CreateHolds::new(database(), waits(), settings.hold_ttl),
                 product,
@@ -148,7 +157,11 @@ impl Checkout {
                 burst(),
             ),
             adjust_stock: Lanes::new(adjust_stock::AdjustStocks::new(database(), waits()), single, burst()),
-            get_sale_stats: Lanes::new(get_sale_stats::GetSaleStats::new(database()), product, burst()),
+            get_sale_stats: Lanes::new(
+                get_sale_stats::GetSaleStats::new(database(), in_background()),
+                product,
+                burst(),
+            ),
             list_payment_exceptions: Lanes::new(
                 list_payment_exceptions::ListsOfPaymentExceptions::new(database()),
                 single,
@@ -283,7 +296,7 @@ impl Checkout {
         self.burst.clone()
     }
 
-    /// Takes no more calls, and returns when those taken are answered.
+    /// Takes no more calls, and returns when those taken are answered and nothing is at work in the background.
     pub async fn close(&self) {
         tokio::join!(
             self.get_product.close(),
@@ -300,6 +313,7 @@ impl Checkout {
             self.list_payment_exceptions.close(),
             self.resolve_payment_exception.close(),
         );
+        self.take_backs.close().await;
     }
 }
 

@@ -34,7 +34,7 @@ pub async fn repair_available_stock(database: &Database, product_id: ProductId) 
                 Some(_) => sale_stats::read(conn, product_id).await?,
                 None => None,
             };
-            let repair = stats.map_or(Repair::Unneeded, decide);
+            let repair = stats.map_or(Repair::Unneeded, |books| decide(books.stored));
             if let Repair::Repaired(before, available) = repair {
                 products::correct_available(&mut script, product_id, before.available_stock, available);
             }

@@ -1,11 +1,15 @@
-//! What CreateHold takes back when a product is short of stock: its expired holds, and then its overdue orders. So a
-//! dead sweeper costs tidiness, never sales.
+//! What CreateHold and AdjustStock take back when a product is short of stock: its expired holds, and then its overdue
+//! orders. So a dead sweeper costs tidiness, never sales. What reads find is taken back [`in_background`].
 //!
 //! The product is locked before, against the order of locks (order, hold, product), so nothing here may wait: every lock
 //! is taken with SKIP LOCKED. That goes for the orders' holds too: a release or an order in the making may have one
 //! locked and wait for the product. An order whose hold is busy is left out.
 
+mod in_background;
+
 use std::{collections::BTreeMap, time::SystemTime};
+
+pub(super) use in_background::TakeBacks;
 
 use super::{handle_payment_webhook::cancel_but_for_stock, log_expired, log_overdue};
 use crate::{
@@ -21,6 +25,13 @@ use crate::{
 /// [`ROWS_MAX`] of a kind, so that the product isn't locked for long. What is still short then is for the next one.
 const ROWS_MIN: i64 = 100;
 const ROWS_MAX: i64 = 10_000;
+
+/// Rows of a kind that one transaction takes back because a read has found them: nobody waits for them, and whoever buys
+/// waits for the product meanwhile.
+const ROWS_FOUND_MAX: usize = 1000;
+/// Overdue orders that a read has to find before they are taken back. Adding up fewer costs a read next to nothing, and a
+/// payment may still come for each; the sweep cancels them, or a hold that needs their units.
+const ORDERS_FOUND_MIN: usize = 100;
 
 /// Holds and orders, locked, whose units go back.
 #[derive(Debug, Default)]
@@ -53,6 +64,20 @@ impl TakenBack {
             let orders = orders::lock_overdue_of(&mut *conn, product_id, limit).await?;
             taken_back.cut_off = orders.len() >= limit;
             taken_back.overdue = with_free_holds(conn, orders).await?;
+        }
+        Ok(taken_back)
+    }
+
+    /// Locks what a read has found: expired holds, and where none is left, overdue orders if there are many.
+    async fn lock_found(conn: &mut Connection, product_id: ProductId) -> Result<Self, Failure> {
+        let expired = holds::lock_expired_of(&mut *conn, product_id, ROWS_FOUND_MAX).await?;
+        let mut taken_back = Self { cut_off: expired.len() >= ROWS_FOUND_MAX, expired, ..Self::default() };
+        if !taken_back.cut_off {
+            let orders = orders::lock_overdue_of(&mut *conn, product_id, ROWS_FOUND_MAX).await?;
+            if orders.len() >= ORDERS_FOUND_MIN {
+                taken_back.cut_off = orders.len() >= ROWS_FOUND_MAX;
+                taken_back.overdue = with_free_holds(conn, orders).await?;
+            }
         }
         Ok(taken_back)
     }

@@ -1,13 +1,13 @@
 //! UpdateProduct: changes what an operator may change of a product.
 //!
-//! product FOR UPDATE · decide · product and COMMIT as one script. The lock makes a pause take effect between two batches
-//! of holds, and two changes at the same moment each keep the window in order.
+//! product FOR UPDATE · decide · what is past its time, for the answer · product and COMMIT as one script. The lock makes a
+//! pause take effect between two batches of holds, and two changes at the same moment each keep the window in order.
 
 use tracing::info;
 
 use super::{ProductView, labels::Labels, product_waits::ProductWaits};
 use crate::{
-    db::{Committed, Connection, Database, Failure, Plan, Script, products},
+    db::{Committed, Connection, Database, Failure, Plan, Script, lapsed, products},
     domain::{Invalid, Product, ProductChange, ProductId},
     error::{Error, Missing},
     lane::{Batch, Calls, Outcomes, each_alone},
@@ -53,7 +53,7 @@ impl UpdateProducts {
             .for_callers(calls.wanted(), calls.outcome_unknown())
             .transaction("update_product", async |conn: &mut Connection, _attempt| {
                 let locked = products::lock(&mut *conn, *product_id).await?;
-                let name = products::name(conn, *product_id).await?;
+                let name = products::name(&mut *conn, *product_id).await?;
                 let mut script = Script::default();
                 let (Some((mut product, _now)), Some(name)) = (locked, name) else {
                     return Ok(Plan { script, value: Err(Missing::Product(*product_id).into()) });
@@ -62,6 +62,7 @@ impl UpdateProducts {
                     return Ok(Plan { script, value: Err(in_product(invalid).into()) });
                 }
                 products::update(&mut script, &product, change.name.as_ref());
+                let product = product.answered(lapsed::read(conn, *product_id).await?.total());
                 Ok::<_, Failure>(Plan { script, value: Ok(view(product, name, change)) })
             })
             .await?;

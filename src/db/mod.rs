@@ -35,6 +35,7 @@ pub mod audit;
 mod classify;
 mod heartbeat;
 pub mod holds;
+pub mod lapsed;
 pub mod migrate;
 pub mod named_lock;
 pub mod orders;

@@ -12,9 +12,10 @@ use sha2::{Digest, Sha256};
 use super::{
     Connection, Failure, Script,
     holds::{self, NewHold, Taken},
+    lapsed,
     statement::{Statement, bytes, integer_or_null, moment, timestamp_or_null},
 };
-use crate::domain::{BuyerId, NewProduct, Product, ProductId, ProductName, RequestId, StockDelta};
+use crate::domain::{BuyerId, LapsedUnits, NewProduct, Product, ProductId, ProductName, RequestId, StockDelta};
 
 #[derive(QueryableByName)]
 struct Row {
@@ -66,11 +67,19 @@ pub async fn lock(conn: &mut Connection, id: ProductId) -> Result<Option<(Produc
     Ok(rows.into_iter().next().map(Row::into_product))
 }
 
-/// Reads a product and the time, by its primary key, without a lock.
-pub async fn read(conn: &mut Connection, id: ProductId) -> Result<Option<(Product, SystemTime)>, Failure> {
-    let text = format!("SELECT {COLUMNS} FROM products WHERE id = ?");
-    let rows: Vec<Row> = Statement::new(&text).integer(id.get()).rows(conn).await?;
-    Ok(rows.into_iter().next().map(Row::into_product))
+/// Reads a product by its primary key, and what it has past its time, as of one moment and without a lock.
+pub async fn read(conn: &mut Connection, id: ProductId) -> Result<Option<(Product, LapsedUnits)>, Failure> {
+    #[derive(QueryableByName)]
+    struct Read {
+        #[diesel(embed)]
+        product: Row,
+        #[diesel(embed)]
+        lapsed: lapsed::Row,
+    }
+    let text = format!("SELECT {COLUMNS}, {} FROM products WHERE id = ?", lapsed::COLUMNS);
+    let statement = Statement::new(&text).integer(id.get()).integer(id.get()).integer(id.get());
+    let rows: Vec<Read> = statement.rows(conn).await?;
+    Ok(rows.into_iter().next().map(|row| (row.product.into_product().0, row.lapsed.into())))
 }
 
 /// Locks those of these products that nobody else has locked, in the order of their ids, and reads them. Waits for none.

@@ -5,6 +5,7 @@
 
 pub mod hold;
 pub mod ids;
+pub mod lapsed;
 pub mod order;
 pub mod payment;
 pub mod payment_exception;
@@ -17,6 +18,7 @@ pub use ids::{
     BuyerId, HoldId, IdempotencyKey, Invalid, OrderId, PaymentExceptionId, ProductId, ProductName, Quantity, Remark,
     RequestId,
 };
+pub use lapsed::LapsedUnits;
 pub use order::{Order, OrderStatus};
 pub use payment::{PaymentEvent, PaymentOutcome, PaymentStatus, Settlement};
 pub use payment_exception::{PaymentException, PaymentExceptionKind};

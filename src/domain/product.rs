@@ -85,6 +85,11 @@ impl StockDelta {
     pub fn get(self) -> i64 {
         self.0
     }
+
+    /// How many units `available_stock`, at least 0, lacks for this; 0 where there are enough.
+    pub fn units_short(self, available_stock: i64) -> i64 {
+        self.0.saturating_neg().saturating_sub(available_stock).max(0)
+    }
 }
 
 /// Why a product's stock can't be adjusted so.
@@ -141,6 +146,12 @@ impl Product {
     /// Gives `units` back to what is available.
     pub fn give_back(&mut self, units: i64) {
         self.available_stock += units;
+    }
+
+    /// The product as callers see it, where `lapsed_units` are past their time and not yet taken back: they can be held.
+    /// For answers alone, since they have to be taken back before they are granted.
+    pub fn answered(self, lapsed_units: i64) -> Self {
+        Self { available_stock: self.available_stock.saturating_add(lapsed_units), ..self }
     }
 
     /// Adds `delta` units to what is on sale, or takes available ones away.
@@ -276,6 +287,13 @@ mod tests {
     }
 
     #[test]
+    fn callers_see_units_past_their_time_as_available() {
+        let answered = product(40).answered(23);
+        assert_eq!((answered.available_stock, answered.total_stock), (63, 100));
+        assert_eq!(product(40).answered(0), product(40));
+    }
+
+    #[test]
     fn an_adjustment_takes_only_what_is_available() {
         for (delta, left) in [(5, Some((105, 45))), (-40, Some((60, 0))), (-41, None), (-i64::MAX, None)] {
             let mut product = product(40);
@@ -309,6 +327,9 @@ mod tests {
         let mut product = product(100);
         assert_eq!(product.adjust(StockDelta::parse(i64::MAX - 100).unwrap()), Ok(()));
         assert_eq!((product.total_stock, product.available_stock), (i64::MAX, i64::MAX));
+        for (delta, available_stock, short) in [(5, 0, 0), (-5, 5, 0), (-5, 3, 2), (-i64::MAX, 0, i64::MAX)] {
+            assert_eq!(StockDelta::parse(delta).unwrap().units_short(available_stock), short);
+        }
         for delta in [0, i64::MIN] {
             assert_eq!(StockDelta::parse(delta).unwrap_err().field, "delta");
         }

@@ -1,5 +1,7 @@
 //! Where a product's units are, and how many holds and orders it has.
 
+use super::lapsed::LapsedUnits;
+
 /// The books of one product at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SaleStats {
@@ -13,7 +15,7 @@ pub struct SaleStats {
     pub pending_stock: i64,
     /// Units in paid orders.
     pub paid_stock: i64,
-    /// Active holds, also those past their time whose units have not come back yet.
+    /// Active holds.
     pub holds_active: i64,
     /// Holds whose order is pending or paid.
     pub holds_used: i64,
@@ -30,6 +32,19 @@ pub struct SaleStats {
 }
 
 impl SaleStats {
+    /// The books as callers see them: units whose time is over are available, and `lapsed_holds` of the active holds are
+    /// expired, taken back already or not. An overdue order may still be paid, so it stays pending.
+    pub fn answered(self, lapsed: LapsedUnits, lapsed_holds: i64) -> Self {
+        Self {
+            available_stock: self.available_stock.saturating_add(lapsed.total()),
+            held_stock: self.held_stock.saturating_sub(lapsed.held),
+            pending_stock: self.pending_stock.saturating_sub(lapsed.ordered),
+            holds_active: self.holds_active.saturating_sub(lapsed_holds),
+            holds_expired: self.holds_expired.saturating_add(lapsed_holds),
+            ..self
+        }
+    }
+
     /// What `available_stock` has to be: all units that are neither held nor ordered. `None` where more are held and
     /// ordered than there are, or where they don't add up to anything: then another number is wrong.
     pub fn derived_available_stock(&self) -> Option<i64> {
@@ -42,6 +57,38 @@ impl SaleStats {
 mod tests {
     use super::*;
 
+    fn books() -> SaleStats {
+        SaleStats {
+            total_stock: 100,
+            available_stock: 1,
+            held_stock: 88,
+            pending_stock: 5,
+            paid_stock: 6,
+            holds_active: 8,
+            holds_used: 3,
+            holds_expired: 2,
+            holds_cancelled: 1,
+            orders_pending: 2,
+            orders_paid: 1,
+            orders_cancelled: 0,
+        }
+    }
+
+    #[test]
+    fn callers_see_units_past_their_time_as_available_and_the_sum_stays() {
+        let answered = books().answered(LapsedUnits { held: 80, ordered: 4 }, 7);
+        let expected = SaleStats {
+            available_stock: 85,
+            held_stock: 8,
+            pending_stock: 1,
+            holds_active: 1,
+            holds_expired: 9,
+            ..books()
+        };
+        assert_eq!(answered, expected);
+        assert_eq!(answered.derived_available_stock(), Some(answered.available_stock));
+    }
+
     #[test]
     fn what_is_neither_held_nor_ordered_is_available() {
         for (held_stock, expected) in [
@@ -53,20 +100,7 @@ mod tests {
             (i64::MAX, None),
             (i64::MIN, None),
         ] {
-            let stats = SaleStats {
-                total_stock: 100,
-                available_stock: 1,
-                held_stock,
-                pending_stock: 5,
-                paid_stock: 6,
-                holds_active: 0,
-                holds_used: 0,
-                holds_expired: 0,
-                holds_cancelled: 0,
-                orders_pending: 0,
-                orders_paid: 0,
-                orders_cancelled: 0,
-            };
+            let stats = SaleStats { held_stock, ..books() };
             assert_eq!(stats.derived_available_stock(), expected, "{held_stock} held");
         }
     }

@@ -138,6 +138,28 @@ async fn a_purchase_has_exactly_the_documented_answers() {
     stack.finish().await;
 }
 
+/// A shop greys out its button at 0.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_product_whose_holds_and_orders_are_past_their_time_is_not_shown_as_sold_out() {
+    let stack = Stack::start("shown_as_available", &[UNSIGNED]).await;
+    let id = stack.product(5).await;
+    stack.hold(id, 3).await;
+    stack.order(id, 2).await;
+    let shown =
+        async || answered(stack.get(&format!("/api/products/{id}")).await, 200).await["available_stock"].clone();
+    assert_eq!(shown().await, 0);
+    let past = "UTC_TIMESTAMP(6) - INTERVAL 1 SECOND";
+    stack.database.move_times(&format!("UPDATE orders SET payment_due_at = {past}")).await;
+    assert_eq!(shown().await, 2);
+    stack.database.move_times(&format!("UPDATE holds SET expires_at = {past} WHERE status = 'active'")).await;
+    assert_eq!(shown().await, 5);
+    let more = refusal(stack.post("/api/holds", json!({"product_id": id, "qty": 6})).await, 422, "OUT_OF_STOCK").await;
+    assert_eq!(more["details"]["availableStock"], "5");
+    stack.hold(id, 5).await;
+    assert_eq!(shown().await, 0);
+    stack.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_payment_gives_back_and_a_payment_too_many_is_to_be_refunded() {
     let stack = Stack::start("refunds", &[UNSIGNED]).await;

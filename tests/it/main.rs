@@ -31,6 +31,7 @@ mod given_up;
 mod guards;
 mod handle_payment_webhook;
 mod harness;
+mod lapsed;
 mod migrations;
 mod outage;
 mod payment_exceptions;

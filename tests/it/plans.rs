@@ -16,7 +16,7 @@ use crate::support::{
 type TablePlan = (&'static str, &'static str, bool);
 
 /// What the statement is LIKE, and the plan of each of its tables.
-const PLANS: [(&str, &[TablePlan]); 12] = [
+const PLANS: [(&str, &[TablePlan]); 14] = [
     ("SELECT buyer_id, CAST(SUM(qty)%", &[("holds", "holds_buyer", false)]),
     ("%FROM holds FORCE INDEX (holds_buyer) % FOR UPDATE SKIP LOCKED%", &[("holds", "holds_buyer", false)]),
     (
@@ -42,7 +42,19 @@ const PLANS: [(&str, &[TablePlan]); 12] = [
         ],
     ),
     (
-        "%SELECT total_stock, available_stock, (SELECT%",
+        "SELECT id, price_cents%AS lapsed_ordered FROM products%",
+        &[
+            ("products", "PRIMARY", false),
+            ("holds", "holds_product_expiry", false),
+            ("orders", "orders_product_due", false),
+        ],
+    ),
+    (
+        "SELECT (SELECT CAST(COALESCE(SUM(qty)%AS lapsed_ordered",
+        &[("holds", "holds_product_expiry", false), ("orders", "orders_product_due", false)],
+    ),
+    (
+        "%SELECT total_stock, available_stock, CAST(COALESCE(held_stock%",
         &[
             ("products", "PRIMARY", false),
             ("holds", "holds_product_expiry", false),
@@ -141,6 +153,7 @@ async fn call(server: &TestServer, database: &TestDatabase) {
     let hold = clients.hold(product_id, 2).await.unwrap();
     let order = clients.order(hold.hold_id).await.unwrap();
     clients.pay("paid", order.order_id, PaymentStatus::Success).await.unwrap();
+    clients.product(product_id).await.unwrap();
     clients.stats(product_id).await.unwrap();
     for product_id in [None, Some(product_id)] {
         for include_resolved in [None, Some(true)] {

@@ -173,7 +173,7 @@ async fn a_batch_takes_no_more_than_its_size_and_the_oldest_first() {
     sale.database.move_times("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL id HOUR").await;
     assert_eq!(expire_holds(&sale.service_database(), UNIX_EPOCH, 3).await.unwrap().rows, 3);
     assert_eq!(sale.count("holds WHERE status = 'expired' AND id IN (8, 9, 10)").await, 3);
-    assert_eq!(sale.stock(product_id).await, 3);
+    assert_eq!(sale.stored_stock(product_id).await, 3);
 
     let order = sale.ordered(product_id, 1).await;
     for _ in 0..2 {

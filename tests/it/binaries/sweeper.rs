@@ -77,7 +77,7 @@ async fn a_sweep_while_another_runs_says_so_and_ends_well() {
     let running = NamedLock::take(&config, "sweep", 0).await.unwrap().unwrap();
     let (code, lines, _) = sweep(&sale.database.url(), &[]).await;
     assert_eq!((code, &lines.last().unwrap()["message"]), (0, &json!("Another sweep is running")));
-    assert_eq!(sale.clients().available_stock(product_id).await, 6);
+    assert_eq!(sale.stored_stock(product_id).await, 6);
 
     drop(running);
     wait::eventually(LIMIT, "the lock", async || {
@@ -144,7 +144,7 @@ async fn a_sweep_told_to_stop_ends_after_its_batch_and_the_next_one_does_the_res
     let expired = i64::try_from(lines_of(&lines, "Hold expired and stock released").len()).unwrap();
     assert!(expired < 3000, "the signal came too late to show anything");
     assert_report(&lines, expired, expired, 0, expired);
-    assert_eq!(sale.clients().available_stock(product_id).await, expired);
+    assert_eq!(sale.stored_stock(product_id).await, expired);
 
     let (code, lines, _) = sweep(&url, &[("FLASHSALE_SWEEP_BATCH", "10000")]).await;
     assert_eq!(code, 0);

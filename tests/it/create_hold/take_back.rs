@@ -96,7 +96,7 @@ async fn as_many_expired_holds_as_it_takes_are_taken_back() {
 
     sale.clients().hold(product_id, 1).await.unwrap();
     assert_eq!(sale.count("holds WHERE status = 'expired'").await, 100, "a few more, so that the next isn't short");
-    assert_eq!(sale.stock(product_id).await, 99);
+    assert_eq!(sale.stored_stock(product_id).await, 99);
     sale.clients().hold(product_id, 249).await.unwrap();
     assert_eq!(sale.stock(product_id).await, 0);
     sale.finish().await;
@@ -131,27 +131,10 @@ async fn the_request_whose_hold_is_taken_back_is_still_replayed() {
     sale.finish().await;
 }
 
-/// A sold-out product, all of whose units are in expired holds of one unit: more than one transaction takes back.
-async fn with_15_625_expired_holds(sale: &Sale) -> i64 {
-    let product_id = sale.product(15_625).await;
-    let numbers = "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < 124)";
-    for sql in [
-        format!(
-            "INSERT INTO holds (product_id, qty, unit_price_cents, expires_at, created_at, request_id)
-             {numbers} SELECT {product_id}, 1, 1000, UTC_TIMESTAMP(6) - INTERVAL 1 SECOND, UTC_TIMESTAMP(6) - INTERVAL 1 HOUR,
-             CONCAT(one.n, '-', other.n) FROM numbers AS one, numbers AS other"
-        ),
-        format!("UPDATE products SET available_stock = 0 WHERE id = {product_id}"),
-    ] {
-        sale.database.execute(&sql).await;
-    }
-    product_id
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn more_expired_holds_than_one_transaction_takes_back_are_all_there_to_be_sold() {
     let sale = Sale::start("more_than_one_transaction").await;
-    let product_id = with_15_625_expired_holds(&sale).await;
+    let product_id = sale.with_expired_holds(15_625).await;
     sale.clients().hold(product_id, 15_625).await.unwrap();
     assert_eq!(sale.stock(product_id).await, 0);
     assert_eq!(sale.count("holds WHERE status = 'active'").await, 1);
@@ -162,7 +145,7 @@ async fn more_expired_holds_than_one_transaction_takes_back_are_all_there_to_be_
 #[tokio::test(flavor = "multi_thread")]
 async fn no_order_is_cancelled_while_there_are_expired_holds() {
     let sale = Sale::start("holds_before_orders").await;
-    let product_id = with_15_625_expired_holds(&sale).await;
+    let product_id = sale.with_expired_holds(15_625).await;
     sale.database.execute("UPDATE products SET total_stock = 15626, available_stock = 1").await;
     let order = sale.ordered(product_id, 1).await;
     sale.let_all_orders_be_overdue().await;
@@ -176,10 +159,10 @@ async fn no_order_is_cancelled_while_there_are_expired_holds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_several_transactions_took_back_is_given_back_also_where_it_is_not_enough() {
     let sale = Sale::start("several_and_not_enough").await;
-    let product_id = with_15_625_expired_holds(&sale).await;
+    let product_id = sale.with_expired_holds(15_625).await;
     let refused = sale.clients().hold(product_id, 15_626).await;
     let status = assert_refused(refused, Code::FailedPrecondition, "OUT_OF_STOCK");
     assert_eq!(metadata(&status)["availableStock"], "15625");
-    assert_eq!(sale.stock(product_id).await, 15_625);
+    assert_eq!(sale.stored_stock(product_id).await, 15_625);
     sale.finish().await;
 }

@@ -74,6 +74,29 @@ impl Sale {
         self.clients().available_stock(product_id).await
     }
 
+    /// What the product's row says is available: without what is past its time and not yet taken back.
+    pub(crate) async fn stored_stock(&self, product_id: i64) -> i64 {
+        self.database.query_i64(&format!("SELECT available_stock FROM products WHERE id = {product_id}")).await
+    }
+
+    /// Puts a product on sale that is sold out, all of whose units are in expired holds of one unit: at most 40,000.
+    pub(crate) async fn with_expired_holds(&self, count: i64) -> i64 {
+        let product_id = self.product(count).await;
+        let numbers = "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < 199)";
+        for sql in [
+            format!(
+                "INSERT INTO holds (product_id, qty, unit_price_cents, expires_at, created_at, request_id)
+                 {numbers} SELECT {product_id}, 1, 1000, UTC_TIMESTAMP(6) - INTERVAL 1 SECOND,
+                 UTC_TIMESTAMP(6) - INTERVAL 1 HOUR, CONCAT(one.n, '-', other.n)
+                 FROM numbers AS one, numbers AS other WHERE one.n * 200 + other.n < {count}"
+            ),
+            format!("UPDATE products SET available_stock = 0 WHERE id = {product_id}"),
+        ] {
+            self.database.execute(&sql).await;
+        }
+        product_id
+    }
+
     /// Holds and orders.
     pub(crate) async fn ordered(&self, product_id: i64, qty: i32) -> Order {
         let hold = self.clients().hold(product_id, qty).await.unwrap();
