@@ -301,6 +301,9 @@ struct GatewayArgs {
 }
 
 /// Gives back the stock of expired holds and cancels overdue orders: one run, then exit.
+///
+/// Exits with 0 where it swept or another sweep is at work, and with 1 where something failed, a product was left out
+/// because something is wrong with it, or another sweep has got nowhere for 5 minutes.
 #[derive(Parser)]
 #[command(name = "sweeper", version, disable_help_subcommand = true, after_help = AFTER_HELP)]
 struct SweeperArgs {

@@ -5,10 +5,7 @@
 //! is taken with SKIP LOCKED. That goes for the orders' holds too: a release or an order in the making may have one
 //! locked and wait for the product. An order whose hold is busy is left out.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::SystemTime,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{handle_payment_webhook::cancel_but_for_stock, log_expired, log_overdue};
 use crate::{
@@ -138,12 +135,6 @@ impl TakenBack {
         expired.chain(self.overdue.iter().map(|overdue| overdue.order.product_id))
     }
 
-    /// The last moment at which the time of any was over.
-    pub(super) fn reached(&self) -> Option<SystemTime> {
-        let expired = self.expired.iter().map(ExpiredHold::expires_at);
-        expired.chain(self.overdue.iter().filter_map(|overdue| overdue.order.payment_due_at)).max()
-    }
-
     /// Lowers what buyers have by what goes back of their orders. Expired holds didn't count, or for this batch
     /// still do: where another had them locked a moment ago.
     pub(super) fn free(&self, taken: &mut BTreeMap<BuyerId, i64>) {
@@ -172,14 +163,14 @@ fn rows(units: i64) -> usize {
     usize::try_from(units.clamp(ROWS_MIN, ROWS_MAX)).unwrap_or(0)
 }
 
-/// Leaves out the orders whose hold somebody else has locked.
+/// Leaves out the orders whose hold somebody else has locked, or isn't used: such an order would fail the whole script.
 async fn with_free_holds(conn: &mut Connection, orders: Vec<Order>) -> Result<Vec<Overdue>, Failure> {
     if orders.is_empty() {
         return Ok(Vec::new());
     }
     let mut holds = holds::lock_free(conn, orders.iter().map(|order| order.hold_id)).await?;
     let with_hold = |order: Order| {
-        let stored = holds.remove(&order.hold_id)?;
+        let stored = holds.remove(&order.hold_id).filter(|stored| stored.hold.status == HoldStatus::Used)?;
         Some(Overdue { order, buyer_id: stored.hold.buyer_id })
     };
     Ok(orders.into_iter().filter_map(with_hold).collect())

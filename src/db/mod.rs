@@ -27,6 +27,7 @@
 
 pub mod audit;
 mod classify;
+pub mod due;
 pub mod holds;
 pub mod migrate;
 pub mod named_lock;
