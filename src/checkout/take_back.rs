@@ -190,7 +190,7 @@ mod tests {
             amount_cents: 0,
             status: OrderStatus::Pending,
             payment_due_at: None,
-            created_at: SystemTime::UNIX_EPOCH,
+            created_at: std::time::SystemTime::UNIX_EPOCH,
         };
         Overdue { order, buyer_id: buyer_id.map(|id| BuyerId::parse(id).unwrap()) }
     }

@@ -1,6 +1,13 @@
 //! What can't be swept keeps nothing else from it: products with wrong stock, locked products, contradictory orders.
 
-use std::{future, time::UNIX_EPOCH};
+use std::{
+    future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::UNIX_EPOCH,
+};
 
 use flashsale::{
     checkout::expire_holds::expire_holds_of,
@@ -271,5 +278,34 @@ async fn a_batch_is_four_round_trips_also_of_a_busy_product() {
             assert!(is_first || (sent.queries, sent.executes, sent.prepares) == (2, 2, 0), "{of:?}: {sent:?}");
         }
     }
+    sale.finish().await;
+}
+
+/// Its row is nearly always locked, and never for long.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_product_that_is_being_sold_all_the_time_is_swept_all_the_same() {
+    let sale = Sale::start("a_hot_product_is_swept").await;
+    let product_id = sale.product(1_000_000).await;
+    for _ in 0..30 {
+        sale.clients().hold(product_id, 1).await.unwrap();
+    }
+    sale.expire_all_holds().await;
+    let over = Arc::new(AtomicBool::new(false));
+    let sellers: Vec<_> = (0..8)
+        .map(|_| {
+            let (clients, over) = (sale.clients().clone(), Arc::clone(&over));
+            tokio::spawn(async move {
+                while !over.load(Ordering::Relaxed) {
+                    clients.hold(product_id, 1).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    let (report, verdict) = run(&sale).await;
+    over.store(true, Ordering::Relaxed);
+    for seller in sellers {
+        seller.await.unwrap();
+    }
+    assert_eq!((report.holds_expired, report.products_locked, verdict), (30, 0, Ok(())));
     sale.finish().await;
 }
