@@ -301,6 +301,9 @@ struct GatewayArgs {
 }
 
 /// Gives back the stock of expired holds and cancels overdue orders: one run, then exit.
+///
+/// Exits with 0 where it swept or another sweep is at work, and with 1 where something failed, a product was left out
+/// because something is wrong with it, or another sweep has got nowhere for 5 minutes.
 #[derive(Parser)]
 #[command(name = "sweeper", version, disable_help_subcommand = true, after_help = AFTER_HELP)]
 struct SweeperArgs {
@@ -318,7 +321,7 @@ struct SweeperArgs {
 #[derive(Subcommand)]
 enum SweeperSubcommand {
     /// Check stock, holds, orders and payments of every product against each other, log what is off, and exit: 0 for
-    /// nothing, 1 for anything. May run while the sale goes on.
+    /// nothing, or nothing but a clock that went back; 1 for anything else. May run while the sale goes on.
     Audit {
         /// Rows that one statement looks at, 1 to 100000.
         #[arg(long, env = "FLASHSALE_AUDIT_PAGE", value_name = "ROWS", default_value = "10000", value_parser = value::count(AUDIT_PAGE_MAX))]

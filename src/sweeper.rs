@@ -1,26 +1,30 @@
 //! The sweeper's program, and one run of the sweep: expired holds and overdue orders give their units back, in bounded batches.
 //!
 //! A full batch means that there is more, a partial one that all was done. Runs don't overlap: the second finds the
-//! first's lock and leaves it the work. A sweep gives way to sales of the same products: it rests between its batches.
-//! Correctness doesn't depend on that, since rows are locked with SKIP LOCKED.
+//! first's lock and leaves it the work, or says that the first gets nowhere ([`turn`]). A sweep gives way to sales of the
+//! same products: it rests between its batches. Correctness doesn't depend on that, since rows are locked with SKIP
+//! LOCKED. A product that can't be swept keeps no other one from it ([`work`]).
 
 pub mod audit;
+mod turn;
+mod work;
 
 use std::{
+    fmt,
     future::Future,
-    pin::Pin,
-    time::{Duration, Instant, SystemTime},
+    pin::pin,
+    time::{Duration, Instant},
 };
 
 use tracing::{Instrument, error, info};
 
+use self::{
+    turn::{STALLED_AFTER_SECONDS, SweepLock, Turn},
+    work::{Told, Work},
+};
 use crate::{
-    checkout::{
-        cancel_overdue_orders::cancel_overdue_orders,
-        expire_holds::{Swept, expire_holds},
-    },
     config::{SweeperCommand, SweeperConfig},
-    db::{Connection, Database, Failure, Plan, Script, named_lock::NamedLock, sweeper_state},
+    db::{Database, named_lock::Holder},
     error::Error,
     telemetry::job_span,
 };
@@ -36,18 +40,12 @@ pub struct SweepReport {
     pub orders_cancelled: usize,
     /// Units given back.
     pub stock_released: i64,
+    /// Products that were left out because something is wrong with them.
+    pub products_faulty: usize,
+    /// Products that were left to the next sweep because somebody keeps their row locked.
+    pub products_locked: usize,
     /// How long it took.
     pub took: Duration,
-}
-
-impl SweepReport {
-    fn holds(&mut self) -> &mut usize {
-        &mut self.holds_expired
-    }
-
-    fn orders(&mut self) -> &mut usize {
-        &mut self.orders_cancelled
-    }
 }
 
 /// How a run ended.
@@ -57,19 +55,73 @@ pub enum Sweep {
     Done(SweepReport),
     /// Another run is at work.
     AnotherIsRunning,
+    /// Another run has the lock and gets nowhere.
+    AnotherIsStalled {
+        /// The database connection that has the lock.
+        connection_id: Option<i64>,
+    },
 }
+
+/// Says why a sweep doesn't end well although nothing failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unswept {
+    /// So many products were left out because something is wrong with them.
+    FaultyProducts(usize),
+    /// Another run has the lock and gets nowhere.
+    AnotherIsStalled {
+        /// The database connection that has the lock.
+        connection_id: Option<i64>,
+    },
+}
+
+impl Sweep {
+    /// The result for whoever asks only whether all is well. A product whose row is locked is no fault: the next sweep
+    /// tries it again.
+    ///
+    /// # Errors
+    /// [`Unswept`].
+    pub fn verdict(&self) -> Result<(), Unswept> {
+        match *self {
+            Self::Done(SweepReport { products_faulty: products @ 1.., .. }) => Err(Unswept::FaultyProducts(products)),
+            Self::AnotherIsStalled { connection_id } => Err(Unswept::AnotherIsStalled { connection_id }),
+            Self::Done(_) | Self::AnotherIsRunning => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Unswept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let connection_id = match self {
+            Self::FaultyProducts(products) => {
+                return write!(
+                    f,
+                    "{products} products were left out: see \"Product left out of the sweep\" in its log, and run \
+                    `sweeper audit`"
+                );
+            }
+            Self::AnotherIsStalled { connection_id } => connection_id,
+        };
+        write!(f, "another sweep has got nowhere for {} minutes: end its process", STALLED_AFTER_SECONDS / 60)?;
+        match connection_id {
+            Some(id) => write!(f, ", or KILL its database connection {id}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Unswept {}
 
 /// Does what the settings ask for, once, in a trace of its own.
 ///
 /// # Errors
-/// Those of [`run`] and [`audit::run`], and what an audit found.
+/// Those of [`run`] and [`audit::run`], and what a sweep left out or an audit found.
 pub async fn obey(
     config: &SweeperConfig,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     match config.command {
         SweeperCommand::Sweep => {
-            run(config, shutdown).instrument(job_span("sweep")).await?;
+            run(config, shutdown).instrument(job_span("sweep")).await?.verdict()?;
         }
         SweeperCommand::Audit { page, repair } => {
             let audit = audit::run(&config.database, page, repair, shutdown);
@@ -86,112 +138,73 @@ pub async fn obey(
 pub async fn run(config: &SweeperConfig, shutdown: impl Future<Output = ()>) -> Result<Sweep, Error> {
     let started = Instant::now();
     let mut report = SweepReport::default();
-    let swept = match lock_and_sweep(config, shutdown, &mut report).await {
-        Ok(true) => Ok(()),
-        Ok(false) => {
-            info!("Another sweep is running");
-            return Ok(Sweep::AnotherIsRunning);
-        }
-        Err(error) => Err(error),
-    };
+    let swept = lock_and_sweep(config, shutdown, &mut report).await;
     report.took = started.elapsed();
-    let SweepReport { batches, holds_expired, orders_cancelled, stock_released, took } = report;
+    let SweepReport { batches, holds_expired, orders_cancelled, stock_released, .. } = report;
+    let SweepReport { products_faulty, products_locked, took, .. } = report;
     let seconds = took.as_secs_f64();
     match swept {
-        Ok(()) => {
-            info!(batches, holds_expired, orders_cancelled, stock_released, seconds, "Sweep done");
+        Ok(None) => {
+            info!(
+                batches,
+                holds_expired,
+                orders_cancelled,
+                stock_released,
+                products_faulty,
+                products_locked,
+                seconds,
+                "Sweep done"
+            );
             Ok(Sweep::Done(report))
         }
+        Ok(Some(other)) => Ok(other),
         Err(error) => {
-            error!(%error, batches, holds_expired, orders_cancelled, stock_released, seconds, "Sweep failed");
+            error!(
+                %error,
+                batches,
+                holds_expired,
+                orders_cancelled,
+                stock_released,
+                products_faulty,
+                products_locked,
+                seconds,
+                "Sweep failed"
+            );
             Err(error)
         }
     }
 }
 
-/// Whether it swept: not while another run holds the lock.
+/// Sweeps, or says why not: another run has the lock.
 async fn lock_and_sweep(
     config: &SweeperConfig,
     shutdown: impl Future<Output = ()>,
     report: &mut SweepReport,
-) -> Result<bool, Error> {
-    let Some(lock) = NamedLock::take(&config.database, "sweep", 0).await? else { return Ok(false) };
-    let swept = match Database::new(&config.database) {
-        Ok(database) => sweep(&database, config.batch, shutdown, report).await,
-        Err(error) => Err(error),
+) -> Result<Option<Sweep>, Error> {
+    let database = Database::new(&config.database)?;
+    let mut lock: SweepLock = match Turn::take(&config.database, &database).await? {
+        Turn::Ours(lock) => lock,
+        Turn::Anothers(Holder { connection_id }) => {
+            info!(connection_id, "Another sweep is running");
+            return Ok(Some(Sweep::AnotherIsRunning));
+        }
+        Turn::Stalled(Holder { connection_id }) => {
+            let what_to_do = "end its process, or KILL this connection at the database";
+            error!(connection_id, what_to_do, "Another sweep gets nowhere");
+            return Ok(Some(Sweep::AnotherIsStalled { connection_id }));
+        }
     };
+    let mut work = Work {
+        database: &database,
+        batch: config.batch,
+        lock: &mut lock,
+        report,
+        shutdown: pin!(shutdown),
+        told: Told::default(),
+    };
+    let swept = work.run().await;
     lock.release().await;
-    swept.map(|()| true)
-}
-
-async fn sweep(
-    database: &Database,
-    batch: usize,
-    shutdown: impl Future<Output = ()>,
-    report: &mut SweepReport,
-) -> Result<(), Error> {
-    tokio::pin!(shutdown);
-    let expire = |since| expire_holds(database, since, batch);
-    let cancel = |since| cancel_overdue_orders(database, since, batch);
-    let stopped = sweep_kind(database, batch, shutdown.as_mut(), report, SweepReport::holds, expire).await?;
-    if !stopped {
-        sweep_kind(database, batch, shutdown, report, SweepReport::orders, cancel).await?;
-    }
-    database
-        .transaction("finish_sweep", async |_conn: &mut Connection, _attempt| {
-            let mut script = Script::default();
-            sweeper_state::finish(&mut script);
-            Ok::<_, Failure>(Plan { script, value: () })
-        })
-        .await?;
-    Ok(())
-}
-
-/// Runs batches of holds or of orders, each from where the one before it ended, until one isn't full or the shutdown
-/// comes. Returns whether it was the shutdown.
-async fn sweep_kind<R>(
-    database: &Database,
-    batch: usize,
-    mut shutdown: Pin<&mut impl Future<Output = ()>>,
-    report: &mut SweepReport,
-    rows_of_kind: fn(&mut SweepReport) -> &mut usize,
-    mut one_batch: impl FnMut(SystemTime) -> R,
-) -> Result<bool, Error>
-where
-    R: Future<Output = Result<Swept, Error>>,
-{
-    let mut since = SystemTime::UNIX_EPOCH;
-    loop {
-        let began = Instant::now();
-        let swept = one_batch(since).await?;
-        report.batches += u64::from(swept.rows > 0);
-        report.stock_released += swept.stock_released;
-        *rows_of_kind(report) += swept.rows;
-        if swept.rows < batch {
-            return Ok(false);
-        }
-        since = swept.reached.unwrap_or(since);
-        if gives_way(database, &swept, began.elapsed(), shutdown.as_mut()).await? {
-            return Ok(true);
-        }
-    }
-}
-
-/// After a batch that took so long: rests as long again where a product of it is being sold, since whoever buys comes
-/// first and what has expired can wait. Returns whether it is time to stop.
-async fn gives_way(
-    database: &Database,
-    swept: &Swept,
-    took: Duration,
-    shutdown: impl Future<Output = ()>,
-) -> Result<bool, Error> {
-    if !swept.is_being_sold(database).await? {
-        return Ok(is_over(shutdown).await);
-    }
-    tokio::select! {
-        () = shutdown => Ok(true),
-        () = tokio::time::sleep(took) => Ok(false),
-    }
+    swept.map(|()| None)
 }
 
 /// Whether the future is over, without waiting for it.

@@ -1,13 +1,23 @@
 //! One batch of a sweep: pending orders past payment_due_at are cancelled, and their units go back.
 //!
-//! orders FOR UPDATE SKIP LOCKED · orders, holds, products by id, totals and COMMIT as one script. A payment that is
-//! handled before counts: its order is no longer pending.
+//! orders, holds and products FOR UPDATE SKIP LOCKED · orders, holds, products by id, totals and COMMIT as one script. A
+//! batch of one product reads the product, and waits for its row in the script. A payment that is handled before counts:
+//! its order is no longer pending.
 
 use std::time::SystemTime;
 
-use super::{expire_holds::Swept, handle_payment_webhook::cancel, take_back::TakenBack};
+use super::{
+    handle_payment_webhook::cancel,
+    swept::{Fault, Look, Swept},
+    take_back::TakenBack,
+};
 use crate::{
-    db::{Committed, Connection, Database, Failure, Plan, Script, orders, sweeper_state},
+    db::{
+        Committed, Connection, Database, Failure, Plan, Script,
+        due::{Of, Place},
+        holds, orders, sweeper_state,
+    },
+    domain::{HoldStatus, Order},
     error::Error,
 };
 
@@ -16,17 +26,62 @@ use crate::{
 /// # Errors
 /// Those of [`Database::transaction`].
 pub async fn cancel_overdue_orders(database: &Database, since: SystemTime, limit: usize) -> Result<Swept, Error> {
-    let Committed { value, .. } = database
+    cancel_overdue_orders_of(database, Of::AllProducts, since.into(), limit).await
+}
+
+/// As [`cancel_overdue_orders`], of all products or of one, and after a place.
+///
+/// # Errors
+/// Those of [`Database::transaction`].
+pub async fn cancel_overdue_orders_of(database: &Database, of: Of, since: Place, limit: usize) -> Result<Swept, Error> {
+    let Committed { value: (taken_back, look), .. } = database
         .transaction("cancel_overdue_orders", async |conn: &mut Connection, _attempt| {
-            let overdue = orders::lock_overdue(conn, since, limit).await?;
-            let mut script = Script::default();
-            if !overdue.is_empty() {
-                cancel(&mut script, overdue.iter());
-                let units = overdue.iter().map(|order| order.qty.units()).sum();
-                sweeper_state::add(&mut script, 0, overdue.len(), units);
-            }
-            Ok::<_, Failure>(Plan { script, value: TakenBack::of_orders(overdue) })
+            let overdue = orders::lock_overdue(&mut *conn, of, since, limit).await?;
+            let reached = overdue.last().and_then(orders::place);
+            let mut look = Look { found: overdue.len(), reached, ..Look::default() };
+            let mut overdue = with_used_holds(&mut *conn, overdue, &mut look).await?;
+            let units = overdue.iter().map(|order| (order.product_id, order.qty));
+            let ready = look.ready(conn, of, units).await?;
+            overdue.retain(|order| ready.contains(&order.product_id));
+            Ok::<_, Failure>(Plan { script: script(&overdue), value: (TakenBack::of_orders(overdue), look) })
         })
         .await?;
-    Ok(Swept::of(&value))
+    Ok(Swept::of(&taken_back, look))
+}
+
+/// Locks the orders' holds. An order whose hold somebody else has locked is left to the next sweep; one whose hold isn't
+/// used, or is missing, is a fault of its product.
+async fn with_used_holds(conn: &mut Connection, orders: Vec<Order>, look: &mut Look) -> Result<Vec<Order>, Failure> {
+    if orders.is_empty() {
+        return Ok(orders);
+    }
+    let free = holds::lock_free(&mut *conn, orders.iter().map(|order| order.hold_id)).await?;
+    let (mut used, mut not_used, mut not_free) = (Vec::new(), Vec::new(), Vec::new());
+    for order in orders {
+        match free.get(&order.hold_id).map(|stored| stored.hold.status) {
+            Some(HoldStatus::Used) => used.push(order),
+            Some(status) => not_used.push((order, Some(status))),
+            None => not_free.push(order),
+        }
+    }
+    if !not_free.is_empty() {
+        let there = holds::read(conn, not_free.iter().map(|order| order.hold_id)).await?;
+        let missing = not_free.into_iter().filter(|order| !there.contains_key(&order.hold_id));
+        not_used.extend(missing.map(|order| (order, None)));
+    }
+    for (Order { id: order_id, hold_id, product_id, .. }, status) in not_used {
+        look.faults.entry(product_id).or_insert(Fault::HoldNotUsed { order_id, hold_id, status });
+    }
+    Ok(used)
+}
+
+fn script(overdue: &[Order]) -> Script {
+    let mut script = Script::default();
+    if overdue.is_empty() {
+        return script;
+    }
+    cancel(&mut script, overdue.iter());
+    let units = overdue.iter().map(|order| order.qty.units()).sum();
+    sweeper_state::add(&mut script, 0, overdue.len(), units);
+    script
 }

@@ -1,16 +1,18 @@
 //! One batch of a sweep: expired holds give their units back.
 //!
-//! holds FOR UPDATE SKIP LOCKED · holds, products by id (one summed update each), totals and COMMIT as one script.
+//! holds and products FOR UPDATE SKIP LOCKED · holds, products by id (one summed update each), totals and COMMIT as one
+//! script. A batch of one product reads the product, and waits for its row in the script.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::SystemTime,
+use std::{collections::BTreeMap, time::SystemTime};
+
+use super::{
+    swept::{Look, Swept},
+    take_back::TakenBack,
 };
-
-use super::take_back::TakenBack;
 use crate::{
     db::{
         Committed, Connection, Database, Failure, Plan, Script,
+        due::{Of, Place},
         holds::{self, ExpiredHold},
         products, sweeper_state,
     },
@@ -18,59 +20,31 @@ use crate::{
     error::Error,
 };
 
-/// What a batch of a sweep did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// Holds expired, or orders cancelled.
-    pub rows: usize,
-    /// Units given back.
-    pub stock_released: i64,
-    /// The products that they went back to.
-    pub products: BTreeSet<ProductId>,
-    /// From when on there may be more; `None`: nothing was found.
-    pub reached: Option<SystemTime>,
-}
-
-impl Swept {
-    /// Logs what a batch gave back, and sums it up.
-    pub(super) fn of(given_back: &TakenBack) -> Self {
-        given_back.log();
-        Self {
-            rows: given_back.rows(),
-            stock_released: given_back.units(),
-            products: given_back.products().collect(),
-            reached: given_back.reached(),
-        }
-    }
-
-    /// Whether one of its products is being sold at this moment.
-    ///
-    /// # Errors
-    /// Those of [`Database::read`].
-    pub async fn is_being_sold(&self, database: &Database) -> Result<bool, Error> {
-        if self.products.is_empty() {
-            return Ok(false);
-        }
-        database
-            .read("is_being_sold", async |conn: &mut Connection, _attempt| {
-                holds::any_just_made(conn, &self.products).await
-            })
-            .await
-    }
-}
-
 /// Expires up to `limit` holds whose time is over since `since` at the earliest and that nobody else has locked.
 ///
 /// # Errors
 /// Those of [`Database::transaction`].
 pub async fn expire_holds(database: &Database, since: SystemTime, limit: usize) -> Result<Swept, Error> {
-    let Committed { value, .. } = database
+    expire_holds_of(database, Of::AllProducts, since.into(), limit).await
+}
+
+/// As [`expire_holds`], of all products or of one, and after a place.
+///
+/// # Errors
+/// Those of [`Database::transaction`].
+pub async fn expire_holds_of(database: &Database, of: Of, since: Place, limit: usize) -> Result<Swept, Error> {
+    let Committed { value: (taken_back, look), .. } = database
         .transaction("expire_holds", async |conn: &mut Connection, _attempt| {
-            let expired = holds::lock_expired(conn, since, limit).await?;
-            Ok::<_, Failure>(Plan { script: script(&expired), value: TakenBack::of_holds(expired) })
+            let mut expired = holds::lock_expired(&mut *conn, of, since, limit).await?;
+            let reached = expired.last().map(ExpiredHold::place);
+            let mut look = Look { found: expired.len(), reached, ..Look::default() };
+            let units = expired.iter().map(|hold| (hold.product_id(), hold.qty()));
+            let ready = look.ready(conn, of, units).await?;
+            expired.retain(|hold| ready.contains(&hold.product_id()));
+            Ok::<_, Failure>(Plan { script: script(&expired), value: (TakenBack::of_holds(expired), look) })
         })
         .await?;
-    Ok(Swept::of(&value))
+    Ok(Swept::of(&taken_back, look))
 }
 
 fn script(expired: &[ExpiredHold]) -> Script {

@@ -7,7 +7,7 @@
 
 mod in_background;
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::collections::BTreeMap;
 
 pub(super) use in_background::TakeBacks;
 
@@ -116,12 +116,6 @@ impl TakenBack {
         expired.chain(self.overdue.iter().map(|overdue| overdue.order.product_id))
     }
 
-    /// The last moment at which the time of any was over.
-    pub(super) fn reached(&self) -> Option<SystemTime> {
-        let expired = self.expired.iter().map(ExpiredHold::expires_at);
-        expired.chain(self.overdue.iter().filter_map(|overdue| overdue.order.payment_due_at)).max()
-    }
-
     /// Lowers what buyers have by what goes back of their orders. Expired holds didn't count, or for this batch
     /// still do: where another had them locked a moment ago.
     pub(super) fn free(&self, taken: &mut BTreeMap<BuyerId, i64>) {
@@ -150,14 +144,14 @@ fn rows(units: i64) -> usize {
     usize::try_from(units.clamp(ROWS_MIN, ROWS_MAX)).unwrap_or(0)
 }
 
-/// Leaves out the orders whose hold somebody else has locked.
+/// Leaves out the orders whose hold somebody else has locked, or isn't used: such an order would fail the whole script.
 async fn with_free_holds(conn: &mut Connection, orders: Vec<Order>) -> Result<Vec<Overdue>, Failure> {
     if orders.is_empty() {
         return Ok(Vec::new());
     }
     let mut holds = holds::lock_free(conn, orders.iter().map(|order| order.hold_id)).await?;
     let with_hold = |order: Order| {
-        let stored = holds.remove(&order.hold_id)?;
+        let stored = holds.remove(&order.hold_id).filter(|stored| stored.hold.status == HoldStatus::Used)?;
         Some(Overdue { order, buyer_id: stored.hold.buyer_id })
     };
     Ok(orders.into_iter().filter_map(with_hold).collect())
@@ -177,7 +171,7 @@ mod tests {
             amount_cents: 0,
             status: OrderStatus::Pending,
             payment_due_at: None,
-            created_at: SystemTime::UNIX_EPOCH,
+            created_at: std::time::SystemTime::UNIX_EPOCH,
         };
         Overdue { order, buyer_id: buyer_id.map(|id| BuyerId::parse(id).unwrap()) }
     }

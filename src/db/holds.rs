@@ -13,7 +13,8 @@ use diesel::{
 
 use super::{
     Connection, Failure, FailureKind, Script,
-    statement::{MOMENT, Statement, bytes, bytes_or_null, list, moment, timestamp},
+    due::{Due, Of, Place},
+    statement::{Statement, bytes, bytes_or_null, list, moment, timestamp},
 };
 use crate::domain::{BuyerId, Hold, HoldId, HoldStatus, ProductId, Quantity, RequestId};
 
@@ -246,27 +247,31 @@ impl ExpiredHold {
         Quantity::stored(self.qty)
     }
 
-    /// When its time was over.
-    pub fn expires_at(&self) -> SystemTime {
-        moment(self.expires_at)
+    /// Its place in a sweep.
+    pub fn place(&self) -> Place {
+        Place { at: moment(self.expires_at), id: self.id }
     }
 }
 
-/// Locks up to `limit` expired holds that nobody else has locked, by the index on status and time: those first whose
-/// time was over first, from `since` on. A sweep that goes on from where its last batch ended doesn't read the index
-/// entries again that it has just left behind there, which the database clears away some time later. A hold before
-/// `since` that was locked then is left to the next sweep.
-pub async fn lock_expired(conn: &mut Connection, since: SystemTime, limit: usize) -> Result<Vec<ExpiredHold>, Failure> {
-    let text = format!(
-        "SELECT id, product_id, qty, expires_at FROM holds FORCE INDEX (holds_expiry) \
-        WHERE status = 'active' AND expires_at >= {MOMENT} AND expires_at < UTC_TIMESTAMP(6) \
-        ORDER BY expires_at LIMIT ? FOR UPDATE SKIP LOCKED"
-    );
-    let limit = limit.try_into().unwrap_or(i64::MAX);
-    Ok(Statement::new(&text).moment(since).integer(limit).rows(conn).await?)
+const EXPIRED: Due = Due {
+    select: "SELECT id, product_id, qty, expires_at FROM holds",
+    status: "active",
+    column: "expires_at",
+    index: "holds_expiry",
+    index_of_product: "holds_product_expiry",
+};
+
+/// Locks up to `limit` expired holds after `since` that nobody else has locked, the oldest first.
+pub async fn lock_expired(
+    conn: &mut Connection,
+    of: Of,
+    since: Place,
+    limit: usize,
+) -> Result<Vec<ExpiredHold>, Failure> {
+    Ok(EXPIRED.lock(of, since, limit).rows(conn).await?)
 }
 
-/// As [`lock_expired`], of one product, by the index that begins with it.
+/// As [`lock_expired`], of one product and from the oldest on: for whoever has that product locked.
 pub async fn lock_expired_of(
     conn: &mut Connection,
     product_id: ProductId,

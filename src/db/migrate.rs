@@ -1,7 +1,9 @@
 //! Migrations: run by `server migrate`, and checked by every server before it serves.
 //!
-//! Each migration is one statement that may run twice, since the database commits DDL as it goes and a migration cut
-//! off half-way runs again. Only one process migrates at a time; another waits for it, and then finds nothing to do.
+//! Each migration may run twice, since the database commits DDL as it goes and a migration cut off half-way runs again.
+//! Only one process migrates at a time; another waits for it, and then finds nothing to do. It migrates on the connection
+//! that has the lock: so the lock lasts as long as a statement takes, be it hours, and a frozen process keeps it no longer
+//! than a minute beyond.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +16,7 @@ use diesel::{
 use diesel_async::AsyncMigrationHarness;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::{Connection, Database, named_lock::NamedLock, session, statement::Statement};
+use super::{Connection, Database, named_lock::NamedLock, statement::Statement};
 use crate::{config::DatabaseConfig, error::Error};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
@@ -34,14 +36,14 @@ fn embedded() -> Result<Vec<Box<dyn Migration<Mysql>>>, Error> {
 /// `Unavailable` where the database can't be reached or another process migrates for too long, `Internal` where a
 /// migration fails.
 pub async fn migrate(config: &DatabaseConfig) -> Result<Vec<String>, Error> {
-    let unavailable = |error: String| Error::Unavailable(error);
-    let Some(lock) = NamedLock::take(config, "migrate", LOCK_WAIT_SECONDS_MAX).await? else {
-        return Err(unavailable("another process is migrating this database, for too long".to_owned()));
-    };
-    let conn = session::connect(config).await?;
-    let mut harness = AsyncMigrationHarness::new(conn);
+    let lock = NamedLock::take(config, "migrate", LOCK_WAIT_SECONDS_MAX).await?.map_err(|holder| {
+        let connection = holder.connection_id.map(|id| format!(", on database connection {id}")).unwrap_or_default();
+        Error::Unavailable(format!(
+            "another process has been migrating this database for {LOCK_WAIT_SECONDS_MAX} s{connection}"
+        ))
+    })?;
+    let mut harness = AsyncMigrationHarness::new(lock.into_connection());
     let ran = harness.run_pending_migrations(MIGRATIONS).map_err(|error| Error::Internal(error.to_string()))?;
-    drop(lock);
     Ok(ran.iter().map(ToString::to_string).collect())
 }
 

@@ -33,6 +33,7 @@
 
 pub mod audit;
 mod classify;
+pub mod due;
 mod heartbeat;
 pub mod holds;
 pub mod lapsed;

@@ -1,4 +1,8 @@
 //! Locks by name: one process at a time migrates, or sweeps.
+//!
+//! A lock belongs to a connection of its own and ends with it. A process that dies lets go at once. One that is frozen,
+//! or whose machine or network is gone, lets go when its connection has been idle for [`IDLE_SECONDS_MAX`]: so whoever
+//! has a lock works on the lock's own connection, or runs a statement there now and then.
 
 use std::time::Duration;
 
@@ -8,12 +12,26 @@ use diesel::{
 };
 use diesel_async::SimpleAsyncConnection;
 
-use super::{ATTEMPT_LIMIT, Connection, session, statement::Statement, within, within_limit};
+use super::{ATTEMPT_LIMIT, Connection, Failure, FailureKind, session, statement::Statement, within, within_limit};
 use crate::{config::DatabaseConfig, error::Error};
 
-/// A lock of the database server on a connection of its own, with which it ends: a process that dies lets go.
+/// How long the connection of a lock may be idle before the database ends it. Whoever works is idle for seconds only.
+const IDLE_SECONDS_MAX: u32 = 60;
+
+/// SQL of a lock's name, whose value is the caller's part of it. Locks are the server's, not the database's: so the name
+/// has the database in it, within the 64 characters that a name may have. MySQL 9 has no MD5.
+const NAME: &str = "CONCAT('flashsale_', ?, ':', LEFT(SHA2(DATABASE(), 256), 32))";
+
+/// A lock of the database server on a connection of its own, with which it ends.
 pub struct NamedLock {
     connection: Connection,
+}
+
+/// Tells who has a lock that could not be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// The id of the connection at the database, for KILL. `None`: it has let go meanwhile.
+    pub connection_id: Option<i64>,
 }
 
 impl std::fmt::Debug for NamedLock {
@@ -22,30 +40,53 @@ impl std::fmt::Debug for NamedLock {
     }
 }
 
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = Nullable<BigInt>)]
+    number: Option<i64>,
+}
+
 impl NamedLock {
-    /// Takes the lock, waiting up to `wait_seconds` for another process to let go. `None`: it didn't.
+    /// Takes the lock, waiting up to `wait_seconds` for another process to let go, or tells who has it.
     ///
     /// # Errors
     /// `Unavailable` where the database can't be reached or says nothing.
-    pub async fn take(config: &DatabaseConfig, name: &str, wait_seconds: i64) -> Result<Option<Self>, Error> {
-        #[derive(QueryableByName)]
-        struct Row {
-            #[diesel(sql_type = Nullable<BigInt>)]
-            got: Option<i64>,
-        }
+    pub async fn take(config: &DatabaseConfig, name: &str, wait_seconds: i64) -> Result<Result<Self, Holder>, Error> {
         let mut connection = session::connect(config).await?;
-        // Locks are the server's, not the database's: so the name has the database in it, within the 64 characters
-        // that a name may have. MySQL 9 has no MD5.
-        let select = "SELECT CAST(GET_LOCK(CONCAT('flashsale_', ?, ':', LEFT(SHA2(DATABASE(), 256), 32)), ?) \
-            AS SIGNED) AS got";
-        let statement = Statement::new(select).bytes(name.as_bytes()).integer(wait_seconds);
         // The server answers when the wait is over, at the latest; a network that says nothing never does.
         let limit = Duration::from_secs(wait_seconds.unsigned_abs()) + ATTEMPT_LIMIT;
-        let rows: Vec<Row> = within(limit, async { Ok(statement.rows(&mut connection).await?) })
-            .await
-            .map_err(|failure| Error::Unavailable(failure.text))?;
-        let got = rows.first().and_then(|row| row.got) == Some(1);
-        Ok(got.then_some(Self { connection }))
+        let taking = async {
+            let set = format!("SET SESSION wait_timeout = {IDLE_SECONDS_MAX}");
+            connection.batch_execute(&set).await?;
+            let get = Statement::new(&format!("SELECT CAST(GET_LOCK({NAME}, ?) AS SIGNED) AS number"));
+            if number(&mut connection, get.bytes(name.as_bytes()).integer(wait_seconds)).await? == Some(1) {
+                return Ok(None);
+            }
+            let holder = Statement::new(&format!("SELECT CAST(IS_USED_LOCK({NAME}) AS SIGNED) AS number"));
+            let connection_id = number(&mut connection, holder.bytes(name.as_bytes())).await?;
+            Ok(Some(Holder { connection_id }))
+        };
+        let holder = within(limit, taking).await.map_err(|failure| Error::Unavailable(failure.text))?;
+        Ok(holder.map_or(Ok(Self { connection }), Err))
+    }
+
+    /// Runs a statement on the lock's connection, which keeps the lock. A row that somebody else has locked stays as it
+    /// is: that says nothing of this lock.
+    ///
+    /// # Errors
+    /// `Unavailable` where the connection has ended, and with it the lock.
+    pub(super) async fn execute(&mut self, sql: &str) -> Result<(), Error> {
+        let executed = async { Ok(self.connection.batch_execute(sql).await?) };
+        match within_limit(executed).await {
+            Ok(()) => Ok(()),
+            Err(Failure { kind: FailureKind::LockWait | FailureKind::Deadlock, .. }) => Ok(()),
+            Err(Failure { text, .. }) => Err(Error::Unavailable(format!("the lock is lost: {text}"))),
+        }
+    }
+
+    /// Hands out the connection, for work that is to end with the lock.
+    pub(super) fn into_connection(self) -> Connection {
+        self.connection
     }
 
     /// Lets go. Dropping does so too, but only once the server has noticed that the connection is gone, and until then
@@ -55,4 +96,9 @@ impl NamedLock {
         // Where that fails the connection is broken, and the lock ends with it.
         let _broken = within_limit(release).await;
     }
+}
+
+async fn number(connection: &mut Connection, statement: Statement) -> Result<Option<i64>, Failure> {
+    let rows: Vec<Number> = statement.rows(connection).await?;
+    Ok(rows.first().and_then(|row| row.number))
 }

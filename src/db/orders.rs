@@ -13,7 +13,8 @@ use diesel::{
 
 use super::{
     Connection, Failure, FailureKind, Script,
-    statement::{MOMENT, Statement, bytes, list, moment, timestamp, timestamp_or_null},
+    due::{Due, Of, Place},
+    statement::{Statement, bytes, list, moment, timestamp, timestamp_or_null},
 };
 use crate::domain::{Hold, HoldId, Order, OrderId, OrderStatus, ProductId, Quantity, RequestId};
 
@@ -127,19 +128,26 @@ pub async fn of_holds(
     Ok(orders.into_iter().map(|stored| (stored.order.hold_id, stored)).collect())
 }
 
-/// Locks up to `limit` overdue orders that nobody else has locked, by the index on status and due time, from `since` on
-/// as for holds.
-pub async fn lock_overdue(conn: &mut Connection, since: SystemTime, limit: usize) -> Result<Vec<Order>, Failure> {
-    let text = format!(
-        "{SELECT} FORCE INDEX (orders_due) \
-        WHERE status = 'pending' AND payment_due_at >= {MOMENT} AND payment_due_at < UTC_TIMESTAMP(6) \
-        ORDER BY payment_due_at LIMIT ? FOR UPDATE SKIP LOCKED"
-    );
-    let orders = load(conn, Statement::new(&text).moment(since).integer(limit.try_into().unwrap_or(i64::MAX))).await?;
+const OVERDUE: Due = Due {
+    select: SELECT,
+    status: "pending",
+    column: "payment_due_at",
+    index: "orders_due",
+    index_of_product: "orders_product_due",
+};
+
+/// Locks up to `limit` overdue orders after `since` that nobody else has locked, the oldest first.
+pub async fn lock_overdue(conn: &mut Connection, of: Of, since: Place, limit: usize) -> Result<Vec<Order>, Failure> {
+    let orders = load(conn, OVERDUE.lock(of, since, limit)).await?;
     Ok(orders.into_iter().map(|stored| stored.order).collect())
 }
 
-/// As [`lock_overdue`], of one product, by the index that begins with it.
+/// The place of an order in a sweep, where its payment can be overdue.
+pub fn place(order: &Order) -> Option<Place> {
+    order.payment_due_at.map(|at| Place { at, id: order.id.get() })
+}
+
+/// As [`lock_overdue`], of one product and from the oldest on: for whoever has that product locked.
 pub async fn lock_overdue_of(
     conn: &mut Connection,
     product_id: ProductId,

@@ -143,6 +143,11 @@ impl Product {
         Ok(())
     }
 
+    /// Says whether so many units can go back to what is available: never more than the total.
+    pub fn has_room_for(&self, units: i64) -> bool {
+        self.available_stock.checked_add(units).is_some_and(|available_stock| available_stock <= self.total_stock)
+    }
+
     /// Gives `units` back to what is available.
     pub fn give_back(&mut self, units: i64) {
         self.available_stock += units;

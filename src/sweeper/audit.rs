@@ -28,7 +28,9 @@ use crate::{
     config::DatabaseConfig,
     db::{
         Connection, Database,
-        audit::{self, CONFIRM_MAX, Check, Finding, Range, Rows, STOCK_NOT_CONSERVED, TABLES, Table, Untidy},
+        audit::{
+            self, CLOCK_WENT_BACK, CONFIRM_MAX, Check, Finding, Range, Rows, STOCK_NOT_CONSERVED, TABLES, Table, Untidy,
+        },
     },
     domain::ProductId,
     error::Error,
@@ -42,6 +44,8 @@ const STATEMENT_LIMIT: Duration = Duration::from_secs(10 * 60);
 pub struct AuditReport {
     /// Faults, each of them logged.
     pub findings: u64,
+    /// Rows that show that the database's clock has gone back, each of them logged. They are no faults.
+    pub clock_went_back: u64,
     /// Products whose available_stock was set right.
     pub repaired: u64,
     /// Rows looked at, in the order of [`TABLES`].
@@ -230,9 +234,15 @@ impl<F: FnMut(&Finding)> Audit<F> {
     }
 
     fn tell(&mut self, finding: &Finding) {
-        self.report.findings += 1;
+        let counter = match finding.kind {
+            CLOCK_WENT_BACK => &mut self.report.clock_went_back,
+            _ => &mut self.report.findings,
+        };
+        *counter += 1;
         let products = finding.product_id.into_iter().chain(finding.related_product_id);
         match finding.kind {
+            // It says nothing of stock.
+            CLOCK_WENT_BACK => {}
             STOCK_NOT_CONSERVED => self.unconserved.extend(products),
             _ if finding.product_id.is_none() => self.all_doubtful = true,
             _ => self.doubtful.extend(products),

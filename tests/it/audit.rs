@@ -1,5 +1,6 @@
 //! `sweeper audit`: it finds whatever is off, and nothing else, also while the sale goes on.
 
+mod clock;
 mod corruptions;
 mod program;
 mod repair;

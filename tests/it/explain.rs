@@ -4,8 +4,12 @@
 use std::time::UNIX_EPOCH;
 
 use flashsale::{
-    checkout::{cancel_overdue_orders::cancel_overdue_orders, expire_holds::expire_holds},
-    db::{Connection, Database, Failure, Plan, Script, holds},
+    checkout::{
+        cancel_overdue_orders::{cancel_overdue_orders, cancel_overdue_orders_of},
+        expire_holds::{expire_holds, expire_holds_of},
+    },
+    db::{Connection, Database, Failure, Plan, Script, due::Of, holds},
+    domain::ProductId,
     pb::{CreateHoldRequest, CreateOrderRequest, CreateProductRequest, PaymentStatus},
 };
 use tokio::sync::Notify;
@@ -118,6 +122,10 @@ async fn use_everything(clients: &Clients, database: &TestDatabase) {
     assert_eq!(swept.rows, BATCH);
     assert!(swept.is_being_sold(&sweeper).await.unwrap());
     assert_eq!(cancel_overdue_orders(&sweeper, UNIX_EPOCH, BATCH).await.unwrap().rows, BATCH);
+    // A busy product by itself.
+    let (of, since) = (Of::Product(ProductId::stored(1)), UNIX_EPOCH.into());
+    assert!(expire_holds_of(&sweeper, of, since, BATCH).await.unwrap().rows > 0);
+    assert!(cancel_overdue_orders_of(&sweeper, of, since, BATCH).await.unwrap().rows > 0);
 }
 
 /// What the server logged of the service's account: SELECTs and UPDATEs of its tables, with their values, each shape once.
@@ -231,7 +239,7 @@ async fn while_a_sweep_is_at_work<T>(sale: &Sale, limit: usize, meanwhile: impl 
     let sweeper = Database::new(&database_config(&sale.database.url(), 1)).unwrap();
     let (locked, over) = (Notify::new(), Notify::new());
     let sweep = sweeper.transaction("sweep", async |conn: &mut Connection, _attempt| {
-        let rows = holds::lock_expired(conn, UNIX_EPOCH, limit).await?.len();
+        let rows = holds::lock_expired(conn, Of::AllProducts, UNIX_EPOCH.into(), limit).await?.len();
         locked.notify_one();
         over.notified().await;
         Ok::<_, Failure>(Plan { script: Script::default(), value: rows })

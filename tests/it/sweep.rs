@@ -1,5 +1,8 @@
 //! The sweep: expired holds and overdue orders give their units back, once.
 
+mod left_out;
+mod turn;
+
 use std::{
     future,
     time::{Duration, Instant, UNIX_EPOCH},
@@ -8,9 +11,13 @@ use std::{
 use flashsale::{
     checkout::{
         cancel_overdue_orders::cancel_overdue_orders,
-        expire_holds::{Swept, expire_holds},
+        expire_holds::{expire_holds, expire_holds_of},
+        swept::Swept,
     },
-    db::Database,
+    db::{
+        Database,
+        due::{Of, Place},
+    },
     domain::ProductId,
     pb::{OrderStatus, PaymentStatus},
     sweeper::{self, Sweep},
@@ -139,11 +146,14 @@ async fn a_batch_begins_where_the_one_before_it_ended() {
     let database = sale.service_database();
     let first = expire_holds(&database, UNIX_EPOCH, 3).await.unwrap();
     let moment = UNIX_EPOCH + Duration::from_micros(1_577_836_802_000_001);
-    assert_eq!((first.rows, first.reached), (3, Some(moment)));
+    let reached = Place { at: moment, id: 3 };
+    assert_eq!((first.rows, first.look.reached), (3, Some(reached)));
 
     // What an earlier moment has gets its units back in the next sweep.
     sale.database.move_times("UPDATE holds SET expires_at = '2019-12-31' WHERE id = 6").await;
-    assert_eq!(expire_holds(&database, moment, 10).await.unwrap().rows, 2);
+    let product = Of::Product(ProductId::stored(product_id));
+    assert_eq!(expire_holds_of(&database, product, reached, 1).await.unwrap().rows, 1);
+    assert_eq!(expire_holds_of(&database, Of::AllProducts, reached, 10).await.unwrap().rows, 1);
     assert_eq!(expire_holds(&database, UNIX_EPOCH, 10).await.unwrap().rows, 1);
     sale.finish().await;
 }
@@ -277,7 +287,7 @@ async fn two_runs_at_once_of_1000_holds_give_each_back_once() {
     });
     let expired = runs.await.into_iter().map(|run| match run {
         Sweep::Done(report) => report.holds_expired,
-        Sweep::AnotherIsRunning => 0,
+        Sweep::AnotherIsRunning | Sweep::AnotherIsStalled { .. } => 0,
     });
     assert_eq!(expired.sum::<usize>(), 1000);
     assert_eq!(sale.stock(product_id).await, 1000);

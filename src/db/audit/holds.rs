@@ -1,6 +1,6 @@
 //! Holds against their products, their times, and their orders.
 
-use super::{Check, Rows, Table};
+use super::{CLOCK_WENT_BACK, Check, MIND_THE_CLOCK, Rows, Table};
 
 pub(super) const HOLDS: Table = Table {
     name: "holds",
@@ -37,11 +37,21 @@ pub(super) const HOLDS: Table = Table {
         // the beginning of the statement, and a sweep may commit between the two.
         Check {
             kind: "hold_expired_early",
-            fault: "holds.status = 'expired' AND holds.expires_at > SYSDATE(6)",
+            fault: "holds.status = 'expired' AND holds.expires_at > SYSDATE(6) \
+                AND holds.expires_at > (SELECT latest_at FROM sweeper_state WHERE id = 1)",
             expected: "'status active until ', holds.expires_at",
             found: "'status expired'",
             what_to_do: "the buyer lost the hold before its time: look for a server or sweeper with another clock or \
                 version",
+        },
+        // The sweep that expired it has written down in the same commit that the clock had got there.
+        Check {
+            kind: CLOCK_WENT_BACK,
+            fault: "holds.status = 'expired' AND holds.expires_at > SYSDATE(6) \
+                AND holds.expires_at <= (SELECT latest_at FROM sweeper_state WHERE id = 1)",
+            expected: "'status expired after ', holds.expires_at",
+            found: "'now ', SYSDATE(6)",
+            what_to_do: MIND_THE_CLOCK,
         },
         Check {
             kind: "hold_used_without_order",

@@ -1,6 +1,6 @@
 //! Orders against their holds, and against the payment events that settled them.
 
-use super::{Check, Rows, Table};
+use super::{CLOCK_WENT_BACK, Check, MIND_THE_CLOCK, Rows, Table};
 
 /// Of one moment are the rows and their counts alike. LIMIT: as for products.
 pub(super) const ORDERS: Table = Table {
@@ -79,11 +79,21 @@ pub(super) const ORDERS: Table = Table {
         },
         Check {
             kind: "order_times",
-            fault: "orders.payment_due_at < orders.created_at OR orders.created_at < holds.created_at",
-            expected: "'hold made ', COALESCE(holds.created_at, 'before'), ', then the order ', orders.created_at, \
-                ', then its payment due'",
-            found: "'payment_due_at ', COALESCE(orders.payment_due_at, 'never')",
+            fault: "orders.payment_due_at < orders.created_at",
+            expected: "'payment_due_at at or after created_at ', orders.created_at",
+            found: "'payment_due_at ', orders.payment_due_at",
             what_to_do: "the row was changed past the service: correct it by the log or a backup",
+        },
+        // One transaction made the hold, and another one the order.
+        Check {
+            kind: CLOCK_WENT_BACK,
+            fault: "orders.created_at < holds.created_at \
+                OR orders.status = 'cancelled' AND payments = 0 AND failures = 0 AND orders.payment_due_at > SYSDATE(6) \
+                    AND orders.payment_due_at <= (SELECT latest_at FROM sweeper_state WHERE id = 1)",
+            expected: "'hold made ', holds.created_at, ', then the order, and cancelled without a failed payment only \
+                after payment_due_at ', COALESCE(orders.payment_due_at, 'never')",
+            found: "'order made ', orders.created_at, ', ', orders.status, ', now ', SYSDATE(6)",
+            what_to_do: MIND_THE_CLOCK,
         },
         Check {
             kind: "order_after_hold_expired",
@@ -110,7 +120,8 @@ pub(super) const ORDERS: Table = Table {
         Check {
             kind: "order_cancelled_without_cause",
             fault: "orders.status = 'cancelled' AND payments = 0 AND failures = 0 \
-                AND COALESCE(orders.payment_due_at > SYSDATE(6), TRUE)",
+                AND COALESCE(orders.payment_due_at > SYSDATE(6) \
+                    AND orders.payment_due_at > (SELECT latest_at FROM sweeper_state WHERE id = 1), TRUE)",
             expected: "'a failed payment, or payment_due_at in the past'",
             found: "'payment_due_at ', COALESCE(orders.payment_due_at, 'never')",
             what_to_do: "it was cancelled past the service: ask the payment provider, and refund what was paid",

@@ -1,6 +1,6 @@
 //! Payment events against their orders, and payment exceptions against the events they are for.
 
-use super::{Check, Rows, Table};
+use super::{CLOCK_WENT_BACK, Check, MIND_THE_CLOCK, Rows, Table};
 
 pub(super) const WEBHOOKS: Table = Table {
     name: "payment_webhooks",
@@ -115,12 +115,19 @@ pub(super) const EXCEPTIONS: Table = Table {
         },
         Check {
             kind: "exception_resolution",
-            fault: "(exceptions.resolved_at IS NULL) <> (exceptions.note IS NULL) \
-                OR exceptions.resolved_at < exceptions.created_at",
-            expected: "'both resolved_at and note or neither, and no resolution before ', exceptions.created_at",
+            fault: "(exceptions.resolved_at IS NULL) <> (exceptions.note IS NULL)",
+            expected: "'both resolved_at and note or neither'",
             found: "'resolved_at ', COALESCE(exceptions.resolved_at, 'none'), ', ', \
                 IF(exceptions.note IS NULL, 'no note', 'a note')",
             what_to_do: "make sure that the payment was refunded, and only once; then correct the row",
+        },
+        // One transaction made the exception, and another one resolved it.
+        Check {
+            kind: CLOCK_WENT_BACK,
+            fault: "exceptions.resolved_at < exceptions.created_at",
+            expected: "'resolved_at at or after created_at ', exceptions.created_at",
+            found: "'resolved_at ', exceptions.resolved_at",
+            what_to_do: MIND_THE_CLOCK,
         },
         Check {
             kind: "exception_key_repeated",

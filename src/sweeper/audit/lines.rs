@@ -27,13 +27,14 @@ pub(super) fn finding(finding: &Finding) {
 }
 
 pub(super) fn report(report: &AuditReport, failure: Option<&Error>) {
-    let AuditReport { findings, repaired, rows, untidy, complete, took } = report;
+    let AuditReport { findings, clock_went_back, repaired, rows, untidy, complete, took } = report;
     let [holds, orders, webhooks, exceptions, adjustments, products] = rows;
     let Untidy { holds_unswept, orders_overdue } = untidy;
     let seconds = took.as_secs_f64();
     match failure {
         None if *complete => info!(
             findings,
+            clock_went_back,
             repaired,
             products,
             holds,
@@ -48,6 +49,7 @@ pub(super) fn report(report: &AuditReport, failure: Option<&Error>) {
         ),
         None => warn!(
             findings,
+            clock_went_back,
             repaired,
             products,
             holds,
@@ -63,6 +65,7 @@ pub(super) fn report(report: &AuditReport, failure: Option<&Error>) {
         Some(error) => error!(
             %error,
             findings,
+            clock_went_back,
             repaired,
             products,
             holds,

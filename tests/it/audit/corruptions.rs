@@ -82,7 +82,7 @@ const ORDERS: &[(&str, &[&str])] = &[
     ("UPDATE IGNORE orders SET status = 'lost' WHERE id = 1", &["order_hold_status 1", "order_values 1"]),
     ("UPDATE orders SET qty = 0 WHERE id = 1", &["order_qty_differs 1", "order_values 1"]),
     ("UPDATE orders SET payment_due_at = created_at - INTERVAL 1 SECOND WHERE id = 2", &["order_times 2"]),
-    ("UPDATE orders SET created_at = created_at - INTERVAL 1 HOUR WHERE id = 2", &["order_times 2"]),
+    ("UPDATE orders SET created_at = created_at - INTERVAL 1 HOUR WHERE id = 2", &["clock_went_back 2"]),
     ("UPDATE orders SET created_at = created_at + INTERVAL 3 MINUTE WHERE id = 3", &["order_after_hold_expired 3"]),
     ("DELETE FROM payment_webhooks WHERE id = 2", &["order_paid_without_event 3"]),
     ("UPDATE orders SET payment_due_at = NULL WHERE id = 1", &["order_cancelled_without_cause 1"]),
@@ -126,10 +126,7 @@ const PAYMENTS: &[(&str, &[&str])] = &[
     ("UPDATE payment_exceptions SET kind = 'late_success' WHERE id = 2", &["exception_differs 2"]),
     ("UPDATE payment_exceptions SET note = NULL WHERE id = 3", &["exception_resolution 3"]),
     ("UPDATE payment_exceptions SET note = 'refunded' WHERE id = 2", &["exception_resolution 2"]),
-    (
-        "UPDATE payment_exceptions SET resolved_at = created_at - INTERVAL 1 SECOND WHERE id = 3",
-        &["exception_resolution 3"],
-    ),
+    ("UPDATE payment_exceptions SET resolved_at = created_at - INTERVAL 1 SECOND WHERE id = 3", &["clock_went_back 3"]),
     (
         "INSERT INTO payment_exceptions (kind, order_id, product_id, idempotency_key, created_at) \
          SELECT 'duplicate_success', order_id, product_id, idempotency_key, created_at FROM payment_webhooks \

@@ -25,6 +25,7 @@ async fn findings_and_repairs_are_lines_and_the_exit_code_tells() {
     assert_eq!(last["message"], "Audit done");
     for (field, value) in [
         ("findings", 0),
+        ("clock_went_back", 0),
         ("repaired", 0),
         ("products", 3),
         ("holds", 8),

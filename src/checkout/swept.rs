@@ -1,0 +1,190 @@
+//! What a batch of a sweep may give back, and what it did.
+//!
+//! One product must not keep the sweep from the others. A product whose row somebody else has locked is left out of a
+//! batch, which waits for nothing, and is then swept by itself. A product whose stock can't take its units back, and an
+//! order that contradicts its hold, are left out and told as faults: the guards of the tables would refuse the whole
+//! batch.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use super::take_back::TakenBack;
+use crate::{
+    db::{
+        Connection, Database, Failure,
+        due::{Of, Place},
+        holds, products,
+    },
+    domain::{HoldId, HoldStatus, OrderId, Product, ProductId, Quantity},
+    error::Error,
+};
+
+/// Says why units of a product can't go back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// There is no such product.
+    NoProduct,
+    /// More would be available than there is in total.
+    TooManyUnits {
+        /// What is available.
+        available_stock: i64,
+        /// The total.
+        total_stock: i64,
+        /// What should go back.
+        units: i64,
+    },
+    /// The hold of a pending order isn't used.
+    HoldNotUsed {
+        /// The order.
+        order_id: OrderId,
+        /// Its hold.
+        hold_id: HoldId,
+        /// What the hold is. `None`: there is none.
+        status: Option<HoldStatus>,
+    },
+    /// The database refused it.
+    Refused(String),
+}
+
+impl Fault {
+    /// Says what a person should do.
+    pub fn what_to_do(&self) -> &'static str {
+        match self {
+            Self::NoProduct => "restore the product from a backup: nothing deletes products",
+            Self::TooManyUnits { .. } => "run `sweeper audit --repair`, and find out who changed its stock",
+            Self::HoldNotUsed { .. } => "run `sweeper audit`, which says what to correct",
+            Self::Refused(_) => "run `sweeper audit`; where it finds nothing, report a bug",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoProduct => f.write_str("there is no such product"),
+            Self::TooManyUnits { available_stock, total_stock, units } => write!(
+                f,
+                "available_stock is {available_stock} of {total_stock}: {units} more units, which are held or ordered, \
+                are more than there is room for"
+            ),
+            Self::HoldNotUsed { order_id, hold_id, status: None } => {
+                write!(f, "order {order_id} is pending, and its hold {hold_id} is missing")
+            }
+            Self::HoldNotUsed { order_id, hold_id, status: Some(status) } => {
+                write!(f, "order {order_id} is pending, and its hold {hold_id} is {status:?}, not Used")
+            }
+            Self::Refused(text) => write!(f, "the database refused it: {text}"),
+        }
+    }
+}
+
+/// Says what a batch of a sweep did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Holds expired, or orders cancelled.
+    pub rows: usize,
+    /// Units given back.
+    pub stock_released: i64,
+    /// The products that they went back to.
+    pub products: BTreeSet<ProductId>,
+    /// What the batch looked at.
+    pub look: Look,
+}
+
+/// Says what a batch of a sweep looked at, and left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Rows found, those left out among them. Fewer than the batch may have: there are no more.
+    pub found: usize,
+    /// The last of them.
+    pub reached: Option<Place>,
+    /// Products whose row somebody else has locked.
+    pub busy: BTreeSet<ProductId>,
+    /// Products of which something is wrong, and the first thing that is.
+    pub faults: BTreeMap<ProductId, Fault>,
+}
+
+impl Swept {
+    /// Logs what a batch gave back, and sums it up.
+    pub(super) fn of(given_back: &TakenBack, look: Look) -> Self {
+        given_back.log();
+        Self {
+            rows: given_back.rows(),
+            stock_released: given_back.units(),
+            products: given_back.products().collect(),
+            look,
+        }
+    }
+
+    /// Whether one of its products is being sold at this moment.
+    ///
+    /// # Errors
+    /// Those of [`Database::read`].
+    pub async fn is_being_sold(&self, database: &Database) -> Result<bool, Error> {
+        if self.products.is_empty() {
+            return Ok(false);
+        }
+        database
+            .read("is_being_sold", async |conn: &mut Connection, _attempt| {
+                holds::any_just_made(conn, &self.products).await
+            })
+            .await
+    }
+}
+
+impl Look {
+    /// Locks the products of these units, as far as that is needed and the batch may, and returns those that can take
+    /// their units back. The others are noted as busy or faulty.
+    pub(super) async fn ready(
+        &mut self,
+        conn: &mut Connection,
+        of: Of,
+        units: impl Iterator<Item = (ProductId, Quantity)>,
+    ) -> Result<BTreeSet<ProductId>, Failure> {
+        let mut units_of: BTreeMap<ProductId, i64> = BTreeMap::new();
+        for (product_id, qty) in units {
+            *units_of.entry(product_id).or_default() += qty.units();
+        }
+        if units_of.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let products = match of {
+            Of::AllProducts => {
+                let free = products::lock_free(conn, units_of.keys().copied()).await?;
+                self.busy.extend(units_of.keys().filter(|id| !free.contains_key(id)));
+                free
+            }
+            Of::Product(id) => {
+                let units = units_of.get(&id).copied().unwrap_or(0);
+                BTreeMap::from_iter(self.of_one(conn, id, units).await?.map(|product| (id, product)))
+            }
+        };
+        let is_ready = |(id, units): (ProductId, i64)| match products.get(&id) {
+            Some(product) if product.has_room_for(units) => Some(id),
+            Some(Product { available_stock, total_stock, .. }) => {
+                let (available_stock, total_stock) = (*available_stock, *total_stock);
+                self.faults.entry(id).or_insert(Fault::TooManyUnits { available_stock, total_stock, units });
+                None
+            }
+            None => None,
+        };
+        Ok(units_of.into_iter().filter_map(is_ready).collect())
+    }
+
+    /// Reads one product. It is locked only to be sure that it has no room: a product that is being sold shouldn't wait
+    /// for this batch's next statement. The guard of the update stands behind the read.
+    async fn of_one(&mut self, conn: &mut Connection, id: ProductId, units: i64) -> Result<Option<Product>, Failure> {
+        let seen = products::read(&mut *conn, id).await?;
+        let sure = match seen {
+            Some((product, _)) if product.has_room_for(units) => return Ok(Some(product)),
+            Some(_) => products::lock(conn, id).await?,
+            None => None,
+        };
+        if sure.is_none() {
+            self.faults.entry(id).or_insert(Fault::NoProduct);
+        }
+        Ok(sure.map(|(product, _)| product))
+    }
+}
