@@ -1,9 +1,9 @@
 //! The sweeper's program, and one run of the sweep: expired holds and overdue orders give their units back, in bounded batches.
 //!
 //! A full batch means that there is more, a partial one that all was done. Runs don't overlap: the second finds the
-//! first's lock and leaves it the work, or says that the first gets nowhere ([`turn`]). A sweep gives way to sales of the
+//! first's lock and leaves it the work, or says that the first gets nowhere (`turn`). A sweep gives way to sales of the
 //! same products: it rests between its batches. Correctness doesn't depend on that, since rows are locked with SKIP
-//! LOCKED. A product that can't be swept keeps no other one from it ([`work`]).
+//! LOCKED. A product that can't be swept keeps no other one from it (`work`).
 
 pub mod audit;
 mod turn;

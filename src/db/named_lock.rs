@@ -1,7 +1,7 @@
 //! Locks by name: one process at a time migrates, or sweeps.
 //!
 //! A lock belongs to a connection of its own and ends with it. A process that dies lets go at once. One that is frozen,
-//! or whose machine or network is gone, lets go when its connection has been idle for [`IDLE_SECONDS_MAX`]: so whoever
+//! or whose machine or network is gone, lets go when its connection has been idle for a minute: so whoever
 //! has a lock works on the lock's own connection, or runs a statement there now and then.
 
 use std::time::Duration;

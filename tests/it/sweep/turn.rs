@@ -191,8 +191,10 @@ async fn the_connection_of_a_lock_ends_when_it_is_idle_for_a_minute() {
     let mysqld = Mysqld::start_private(&["--log-output=TABLE"]).await;
     let database = TestDatabase::create_empty_on(&mysqld, "locks").await;
     database.execute("SET GLOBAL general_log = ON").await;
-    assert_eq!(programs::migrate(&database.url(), &[]).await.0, 0);
-    assert_eq!(sweep(&database.url(), &[]).await.0, 0);
+    let (code, lines) = programs::migrate(&database.url(), &[]).await;
+    assert_eq!(code, 0, "{lines:#?}");
+    let (code, lines, _) = sweep(&database.url(), &[]).await;
+    assert_eq!(code, 0, "{lines:#?}");
     database.execute("SET GLOBAL general_log = OFF").await;
 
     let logged = async |pattern: &str| -> Vec<String> {
