@@ -109,7 +109,7 @@ async fn a_sweep_sees_whether_one_of_its_products_is_being_sold() {
 /// A seller makes the sweep's first batch last, and has sold a unit by its end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_rests_as_long_as_its_batch_took_while_its_product_is_being_sold() {
-    const SOLD: Duration = Duration::from_secs(1);
+    const SOLD: Duration = Duration::from_millis(300);
     let sale = Sale::start("a_sweep_rests").await;
     let product_id = sale.product(10).await;
     hold_many(&sale, &[product_id], 2).await;

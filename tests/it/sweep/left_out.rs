@@ -148,7 +148,7 @@ async fn an_order_that_contradicts_its_hold_is_left_out_by_the_sweep_and_by_crea
     };
     set("cancelled").await;
     sale.clients().hold(product_id, 1).await.unwrap();
-    assert_eq!(sale.stock(product_id).await, 1);
+    assert_eq!(sale.stored_stock(product_id).await, 1);
     assert_eq!(sale.order_status(wrong.order_id).await, "pending");
 
     let other = sale.ordered(product_id, 1).await;
