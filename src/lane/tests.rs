@@ -23,6 +23,11 @@ struct Doubling {
 
 const POISON: i32 = -1;
 const PANIC: i32 = -2;
+/// Needs a row that is busy for ever.
+const BUSY: i32 = -3;
+/// Needs a row that is busy where it is asked for the first time.
+const BUSY_ONCE: i32 = -4;
+const ROW: BusyRow = BusyRow { table: "rows", id: 7 };
 
 impl Batch for Doubling {
     type Command = i32;
@@ -38,7 +43,12 @@ impl Batch for Doubling {
         if commands.contains(&POISON) {
             return Err(Error::Internal("poison".to_owned()));
         }
-        Ok(commands.iter().map(|number| Outcome::Done(Ok(number * 2))).collect())
+        let outcome = |number: &i32| match *number {
+            BUSY => Outcome::Busy(ROW),
+            BUSY_ONCE if calls.busy().is_none() => Outcome::Busy(ROW),
+            number => Outcome::Done(Ok(number * 2)),
+        };
+        Ok(commands.iter().map(outcome).collect())
     }
 
     fn record(&self, _command: &i32, _result: &Result<i32, Error>) {
@@ -209,4 +219,62 @@ async fn a_burst_ends_with_its_callers_be_they_answered_or_gone() {
     }
     drop(gone);
     assert!(!burst.goes_on());
+}
+
+#[tokio::test]
+async fn a_command_whose_row_is_busy_leaves_its_batch_and_is_run_again_for_itself() {
+    let doubling = Doubling::default();
+    let limits = Limits { lanes_max: 10, ..LIMITS };
+    let lanes = Lanes::new(doubling.clone(), limits, Burst::default());
+    let (busy, other) = tokio::join!(lanes.submit(1, BUSY_ONCE), lanes.submit(1, 2));
+    assert_eq!((busy, other), (Ok(BUSY_ONCE * 2), Ok(4)));
+    assert_eq!(*doubling.batches.lock().unwrap(), [vec![BUSY_ONCE, 2], vec![BUSY_ONCE]]);
+    assert_eq!(lanes.shared.state().set_aside, 0);
+}
+
+#[tokio::test]
+async fn a_command_whose_row_stays_busy_is_told_and_holds_up_no_other() {
+    let lanes = Lanes::new(Doubling::default(), Limits { lanes_max: 10, ..LIMITS }, Burst::default());
+    let began = Instant::now();
+    let busy = submitted(&lanes, 1, BUSY).await;
+    assert_eq!(lanes.submit(1, 2).await, Ok(4));
+    assert!(began.elapsed() < LOCK_PATIENCE);
+    assert_eq!(busy.await.unwrap(), Err(Error::LockContention));
+    assert!((LOCK_PATIENCE..LOCK_PATIENCE * 2).contains(&began.elapsed()), "{:?}", began.elapsed());
+    lanes.close().await;
+    let state = lanes.shared.state();
+    assert_eq!((state.set_aside, state.queues.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn no_more_commands_wait_for_busy_rows_than_may() {
+    let lanes = Lanes::new(Doubling::default(), Limits { lanes_max: 10, ..LIMITS }, Burst::default());
+    let mut calls = Vec::new();
+    for key in 0..6 {
+        calls.push(submitted(&lanes, key, BUSY).await);
+    }
+    let mut overloaded = 0;
+    for call in calls {
+        match call.await.unwrap() {
+            Err(Error::LockContention) => {}
+            Err(Error::Overloaded(_)) => overloaded += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(overloaded, 6 - LIMITS.queue_max);
+}
+
+#[tokio::test]
+async fn a_batch_that_takes_long_gives_its_turn_back() {
+    let gate = Arc::new(Semaphore::new(0));
+    let doubling = Doubling { gate: Some(Arc::clone(&gate)), ..Doubling::default() };
+    let limits = Limits { lanes_max: 10, in_flight: 1, ..LIMITS };
+    let lanes = Lanes::new(doubling.clone(), limits, Burst::default());
+    let (waiting, other) = (submitted(&lanes, 1, 1).await, submitted(&lanes, 2, 2).await);
+    assert_eq!(doubling.batches.lock().unwrap().len(), 1, "there is one turn");
+    while doubling.batches.lock().unwrap().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    gate.add_permits(2);
+    assert_eq!((waiting.await.unwrap(), other.await.unwrap()), (Ok(2), Ok(4)));
 }
