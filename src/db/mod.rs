@@ -40,6 +40,7 @@ mod session;
 pub mod statement;
 pub mod stock_adjustments;
 pub mod sweeper_state;
+pub mod taken;
 
 use std::time::{Duration, SystemTime};
 
