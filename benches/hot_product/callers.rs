@@ -21,6 +21,9 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::load::{Call, Reply};
 
+/// The buyer of each eighth hold, where there is one who sells for many.
+pub(crate) const BOX_OFFICE: &str = "box-office";
+
 /// Connections to one server.
 const CONNECTIONS_MAX: usize = 8;
 
@@ -88,6 +91,8 @@ pub(crate) struct Hold {
     products: Arc<[i64]>,
     /// Where each call is another buyer's.
     buyers: Option<Arc<AtomicU64>>,
+    /// Whether each eighth of them is the box office's.
+    beside_a_box_office: bool,
     /// Whether each call has a request_id.
     repeatable: bool,
     turn: usize,
@@ -96,13 +101,19 @@ pub(crate) struct Hold {
 impl Hold {
     pub(crate) fn new(channel: Channel, products: &[i64]) -> Self {
         let client = FlashSaleServiceClient::new(channel);
-        Self { client, products: products.into(), buyers: None, repeatable: false, turn: 0 }
+        let products = products.into();
+        Self { client, products, buyers: None, beside_a_box_office: false, repeatable: false, turn: 0 }
     }
 
     /// Each call by another buyer.
     pub(crate) fn by_buyers(self) -> Self {
         static NEXT: std::sync::LazyLock<Arc<AtomicU64>> = std::sync::LazyLock::new(Arc::default);
         Self { buyers: Some(Arc::clone(&NEXT)), ..self }
+    }
+
+    /// Each call by another buyer, but for each eighth.
+    pub(crate) fn beside_a_box_office(self) -> Self {
+        Self { beside_a_box_office: true, ..self.by_buyers() }
     }
 
     /// Each call by another buyer, who could repeat it.
@@ -117,7 +128,10 @@ impl Call for Hold {
         self.turn += 1;
         // Scattered like real ids.
         let number = self.buyers.as_ref().map(|next| next.fetch_add(1, Ordering::Relaxed));
-        let buyer_id = number.map(|number| format!("{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        let buyer_id = number.map(|number| match number % 8 {
+            0 if self.beside_a_box_office => BOX_OFFICE.to_owned(),
+            _ => format!("{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+        });
         let request_id = buyer_id.clone().filter(|_| self.repeatable);
         let request = CreateHoldRequest { product_id, qty: 1, request_id, buyer_id };
         match self.client.create_hold(request).await {

@@ -17,7 +17,7 @@ pub(crate) use terminal::table;
 const STYLE: &str = include_str!("report/style.css");
 
 /// The scenarios beside the hot product: name, heading, what happens in it. Each has its section even if it wasn't run.
-const SCENARIOS: [(&str, &str, &str); 9] = [
+const SCENARIOS: [(&str, &str, &str); 12] = [
     ("sold_out", "Sold out", "Nothing is left: each call is refused, by a database read made after the call arrived."),
     ("fresh_reads", "Fresh stock reads", "Calls ask what is left. Each answer was read after its call arrived."),
     (
@@ -36,6 +36,13 @@ const SCENARIOS: [(&str, &str, &str); 9] = [
         "Two server processes sell the same product; memory and processor time are theirs together.",
     ),
     ("buyer_limit", "A limit per buyer", "The hot product allows each buyer only so many units."),
+    ("box_office_none", "A box office", "Each eighth hold of a product with a limit is one buyer's."),
+    ("box_office_live", "A box office with 20,000 holds", "The same, where this buyer had 20,000 holds that count."),
+    (
+        "box_office_dead",
+        "A box office with a past",
+        "The same, where this buyer had 300,000 holds that no longer count.",
+    ),
     ("sweeping_while_selling", "Selling while sweeping", "The hot product is sold while expired holds are swept."),
     (
         OPEN_LOOP,

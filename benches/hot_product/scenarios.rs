@@ -2,6 +2,7 @@
 //! while is slower for all; and in another order each time, so that what a design leaves behind for its successor falls on
 //! all.
 
+mod box_office;
 pub(crate) mod checkouts;
 pub(crate) mod faults;
 pub(crate) mod sweeping;
@@ -15,9 +16,10 @@ use crate::{
 };
 
 /// The scenarios and their names, as the option `--only` takes them.
-pub(crate) const NAMES: [&str; 11] = [
+pub(crate) const NAMES: [&str; 12] = [
     "hot_product",
     "buyer_limit",
+    "box_office",
     "open_loop",
     "sold_out",
     "fresh_reads",
@@ -44,6 +46,7 @@ pub(crate) async fn run(bench: &mut Bench) {
         match name {
             "hot_product" => hot_product(bench).await,
             "buyer_limit" => buyer_limit(bench).await,
+            "box_office" => box_office::box_office(bench).await,
             "open_loop" => half_the_peak(bench).await,
             "sold_out" => sold_out(bench).await,
             "fresh_reads" => fresh_reads(bench).await,

@@ -51,6 +51,22 @@ pub(crate) fn targets(run: &Run) -> Vec<Check> {
             0.8,
         ),
         ("holds with a buyer limit over without", "buyer_limit", Design::Flashsale, "buyer_limit_none", granted, 0.7),
+        (
+            "holds beside a buyer with 20,000 that count over beside one with none",
+            "box_office_live",
+            Design::Flashsale,
+            "box_office_none",
+            granted,
+            0.5,
+        ),
+        (
+            "holds beside a buyer with 300,000 that no longer count over beside one with none",
+            "box_office_dead",
+            Design::Flashsale,
+            "box_office_none",
+            granted,
+            0.9,
+        ),
     ] {
         let clients = if run.quick { 128 } else { 256 };
         let (ours, other) = (Side(scenario, Design::Flashsale, clients), Side(other, design, clients));

@@ -141,7 +141,7 @@ impl AdjustStock {
             // Nobody's order is cancelled for what is refused all the same.
             product = product.answered(lapsed_units);
         } else {
-            taken_back = TakenBack::lock(conn, self.product_id, units_short).await?;
+            taken_back = TakenBack::lock(conn, self.product_id, units_short, Vec::new()).await?;
         }
         let units_back = taken_back.units();
         if units_back > 0 {

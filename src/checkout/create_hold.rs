@@ -8,21 +8,25 @@
 //! with what its buyers have · earlier requests.
 //!
 //! Else, or where that isn't so any more, or not enough to know: product FOR UPDATE · earlier requests · what the buyers
-//! have, their past holds SKIP LOCKED · short of stock: this product's expired holds and overdue orders, SKIP LOCKED ·
+//! have, their past holds SKIP LOCKED, which go back · short of stock: this product's expired holds and overdue orders, SKIP LOCKED ·
 //! orders, holds, stock and COMMIT as one script. Where more has to be taken back than one transaction may, the first ones
 //! do nothing else.
 
+mod bounds;
 mod decision;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     time::{Duration, SystemTime},
 };
 
 use moka::sync::Cache;
 use tracing::info;
 
-use super::{product_waits::ProductWaits, take_back::TakenBack};
+use super::{
+    product_waits::ProductWaits,
+    take_back::{PAST_MAX, TakenBack},
+};
 use crate::{
     db::{
         Committed, Connection, Database, Failure, Plan, Script,
@@ -33,6 +37,7 @@ use crate::{
     error::{Error, Missing},
     lane::{Batch, Calls, Outcomes, Results, all_done},
 };
+use bounds::Bounds;
 use decision::{Decided, Decision, Facts, decide};
 
 /// How long what is known of a product counts without another look at its row, and how many products are remembered.
@@ -88,6 +93,7 @@ pub struct CreateHolds {
     waits: ProductWaits,
     hold_ttl: Duration,
     hints: Cache<ProductId, Hint>,
+    bounds: Bounds,
 }
 
 impl CreateHolds {
@@ -95,7 +101,7 @@ impl CreateHolds {
         let hints = Cache::builder().max_capacity(HINTS_MAX).time_to_live(HINT_TTL).build();
         // The database's moments are of microseconds.
         let hold_ttl = hold_ttl - Duration::from_nanos(u64::from(hold_ttl.subsec_nanos() % 1000));
-        Self { database, waits, hold_ttl, hints }
+        Self { database, waits, hold_ttl, hints, bounds: Bounds::new() }
     }
 }
 
@@ -142,7 +148,9 @@ impl Batch for CreateHolds {
             return Ok(Vec::new());
         };
         let mut at_once = match self.hints.get(&product_id) {
-            Some(Hint::Sells(product)) if !calls.is_outcome_unknown() => self.plan_at_once(product, calls.commands()),
+            Some(Hint::Sells(product)) if !calls.is_outcome_unknown() => {
+                self.plan_at_once(product, calls.commands()).await?
+            }
             Some(Hint::Refuses { limited }) => {
                 match self.answer_without_lock(product_id, limited, calls.commands()).await? {
                     Some(results) => return Ok(all_done(results)),
@@ -178,21 +186,23 @@ impl Batch for CreateHolds {
 
 impl CreateHolds {
     /// The commands as one script, where all that is known says that each can be granted.
-    fn plan_at_once(&self, known: Product, commands: &[CreateHold]) -> Option<Plan<Outcome>> {
+    async fn plan_at_once(&self, known: Product, commands: &[CreateHold]) -> Result<Option<Plan<Outcome>>, Error> {
+        let bounds = self.bounds.before_script(&self.database, &known, commands).await?;
+        let taken = bounds.iter().map(|(buyer, bound)| (buyer.clone(), bound.units)).collect();
         // What the script looks at itself: how many units there are, whether the sale is on, and what the buyers have.
         let product = Product { available_stock: known.total_stock, starts_at: None, ends_at: None, ..known };
         let now = SystemTime::UNIX_EPOCH;
-        let facts = Facts { product, now, earlier: HashMap::new(), taken: BTreeMap::new() };
+        let facts = Facts { product, now, earlier: HashMap::new(), taken };
         let Decided { decisions, new, units_taken, units_short: _ } = decide(&facts, commands);
         if !decisions.iter().all(Decision::is_new) {
-            return None;
+            return Ok(None);
         }
         let mut script = Script::default();
         let product = facts.product;
-        products::take_as_known(&mut script, &product, units_taken, &new);
+        products::take_as_known(&mut script, &product, units_taken, &new, &bounds);
         holds::insert_at_its_moment(&mut script, product.id, product.price_cents, self.hold_ttl, &new);
         let written = Written { decisions, new, product, created_at: None, taken_back: TakenBack::default() };
-        Some(Plan { script, value: Outcome::Decided(written) })
+        Ok(Some(Plan { script, value: Outcome::Decided(written) }))
     }
 
     /// Runs the commands in as many transactions as it takes, the first of which may be planned already.
@@ -272,6 +282,9 @@ impl CreateHolds {
             Outcome::Decided(written) => {
                 self.remember(&written);
                 let id = |index| HoldId::stored(ids.get(index));
+                if !written.new.is_empty() {
+                    self.bounds.hear_of_id(product_id, id(0));
+                }
                 let Some(created_at) = written.created_at.or(moment) else {
                     return Err(Error::Unavailable("the database didn't say when it made holds".to_owned()));
                 };
@@ -305,20 +318,22 @@ impl CreateHolds {
         let product_id = product.id;
         let mut script = Script::default();
         let earlier = earlier_requests(conn, attempt, product_id, commands).await?;
-        let taken = taken_by_buyers(conn, &product, commands).await?;
+        let (taken, past) = self.bounds.taken_by_buyers(conn, &product, commands).await?;
         let mut facts = Facts { product, now, earlier, taken };
+        let (units_past, past_is_cut_off) = (past.iter().map(|hold| hold.qty().units()).sum(), past.len() >= PAST_MAX);
+        facts.product.give_back(units_past);
 
         let mut decided = decide(&facts, commands);
-        let taken_back = TakenBack::lock(conn, product_id, decided.units_short).await?;
+        let taken_back = TakenBack::lock(conn, product_id, decided.units_short, past).await?;
         let units_back = taken_back.units();
-        if units_back > 0 {
-            facts.product.give_back(units_back);
+        if units_back > units_past {
+            facts.product.give_back(units_back - units_past);
             taken_back.free(&mut facts.taken);
             decided = decide(&facts, commands);
         }
 
         taken_back.write(&mut script);
-        if decided.units_short > 0 && taken_back.leaves_some() && !last {
+        if (decided.units_short > 0 || past_is_cut_off) && taken_back.leaves_some() && !last {
             products::give_back(&mut script, product_id, units_back);
             return Ok(Plan { script, value: Outcome::TakenBack(taken_back) });
         }
@@ -353,30 +368,6 @@ async fn earlier_requests(
     }
     let holds = holds::made_by(conn, product_id, &request_ids).await?;
     Ok(holds.into_iter().map(|stored| (stored.request_id.clone(), stored)).collect())
-}
-
-/// What the buyers have that counts for the limit: all but holds past their time. An order in the making has decided
-/// in time and may commit later, so a past hold that is locked still counts; one that this transaction has locked can't
-/// be ordered any more.
-async fn taken_by_buyers(
-    conn: &mut Connection,
-    product: &Product,
-    commands: &[CreateHold],
-) -> Result<BTreeMap<BuyerId, i64>, Failure> {
-    let buyers: Vec<&BuyerId> = commands.iter().filter_map(|command| command.buyer_id.as_ref()).collect();
-    if product.max_per_buyer.is_none() || buyers.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let taken = holds::taken_by(&mut *conn, product.id, &buyers).await?;
-    let mut units: BTreeMap<BuyerId, i64> = taken.iter().map(|(buyer, taken)| (buyer.clone(), taken.units)).collect();
-    let with_past: Vec<&BuyerId> =
-        taken.iter().filter(|(_, taken)| taken.past_units > 0).map(|(buyer, _)| buyer).collect();
-    if !with_past.is_empty() {
-        for (buyer, qty) in holds::lock_past_of(conn, product.id, &with_past).await? {
-            *units.entry(buyer).or_default() -= qty.units();
-        }
-    }
-    Ok(units)
 }
 
 impl Written {

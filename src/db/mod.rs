@@ -49,6 +49,7 @@ mod session;
 pub mod statement;
 pub mod stock_adjustments;
 pub mod sweeper_state;
+pub mod taken;
 mod transaction;
 
 use std::{

@@ -11,11 +11,12 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Connection, Failure, Script,
-    holds::{self, NewHold, Taken},
+    holds::NewHold,
     lapsed,
     statement::{Statement, bytes, integer_or_null, moment, timestamp_or_null},
+    taken::{self, Bound, Taken},
 };
-use crate::domain::{BuyerId, LapsedUnits, NewProduct, Product, ProductId, ProductName, RequestId, StockDelta};
+use crate::domain::{BuyerId, HoldId, LapsedUnits, NewProduct, Product, ProductId, ProductName, RequestId, StockDelta};
 
 #[derive(QueryableByName)]
 struct Row {
@@ -133,12 +134,17 @@ pub async fn glance(
         units: Option<i64>,
         #[diesel(sql_type = Nullable<BigInt>)]
         past_units: Option<i64>,
+        #[diesel(sql_type = Nullable<BigInt>)]
+        holds: Option<i64>,
+        #[diesel(sql_type = Nullable<BigInt>)]
+        last_id: Option<i64>,
     }
     let buyers: Vec<&[u8]> = buyers.map(BuyerId::as_bytes).collect();
     let (taken, rest) = if buyers.is_empty() {
-        ("NULL AS buyer_id, NULL AS units, NULL AS past_units", " WHERE id = ?".to_owned())
+        let nobody = "NULL AS buyer_id, NULL AS units, NULL AS past_units, NULL AS holds, NULL AS last_id";
+        (nobody, " WHERE id = ?".to_owned())
     } else {
-        ("taken.*", format!(" LEFT JOIN ({}", holds::TAKEN))
+        ("taken.*", format!(" LEFT JOIN ({}", taken::TAKEN))
     };
     let text = format!(
         "SELECT {COLUMNS}, CAST(EXISTS (SELECT 1 FROM holds FORCE INDEX (holds_product_expiry) \
@@ -149,17 +155,20 @@ pub async fn glance(
     );
     let mut statement = Statement::new(&text).integer(id.get()).integer(id.get());
     if !buyers.is_empty() {
-        let rest = format!("{}) AS taken ON TRUE WHERE id = ?", holds::BY_BUYER);
+        let rest = format!("{}) AS taken ON TRUE WHERE id = ?", taken::BY_BUYER);
         statement = statement.integer(id.get()).byte_strings(&buyers, &rest);
     }
     let rows: Vec<GlanceRow> = statement.integer(id.get()).rows(conn).await?;
     let mut glance = None;
-    for GlanceRow { product, any_to_take_back, buyer_id, units, past_units } in rows {
+    for GlanceRow { product, any_to_take_back, buyer_id, units, past_units, holds, last_id } in rows {
         let (product, now) = product.into_product();
         let any_to_take_back = any_to_take_back != 0;
         let glance = glance.get_or_insert(Glance { product, now, any_to_take_back, taken: BTreeMap::new() });
-        if let (Some(buyer_id), Some(units), Some(past_units)) = (buyer_id, units, past_units) {
-            glance.taken.insert(BuyerId::stored(buyer_id), Taken { units, past_units });
+        if let (Some(buyer_id), Some(units), Some(past_units), Some(holds), Some(last_id)) =
+            (buyer_id, units, past_units, holds, last_id)
+        {
+            let taken = Taken { units, past_units, holds, last_id: HoldId::stored(last_id) };
+            glance.taken.insert(BuyerId::stored(buyer_id), taken);
         }
     }
     Ok(glance)
@@ -238,23 +247,23 @@ pub fn take(script: &mut Script, id: ProductId, units: i64) {
 }
 
 /// As [`take`] for new holds, where also everything that they are granted on is as in `product`, which may have been read
-/// long ago: the price, the sale on at this moment, the limit for a buyer. None of their buyers may get over it.
-pub fn take_as_known(script: &mut Script, product: &Product, units: i64, new: &[NewHold]) {
+/// long ago: the price, the sale on at this moment, the limit for a buyer. None of their buyers may get over it, of whom
+/// some may be known to have no more than `bounds` say.
+pub fn take_as_known(
+    script: &mut Script,
+    product: &Product,
+    units: i64,
+    new: &[NewHold],
+    bounds: &BTreeMap<BuyerId, Bound>,
+) {
     let Product { id, price_cents, max_per_buyer, .. } = product;
     let (limit, within_limit) = match max_per_buyer {
         None => ("IS NULL".to_owned(), String::new()),
         Some(limit) => {
-            let mut wanted: BTreeMap<&BuyerId, i64> = BTreeMap::new();
-            for hold in new {
-                if let Some(buyer_id) = &hold.buyer_id {
-                    *wanted.entry(buyer_id).or_default() += hold.qty.units();
-                }
-            }
             // An UPDATE sees what was committed when it began, and not when it had the row. What the buyers have must be
             // as of then: any other hold of theirs was made under the same lock.
             script.lock(format_args!("SELECT id FROM products WHERE id = {id} FOR UPDATE"));
-            let room = i64::from(*limit) - wanted.values().copied().max().unwrap_or(0);
-            (format!("= {limit}"), format!(" AND NOT {}", holds::any_has_more(*id, wanted.into_keys(), room)))
+            (format!("= {limit}"), taken::and_within_limit(*id, i64::from(*limit), new, bounds))
         }
     };
     script.write(

@@ -1,6 +1,7 @@
 //! CreateHold: one call after the other. What happens at the same moment is in `races`, in one batch in `batches`.
 
 mod bad_input;
+mod box_office;
 mod known;
 mod limit;
 mod replays;

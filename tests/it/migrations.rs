@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use flashsale::{
     db::migrate::migrate,
-    pb::{ListPaymentExceptionsRequest, PaymentStatus},
+    pb::{CreateProductRequest, ListPaymentExceptionsRequest, PaymentStatus},
 };
 use http::HeaderValue;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -14,8 +14,8 @@ use crate::support::{
     client::{details, reason},
     database::TestDatabase,
     programs::{self, GatewayProgram, ServerProgram, lines_of},
-    sale::product,
-    server::database_config,
+    sale::{hold_of, product},
+    server::{TestServer, database_config},
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -88,6 +88,33 @@ async fn a_migration_cut_off_half_way_runs_again_and_spares_the_rows() {
     assert_eq!(database.query_rows(VERSIONS).await, versions);
     assert_eq!(database.query_i64("SELECT available_stock FROM products").await, 5);
     assert_eq!(database.query_rows("SELECT id, runs FROM sweeper_state").await, [["1", "7"]]);
+}
+
+/// As a version before had it, with rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_index_on_buyers_is_built_anew_around_the_rows() {
+    let database = TestDatabase::create("older_index").await;
+    let before = schema(&database).await;
+    database.execute("ALTER TABLE holds DROP INDEX holds_buyer, ADD INDEX holds_buyer (product_id, buyer_id)").await;
+    let server = TestServer::start(&database).await;
+    let request = CreateProductRequest { max_per_buyer: Some(3), ..product(100) };
+    let product_id = server.clients.try_create_product(request).await.unwrap().product_id;
+    for buyer in ["ann", "ann", "bob"] {
+        server.clients.hold_by(hold_of(buyer, product_id, 1)).await.unwrap();
+    }
+    server.stop().await;
+    for _ in 0..2 {
+        database.execute("DELETE FROM __diesel_schema_migrations WHERE version = '20261127000101'").await;
+        assert_eq!(migrate(&database_config(&database.url(), 1)).await.unwrap().len(), 1);
+        assert_eq!(schema(&database).await, before);
+    }
+    let server = TestServer::start(&database).await;
+    server.clients.hold_by(hold_of("ann", product_id, 1)).await.unwrap();
+    let refused = server.clients.hold_by(hold_of("ann", product_id, 1)).await;
+    assert_eq!(reason(&refused.unwrap_err()), "BUYER_LIMIT");
+    server.stop().await;
+    database.assert_conserved().await;
+    database.assert_audit_clean().await;
 }
 
 async fn migrate_by_program(database: &TestDatabase) {

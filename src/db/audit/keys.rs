@@ -44,7 +44,7 @@ const KEYS: [Key; 18] = [
     unique("payment_exceptions", "payment_exceptions_key", "idempotency_key"),
     unique("stock_adjustments", "PRIMARY", "id"),
     unique("stock_adjustments", "stock_adjustments_request", "product_id,request_id"),
-    key("holds", "holds_buyer", "product_id,buyer_id"),
+    key("holds", "holds_buyer", "product_id,buyer_id,status,id,qty,expires_at"),
 ];
 
 #[derive(QueryableByName)]

@@ -1,0 +1,214 @@
+//! What buyers have of a product with a limit: table `holds`, by its index on product, buyer and status, which alone is
+//! read. What is over and done with, however much, is nowhere near what is read.
+//!
+//! What a buyer has can still be much: somebody who sells for many has as many holds as units. A [`Bound`] spares the
+//! database from adding them up for each hold. Holds of one product are made one transaction after the other, since each
+//! has the product's row locked from before its INSERT until it has committed. An id is given out by the INSERT, and the
+//! ids of a table ascend; so a statement that sees one hold of a product sees all of it that have smaller ids, and no hold
+//! with a smaller id can come later. From then on those can only lose units: no hold gets more, and none comes back to life.
+//! The sum that such a statement saw is an upper bound for ever, whoever reads it, on whichever server, locked or not.
+//!
+//! Several primaries that write at the same moment have no such order of ids, and a database that was set back to an earlier
+//! moment gives ids out again. The service asks for one primary. Whoever keeps bounds forgets them when ids go back.
+
+use std::collections::BTreeMap;
+
+use diesel::{
+    QueryableByName,
+    sql_types::{BigInt, Binary},
+};
+
+use super::{
+    Connection, Failure,
+    holds::{ExpiredHold, NewHold},
+    statement::{Statement, bytes},
+};
+use crate::domain::{BuyerId, HoldId, ProductId};
+
+/// What a buyer has of a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// Units in active holds, and in orders that aren't cancelled, whose holds are `used`.
+    pub units: i64,
+    /// Those of them in active holds whose time is over.
+    pub past_units: i64,
+    /// How many holds that are.
+    pub holds: i64,
+    /// The last of these holds.
+    pub last_id: HoldId,
+}
+
+impl Taken {
+    /// What this says of all later moments.
+    pub fn bound(&self) -> Bound {
+        Bound { units: self.units, last_id: self.last_id }
+    }
+}
+
+/// What a buyer has of a product at the most, but for later holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// Units in holds up to `last_id`, those past their time among them.
+    pub units: i64,
+    /// The last hold that counts here.
+    pub last_id: HoldId,
+}
+
+/// Ids in one statement. A prepared one may have 65,535 values.
+const IDS_MAX: usize = 4096;
+
+/// SQL of what buyers have of a product, up to a list of at least one buyer; those without any are left out. Its value is
+/// the product.
+pub(super) const TAKEN: &str = "SELECT buyer_id, CAST(SUM(qty) AS SIGNED) AS units, \
+    CAST(SUM(IF(status = 'active' AND expires_at < UTC_TIMESTAMP(6), qty, 0)) AS SIGNED) AS past_units, \
+    COUNT(*) AS holds, MAX(id) AS last_id FROM holds FORCE INDEX (holds_buyer) \
+    WHERE product_id = ? AND status IN ('active', 'used') AND buyer_id IN ";
+
+/// The rest of [`TAKEN`].
+pub(super) const BY_BUYER: &str = " GROUP BY buyer_id ORDER BY NULL";
+
+/// What these buyers have of this product, read without a lock. Buyers without any are left out.
+pub async fn taken_by(
+    conn: &mut Connection,
+    product_id: ProductId,
+    buyers: &[&BuyerId],
+) -> Result<BTreeMap<BuyerId, Taken>, Failure> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Binary)]
+        buyer_id: Vec<u8>,
+        #[diesel(sql_type = BigInt)]
+        units: i64,
+        #[diesel(sql_type = BigInt)]
+        past_units: i64,
+        #[diesel(sql_type = BigInt)]
+        holds: i64,
+        #[diesel(sql_type = BigInt)]
+        last_id: i64,
+    }
+    if buyers.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let buyers: Vec<&[u8]> = buyers.iter().map(|id| id.as_bytes()).collect();
+    let rows: Vec<Row> =
+        Statement::new(TAKEN).integer(product_id.get()).byte_strings(&buyers, BY_BUYER).rows(conn).await?;
+    let taken = |Row { buyer_id, units, past_units, holds, last_id }| {
+        (BuyerId::stored(buyer_id), Taken { units, past_units, holds, last_id: HoldId::stored(last_id) })
+    };
+    Ok(rows.into_iter().map(taken).collect())
+}
+
+/// Adds to a buyer's bound what that buyer has beyond it, read without a lock.
+pub async fn move_on(
+    conn: &mut Connection,
+    product_id: ProductId,
+    buyer: &BuyerId,
+    bound: Bound,
+) -> Result<Bound, Failure> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = BigInt)]
+        units: i64,
+        #[diesel(sql_type = BigInt)]
+        last_id: i64,
+    }
+    let text = "SELECT CAST(COALESCE(SUM(qty), 0) AS SIGNED) AS units, COALESCE(MAX(id), 0) AS last_id \
+        FROM holds FORCE INDEX (holds_buyer) \
+        WHERE product_id = ? AND buyer_id = ? AND status IN ('active', 'used') AND id > ?";
+    let statement = Statement::new(text).integer(product_id.get()).bytes(buyer.as_bytes()).integer(bound.last_id.get());
+    let rows: Vec<Row> = statement.rows(conn).await?;
+    Ok(rows.into_iter().fold(bound, |bound, row| Bound {
+        units: bound.units + row.units,
+        last_id: bound.last_id.max(HoldId::stored(row.last_id)),
+    }))
+}
+
+/// Locks up to `limit` of these buyers' active holds of this product whose time is over and that nobody else has locked.
+/// Returns each one with its buyer.
+///
+/// They are looked for without a lock: a buyer may have very many others, each of which would be locked and let go.
+pub async fn lock_past_of(
+    conn: &mut Connection,
+    product_id: ProductId,
+    buyers: &[&BuyerId],
+    limit: usize,
+) -> Result<Vec<(BuyerId, ExpiredHold)>, Failure> {
+    #[derive(QueryableByName)]
+    struct Id {
+        #[diesel(sql_type = BigInt)]
+        id: i64,
+    }
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Binary)]
+        buyer_id: Vec<u8>,
+        #[diesel(embed)]
+        hold: ExpiredHold,
+    }
+    let buyers: Vec<&[u8]> = buyers.iter().map(|id| id.as_bytes()).collect();
+    let text = "SELECT id FROM holds FORCE INDEX (holds_buyer) \
+        WHERE product_id = ? AND status = 'active' AND expires_at < UTC_TIMESTAMP(6) AND buyer_id IN ";
+    let limit = limit.try_into().unwrap_or(i64::MAX);
+    let statement = Statement::new(text).integer(product_id.get()).byte_strings(&buyers, " LIMIT ?").integer(limit);
+    let ids: Vec<Id> = statement.rows(&mut *conn).await?;
+    let mut ids: Vec<i64> = ids.into_iter().map(|row| row.id).collect();
+    ids.sort_unstable();
+    let text = "SELECT buyer_id, id, product_id, qty, expires_at FROM holds FORCE INDEX (PRIMARY) \
+        WHERE status = 'active' AND id IN ";
+    let mut locked = Vec::new();
+    for ids in ids.chunks(IDS_MAX) {
+        let statement = Statement::new(text).integers(ids, " ORDER BY id FOR UPDATE SKIP LOCKED");
+        let rows: Vec<Row> = statement.rows(&mut *conn).await?;
+        locked.extend(rows.into_iter().map(|row| (BuyerId::stored(row.buyer_id), row.hold)));
+    }
+    Ok(locked)
+}
+
+/// What each buyer wants of a batch of holds.
+pub fn wanted(new: &[NewHold]) -> BTreeMap<&BuyerId, i64> {
+    let mut wanted = BTreeMap::new();
+    for hold in new {
+        if let Some(buyer_id) = &hold.buyer_id {
+            *wanted.entry(buyer_id).or_default() += hold.qty.units();
+        }
+    }
+    wanted
+}
+
+/// SQL that follows a condition: and none of the buyers gets over the limit, what is past its time and not yet taken back
+/// counted too. Of a buyer with a bound only later holds are looked at. Part of an UPDATE, it reads without a lock.
+pub(super) fn and_within_limit(
+    product_id: ProductId,
+    limit: i64,
+    new: &[NewHold],
+    bounds: &BTreeMap<BuyerId, Bound>,
+) -> String {
+    let mut condition = String::new();
+    let (mut others, mut wanted_max) = (Vec::new(), 0);
+    for (buyer, units) in wanted(new) {
+        let literal = bytes(buyer.as_bytes());
+        match bounds.get(buyer) {
+            Some(bound) => condition.push_str(&format!(
+                " AND {} >= COALESCE((SELECT SUM(qty) FROM holds FORCE INDEX (holds_buyer) \
+                WHERE product_id = {product_id} AND buyer_id = {literal} \
+                AND status IN ('active', 'used') AND id > {}), 0)",
+                limit - bound.units - units,
+                bound.last_id,
+            )),
+            None => {
+                others.push(literal);
+                wanted_max = wanted_max.max(units);
+            }
+        }
+    }
+    if !others.is_empty() {
+        condition.push_str(&format!(
+            " AND NOT EXISTS (SELECT 1 FROM holds FORCE INDEX (holds_buyer) \
+            WHERE product_id = {product_id} AND status IN ('active', 'used') AND buyer_id IN ({}) \
+            GROUP BY buyer_id HAVING SUM(qty) > {} ORDER BY NULL)",
+            others.join(","),
+            limit - wanted_max,
+        ));
+    }
+    condition
+}
