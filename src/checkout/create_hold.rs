@@ -8,9 +8,9 @@
 //! with what its buyers have · earlier requests.
 //!
 //! Else, or where that isn't so any more, or not enough to know: product FOR UPDATE · earlier requests · what the buyers
-//! have, their past holds SKIP LOCKED, which go back · short of stock: this product's expired holds and overdue orders, SKIP LOCKED ·
-//! orders, holds, stock and COMMIT as one script. Where more has to be taken back than one transaction may, the first ones
-//! do nothing else.
+//! have, their past holds SKIP LOCKED, which go back · short of stock: this product's expired holds and overdue orders,
+//! SKIP LOCKED · orders, holds, stock and COMMIT as one script. Where more has to be taken back than one transaction may,
+//! the first ones do nothing else.
 
 mod bounds;
 mod decision;
