@@ -7,7 +7,7 @@
 //!
 //! A command whose row somebody else has locked leaves its batch and waits in a lane for that row alone (`worker`): the
 //! commands for other rows don't wait with it. What waits there holds no connection and no turn, and is told
-//! `LockContention` after [`LOCK_PATIENCE`].
+//! `LockContention` after [`Limits::lock_patience`].
 //!
 //! A batch is answered in one moment, and who writes the answers can know that there are more to come (`burst`).
 //!
@@ -42,10 +42,6 @@ use crate::error::Error;
 use burst::OnItsWay;
 use turns::Turns;
 use worker::Worker;
-
-/// How long a command may wait for rows that others have locked. A run that began just before may wait for one lock
-/// more, up to 2 s (`db`), and the caller has to hear of it before its gateway gives up, within 4 s by the contract.
-pub const LOCK_PATIENCE: Duration = Duration::from_millis(2_000);
 
 /// What a lane does with the commands that it took together.
 pub trait Batch: Send + Sync + 'static {
@@ -85,6 +81,8 @@ pub struct Limits {
     pub lanes_max: usize,
     /// Batches in flight before a lane waits for its turn, at least 1. Very many busy lanes may have more.
     pub in_flight: usize,
+    /// How long a command may wait for rows that others have locked. A run that began just before may take longer.
+    pub lock_patience: Duration,
 }
 
 /// The lanes of one use case, by key.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::{
-    Answered, Batch, BusyRow, Caller, Calls, Key, LOCK_PATIENCE, Outcome, Outcomes, Shared, Waiting,
+    Answered, Batch, BusyRow, Caller, Calls, Key, Outcome, Outcomes, Shared, Waiting,
     turns::{Turn, Turns},
 };
 use crate::error::Error;
@@ -145,9 +145,9 @@ impl<B: Batch> Worker<B> {
         outcome: Outcome<B::Answer>,
     ) -> Result<BusyRow, Result<B::Answer, Error>> {
         match (outcome, self.key) {
-            (Outcome::Busy(_), _) if waiting.is_out_of_patience() => Err(Err(Error::LockContention)),
+            (Outcome::Busy(_), _) if self.is_out_of_patience(waiting) => Err(Err(Error::LockContention)),
             (Outcome::Busy(row), _) => Ok(row),
-            (Outcome::Done(Err(Error::LockContention)), Key::Busy(row)) if !waiting.is_out_of_patience() => Ok(row),
+            (Outcome::Done(Err(Error::LockContention)), Key::Busy(row)) if !self.is_out_of_patience(waiting) => Ok(row),
             (Outcome::Done(result), _) => Err(result),
         }
     }
@@ -200,7 +200,13 @@ impl<B: Batch> Worker<B> {
             Key::Asked(_) => None,
             Key::Busy(row) => Some(row),
         };
-        let calls = Calls { commands, wanted: &wanted, patient_until: since + LOCK_PATIENCE, busy, outcome_unknown };
+        let calls = Calls {
+            commands,
+            wanted: &wanted,
+            patient_until: since + self.shared.limits.lock_patience,
+            busy,
+            outcome_unknown,
+        };
         self.shared.batch.run(calls).await
     }
 
@@ -209,7 +215,8 @@ impl<B: Batch> Worker<B> {
     fn tell_those_behind(&self) -> Vec<Answered<B>> {
         let mut state = self.shared.state();
         let Some(queue) = state.queues.get_mut(&self.key) else { return Vec::new() };
-        let (told, left): (VecDeque<_>, VecDeque<_>) = queue.drain(..).partition(Waiting::is_out_of_patience);
+        let (told, left): (VecDeque<_>, VecDeque<_>) =
+            queue.drain(..).partition(|waiting| self.is_out_of_patience(waiting));
         *queue = left;
         if let Key::Busy(_) = self.key {
             state.set_aside -= told.len();
@@ -218,17 +225,15 @@ impl<B: Batch> Worker<B> {
         told.into_iter().map(|waiting| self.answer(waiting, Err(Error::LockContention))).collect()
     }
 
+    fn is_out_of_patience(&self, waiting: &Waiting<B>) -> bool {
+        waiting.caller.since.elapsed() >= self.shared.limits.lock_patience
+    }
+
     fn answer(&self, waiting: Waiting<B>, result: Result<B::Answer, Error>) -> Answered<B> {
         let Waiting { command, caller: Caller { span, reply, .. } } = waiting;
         // A caller that has gone meanwhile is not an error: the command was done and is recorded.
         let _gone = reply.send((result.clone(), self.shared.burst.answer()));
         Answered { command, span, result }
-    }
-}
-
-impl<B: Batch> Waiting<B> {
-    fn is_out_of_patience(&self) -> bool {
-        self.caller.since.elapsed() >= LOCK_PATIENCE
     }
 }
 

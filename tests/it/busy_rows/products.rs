@@ -43,6 +43,26 @@ async fn locked_products_take_neither_turns_nor_connections_from_the_others() {
     sale.finish().await;
 }
 
+/// A product that was waited for in vain is asked for without waiting, so that its next calls take no connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_product_that_stays_locked_is_waited_for_in_the_database_once() {
+    let sale = Sale::start("stuck_product").await;
+    let (clients, product_id) = (sale.clients().clone(), sale.product(10).await);
+    let mut holder = sale.database.lock_rows("products").await;
+    assert_told(clients.hold(product_id, 1)).await;
+    let mut next = Box::pin(assert_told(clients.hold(product_id, 1)));
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut next => break,
+            waiting = sale.database.waiting_transactions() => assert_eq!(waiting, 0),
+        }
+    }
+    holder.execute("ROLLBACK").await;
+    clients.hold(product_id, 1).await.unwrap();
+    sale.finish().await;
+}
+
 /// Those who come while a batch waits are told with it, or soon after, and don't wait as long again.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_queued_behind_a_batch_that_waits_for_its_product_are_told_in_time() {

@@ -1,12 +1,13 @@
 //! Deadlocks and lock waits.
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
+use diesel_async::SimpleAsyncConnection;
 use flashsale::{
-    db::{Connection, Failure, FailureKind::*},
+    db::{Connection, Failure, FailureKind::*, Plan},
     error::Error,
 };
 use tokio::sync::Notify;
@@ -101,6 +102,27 @@ async fn a_lock_is_waited_for_once_and_nothing_of_the_transaction_is_left() {
     holder.execute("ROLLBACK").await;
     let names = database.query_rows("SELECT name FROM products ORDER BY id").await;
     assert_eq!(names, [["Shoe"], ["Shoe"], ["Shoe"]]);
+    database.assert_no_open_transactions().await;
+}
+
+/// A run that would have come next is not begun for somebody who has gone, nor is the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_run_begins_for_a_caller_who_has_gone() {
+    let database = with_products("gone").await;
+    let pool = pool(&database, 1);
+    for runs_before in [0, 1] {
+        let (gone, unknown, runs) = (AtomicBool::new(runs_before == 0), AtomicBool::new(false), AtomicU32::new(0));
+        let wanted = || !gone.load(Relaxed);
+        let ended = pool.for_callers(&wanted, &unknown).transaction("gone", async |conn: &mut Connection, _attempt| {
+            runs.fetch_add(1, Relaxed);
+            gone.store(true, Relaxed);
+            conn.batch_execute("UPDATE products SET name = 'done' WHERE id = 1").await?;
+            Err::<Plan<()>, _>(Failure { kind: Deadlock, text: "to be run again".to_owned() })
+        });
+        assert_eq!(ended.await.unwrap_err(), Error::DeadlineExceeded);
+        assert_eq!(runs.load(Relaxed), runs_before);
+    }
+    assert_eq!(database.query_rows("SELECT name FROM products WHERE id = 1").await, [["Shoe"]]);
     database.assert_no_open_transactions().await;
 }
 
