@@ -43,6 +43,9 @@ use burst::OnItsWay;
 use turns::Turns;
 use worker::Worker;
 
+/// Locked rows of a use case that calls may wait for, each in a lane of its own; for further ones they are overloaded.
+const BUSY_ROWS_MAX: usize = 256;
+
 /// What a lane does with the commands that it took together.
 pub trait Batch: Send + Sync + 'static {
     /// What one caller wants.
@@ -126,7 +129,19 @@ struct State<B: Batch> {
     queues: HashMap<Key, VecDeque<Waiting<B>>>,
     /// Commands that have left their batch for a locked row and are not answered yet.
     set_aside: usize,
+    /// Lanes for locked rows.
+    busy_rows: usize,
     closed: bool,
+}
+
+impl<B: Batch> State<B> {
+    fn remove(&mut self, key: Key) -> Option<VecDeque<Waiting<B>>> {
+        let queue = self.queues.remove(&key);
+        if let (Key::Busy(_), Some(_)) = (key, &queue) {
+            self.busy_rows -= 1;
+        }
+        queue
+    }
 }
 
 struct Waiting<B: Batch> {
@@ -151,7 +166,7 @@ struct Caller<A> {
 impl<B: Batch> Lanes<B> {
     /// Lanes that run `batch`, and whose answers are part of `burst`.
     pub fn new(batch: B, limits: Limits, burst: Burst) -> Self {
-        let state = Mutex::new(State { queues: HashMap::new(), set_aside: 0, closed: false });
+        let state = Mutex::new(State { queues: HashMap::new(), set_aside: 0, busy_rows: 0, closed: false });
         let turns = || Arc::new(Turns::new(limits.in_flight));
         let (turns, turns_of_busy) = (turns(), turns());
         Self {
@@ -230,11 +245,13 @@ impl<B: Batch> Shared<B> {
     /// Queues a command for the row that somebody else has locked, or returns it with the reason why not.
     fn set_aside(self: &Arc<Self>, row: BusyRow, waiting: Waiting<B>) -> Result<(), (Error, Waiting<B>)> {
         let mut state = self.state();
-        if state.set_aside >= self.limits.queue_max {
+        let is_new = !state.queues.contains_key(&Key::Busy(row));
+        if state.set_aside >= self.limits.queue_max || (is_new && state.busy_rows >= BUSY_ROWS_MAX) {
             return Err((Error::Overloaded("too many calls are waiting for rows that others have locked"), waiting));
         }
         self.enqueue_in(&mut state, Key::Busy(row), waiting)?;
         state.set_aside += 1;
+        state.busy_rows += usize::from(is_new);
         Ok(())
     }
 

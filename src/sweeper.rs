@@ -95,7 +95,7 @@ impl fmt::Display for Unswept {
             Self::FaultyProducts(products) => {
                 return write!(
                     f,
-                    "{products} products were left out: see \"Product left out of the sweep\" in its log, and run \
+                    "products left out: {products}. See \"Product left out of the sweep\" in its log, and run \
                     `sweeper audit`"
                 );
             }

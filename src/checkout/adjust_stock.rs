@@ -56,7 +56,7 @@ impl AdjustStocks {
 
     async fn adjust(&self, command: &AdjustStock, calls: Calls<'_, AdjustStock>) -> Result<AdjustedStock, Error> {
         let run = || self.adjust_in_transactions(command, calls);
-        self.waits.run(command.product_id, calls.patient_until(), run).await
+        self.waits.run(command.product_id, calls, run).await
     }
 
     /// Runs the command in as many transactions as it takes.

@@ -1,11 +1,14 @@
 //! Rows that somebody else has locked, as lanes know them, and the locks on the products that units go back to.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
+};
 
 use super::product_waits::{Permit, ProductWaits};
 use crate::{
     db::{Connection, Failure, products},
-    domain::{HoldId, OrderId, ProductId},
+    domain::{HoldId, IdempotencyKey, OrderId, ProductId},
     lane::BusyRow,
 };
 
@@ -24,6 +27,12 @@ pub(super) fn hold(id: HoldId) -> BusyRow {
 /// A product that somebody else has locked.
 pub(super) fn product(id: ProductId) -> BusyRow {
     BusyRow { table: PRODUCTS, id: id.get() }
+}
+
+/// A payment event's key that somebody else may have locked: a row that isn't there yet has no id.
+pub(super) fn payment_key(key: &IdempotencyKey) -> BusyRow {
+    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
+    BusyRow { table: "payment_webhooks", id: hash.cast_signed() }
 }
 
 /// How a batch locks the products that its units go back to. A batch of its own kind waits for none: those that are busy,

@@ -17,7 +17,7 @@ mod decision;
 
 use std::{
     collections::HashMap,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use moka::sync::Cache;
@@ -25,6 +25,7 @@ use tracing::info;
 
 use super::{
     product_waits::ProductWaits,
+    suspects::Suspects,
     take_back::{PAST_MAX, TakenBack},
 };
 use crate::{
@@ -43,6 +44,10 @@ use decision::{Decided, Decision, Facts, decide};
 /// How long what is known of a product counts without another look at its row, and how many products are remembered.
 const HINT_TTL: Duration = Duration::from_secs(10);
 const HINTS_MAX: u64 = 10_000;
+
+/// How long a batch that is one text may be on its way to the database. One that comes later, out of a network that has
+/// held it back, is refused by itself: its callers may have given up, and been told something else by another server.
+const ON_ITS_WAY_MAX: Duration = Duration::from_secs(2);
 
 /// How many transactions a batch may take, each of which takes back what one may: 100,000 expired holds in all. Then it
 /// is decided on what there is, and the next batch goes on from there.
@@ -83,8 +88,8 @@ pub struct CreatedHold {
 enum Hint {
     /// A whole batch was granted nothing new, of a product with a limit for each buyer or without.
     Refuses { limited: bool },
-    /// A whole batch was granted, on these conditions.
-    Sells(Product),
+    /// A whole batch was granted, on these conditions, at this moment of the database's clock and of this process's.
+    Sells(Product, SystemTime, Instant),
 }
 
 /// The batch of CreateHold: commands for one product.
@@ -94,6 +99,7 @@ pub struct CreateHolds {
     hold_ttl: Duration,
     hints: Cache<ProductId, Hint>,
     bounds: Bounds,
+    suspects: Suspects<RequestId>,
 }
 
 impl CreateHolds {
@@ -101,7 +107,7 @@ impl CreateHolds {
         let hints = Cache::builder().max_capacity(HINTS_MAX).time_to_live(HINT_TTL).build();
         // The database's moments are of microseconds.
         let hold_ttl = hold_ttl - Duration::from_nanos(u64::from(hold_ttl.subsec_nanos() % 1000));
-        Self { database, waits, hold_ttl, hints, bounds: Bounds::new() }
+        Self { database, waits, hold_ttl, hints, bounds: Bounds::new(), suspects: Suspects::default() }
     }
 }
 
@@ -148,8 +154,8 @@ impl Batch for CreateHolds {
             return Ok(Vec::new());
         };
         let mut at_once = match self.hints.get(&product_id) {
-            Some(Hint::Sells(product)) if !calls.is_outcome_unknown() => {
-                self.plan_at_once(product, calls.commands()).await?
+            Some(Hint::Sells(product, seen, since)) if !calls.is_outcome_unknown() && !self.any_suspect(calls) => {
+                self.plan_at_once(product, seen + since.elapsed(), calls.commands()).await?
             }
             Some(Hint::Refuses { limited }) => {
                 match self.answer_without_lock(product_id, limited, calls.commands()).await? {
@@ -157,10 +163,20 @@ impl Batch for CreateHolds {
                     None => None,
                 }
             }
-            Some(Hint::Sells(_)) | None => None,
+            Some(Hint::Sells(..)) | None => None,
         };
-        let run = || self.run_transactions(at_once.take(), product_id, calls);
-        self.waits.run(product_id, calls.patient_until(), run).await.map(all_done)
+        let run = || {
+            let planned = at_once.take();
+            async move {
+                let was_planned = planned.is_some();
+                let done = self.run_transactions(planned, product_id, calls).await;
+                if was_planned && matches!(done, Err(Error::LockContention)) {
+                    self.suspects.remember(calls.commands().iter().map(|command| &command.request_id));
+                }
+                done
+            }
+        };
+        self.waits.run(product_id, calls, run).await.map(all_done)
     }
 
     fn record(&self, _command: &CreateHold, result: &Result<CreatedHold, Error>) {
@@ -186,12 +202,17 @@ impl Batch for CreateHolds {
 
 impl CreateHolds {
     /// The commands as one script, where all that is known says that each can be granted.
-    async fn plan_at_once(&self, known: Product, commands: &[CreateHold]) -> Result<Option<Plan<Outcome>>, Error> {
+    async fn plan_at_once(
+        &self,
+        known: Product,
+        now: SystemTime,
+        commands: &[CreateHold],
+    ) -> Result<Option<Plan<Outcome>>, Error> {
         let bounds = self.bounds.before_script(&self.database, &known, commands).await?;
         let taken = bounds.iter().map(|(buyer, bound)| (buyer.clone(), bound.units)).collect();
         // What the script looks at itself: how many units there are, whether the sale is on, and what the buyers have.
         let product = Product { available_stock: known.total_stock, starts_at: None, ends_at: None, ..known };
-        let now = SystemTime::UNIX_EPOCH;
+        let last_moment = now + ON_ITS_WAY_MAX;
         let facts = Facts { product, now, earlier: HashMap::new(), taken };
         let Decided { decisions, new, units_taken, units_short: _ } = decide(&facts, commands);
         if !decisions.iter().all(Decision::is_new) {
@@ -199,10 +220,16 @@ impl CreateHolds {
         }
         let mut script = Script::default();
         let product = facts.product;
-        products::take_as_known(&mut script, &product, units_taken, &new, &bounds);
+        products::take_as_known(&mut script, &product, units_taken, &new, &bounds, last_moment);
         holds::insert_at_its_moment(&mut script, product.id, product.price_cents, self.hold_ttl, &new);
         let written = Written { decisions, new, product, created_at: None, taken_back: TakenBack::default() };
         Ok(Some(Plan { script, value: Outcome::Decided(written) }))
+    }
+
+    /// Whether somebody else may have locked the hold of one of these requests. A batch that is one text would wait for it
+    /// with the product locked; the others look first.
+    fn any_suspect(&self, calls: Calls<'_, CreateHold>) -> bool {
+        !self.suspects.among(calls.commands().iter().map(|command| &command.request_id)).is_empty()
     }
 
     /// Runs the commands in as many transactions as it takes, the first of which may be planned already.
@@ -296,9 +323,9 @@ impl CreateHolds {
     /// Remembers on what conditions a product was last seen to sell, or that it didn't. A batch that was planned on such
     /// conditions has learnt nothing.
     fn remember(&self, written: &Written) {
-        let Written { decisions, product, created_at: Some(_), .. } = written else { return };
+        let Written { decisions, product, created_at: Some(seen), .. } = written else { return };
         if decisions.iter().all(Decision::is_new) {
-            self.hints.insert(product.id, Hint::Sells(product.clone()));
+            self.hints.insert(product.id, Hint::Sells(product.clone(), *seen, Instant::now()));
         } else if !decisions.iter().any(Decision::is_new) {
             self.hints.insert(product.id, Hint::Refuses { limited: product.max_per_buyer.is_some() });
         } else {

@@ -86,7 +86,7 @@ impl Batch for CreateOrders {
 
     async fn run(&self, calls: Calls<'_, CreateOrder>) -> Result<Outcomes<CreatedOrder>, Error> {
         let commands = calls.commands();
-        let Committed { value: (decisions, new), ids, .. } = self
+        let made = self
             .database
             .for_callers(calls.wanted(), calls.outcome_unknown())
             .transaction("create_order", async |conn: &mut Connection, _attempt| {
@@ -102,7 +102,12 @@ impl Batch for CreateOrders {
                 holds::set_status(&mut script, &used, HoldStatus::Active, HoldStatus::Used);
                 Ok::<_, Failure>(Plan { script, value: (decisions, new) })
             })
-            .await?;
+            .await;
+        if let (Err(Error::LockContention), None) = (&made, calls.busy()) {
+            // Something of one of them is locked, and the others need not wait with it.
+            return Ok(commands.iter().map(|command| Outcome::Busy(busy::hold(command.hold_id))).collect());
+        }
+        let Committed { value: (decisions, new), ids, .. } = made?;
         let id = |index| OrderId::stored(ids.get(index));
         let order = |index: usize| order_of(&new[index], id(index));
         let outcome = |(command, decision): (&CreateOrder, Decision)| match decision {

@@ -6,13 +6,14 @@
 //! locked waits for that row alone. A key that was not looked for, or that another order's delivery takes at the same moment,
 //! is a duplicate key of the script: the batch runs again and sees it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use tracing::{error, info, warn};
 
 use super::{
     busy::{self, ProductLocks},
     product_waits::ProductWaits,
+    suspects::Suspects,
 };
 use crate::{
     db::{
@@ -54,11 +55,12 @@ pub struct WebhookAnswer {
 pub struct HandlePaymentWebhooks {
     database: Database,
     waits: ProductWaits,
+    suspects: Suspects<IdempotencyKey>,
 }
 
 impl HandlePaymentWebhooks {
     pub(super) fn new(database: Database, waits: ProductWaits) -> Self {
-        Self { database, waits }
+        Self { database, waits, suspects: Suspects::default() }
     }
 }
 
@@ -68,11 +70,16 @@ impl Batch for HandlePaymentWebhooks {
 
     async fn run(&self, calls: Calls<'_, HandlePaymentWebhook>) -> Result<Outcomes<WebhookAnswer>, Error> {
         let locks = ProductLocks::new(calls.busy(), &self.waits);
+        let suspects = match calls.busy() {
+            None => self.suspects.among(calls.commands().iter().map(|command| &command.key)),
+            Some(_) => HashSet::new(),
+        };
         let handled = self
             .database
             .for_callers(calls.wanted(), calls.outcome_unknown())
             .transaction("handle_payment_webhook", async |conn: &mut Connection, attempt| {
-                let mut books = Books::open(conn, &locks, calls.commands(), attempt).await?;
+                let mut books = Books::open(conn, &locks, calls, attempt).await?;
+                books.suspects = suspects.clone();
                 let outcomes: Outcomes<WebhookAnswer> =
                     calls.commands().iter().map(|command| books.handle(command)).collect();
                 Ok::<_, Failure>(Plan { script: books.script(), value: outcomes })
@@ -80,6 +87,12 @@ impl Batch for HandlePaymentWebhooks {
             .await;
         if let Err(Error::LockContention) = handled {
             locks.remember_stuck(&self.waits);
+            self.suspects.remember(calls.commands().iter().map(|command| &command.key));
+            if calls.busy().is_none() {
+                // One of the keys is locked, and the others need not wait with it.
+                let by_itself = |command: &HandlePaymentWebhook| Outcome::Busy(busy::payment_key(&command.key));
+                return Ok(calls.commands().iter().map(by_itself).collect());
+            }
         }
         Ok(handled?.value)
     }
@@ -155,6 +168,8 @@ struct Books {
     /// Locked, of those that units may go back to.
     products: BTreeSet<ProductId>,
     taken: BTreeMap<IdempotencyKey, StoredEvent>,
+    /// Keys that somebody else may have locked.
+    suspects: HashSet<IdempotencyKey>,
     new: Vec<NewEvent>,
 }
 
@@ -162,15 +177,17 @@ impl Books {
     async fn open(
         conn: &mut Connection,
         locks: &ProductLocks,
-        commands: &[HandlePaymentWebhook],
+        calls: Calls<'_, HandlePaymentWebhook>,
         attempt: u32,
     ) -> Result<Self, Failure> {
+        let commands = calls.commands();
         let ids: BTreeSet<OrderId> = commands.iter().map(|command| command.order_id).collect();
         let (orders, busy) = orders::lock_or_busy(&mut *conn, ids).await?;
         let pending = |id| orders.get(id).filter(|order: &&Order| order.status == OrderStatus::Pending);
 
         let free = commands.iter().filter(|command| !busy.contains(&command.order_id));
-        let doubtful = free.filter(|command| attempt > 0 || pending(&command.order_id).is_none());
+        let doubtful =
+            free.filter(|command| attempt > 0 || calls.busy().is_some() || pending(&command.order_id).is_none());
         let keys: Vec<&IdempotencyKey> = doubtful.map(|command| &command.key).collect();
         let taken = payment_webhooks::taken(&mut *conn, &keys).await?;
 
@@ -185,12 +202,15 @@ impl Books {
                 locks.lock(conn, ending.iter().map(|order| order.product_id).collect()).await?,
             )
         };
-        Ok(Self { orders, busy, holds, products, taken, new: Vec::new() })
+        Ok(Self { orders, busy, holds, products, taken, suspects: HashSet::new(), new: Vec::new() })
     }
 
     fn handle(&mut self, command: &HandlePaymentWebhook) -> Outcome<WebhookAnswer> {
         if self.busy.contains(&command.order_id) {
             return Outcome::Busy(busy::order(command.order_id));
+        }
+        if self.suspects.contains(&command.key) {
+            return Outcome::Busy(busy::payment_key(&command.key));
         }
         match self.settle(command) {
             Ok(answer) => Outcome::Done(Ok(answer)),

@@ -22,6 +22,7 @@ pub mod readiness;
 pub mod release_hold;
 pub mod repair_available_stock;
 pub mod resolve_payment_exception;
+mod suspects;
 pub mod swept;
 mod take_back;
 pub mod update_product;

@@ -19,11 +19,12 @@ use crate::{
     db::{Connection, Database, products},
     domain::ProductId,
     error::Error,
+    lane::Calls,
 };
 
-/// How long a product counts as stuck without another failed wait. As long as callers are patient, so that a product
-/// that is only sold by many servers is queued up for again by the next batch.
-const STUCK_FOR: Duration = Duration::from_secs(2);
+/// How long a product counts as stuck after a wait in vain. Longer than callers are patient, so that most of them find it
+/// known; and no longer, so that a product that is only sold by many servers is soon queued up for again.
+const STUCK_FOR: Duration = Duration::from_secs(5);
 /// Stuck products that are remembered.
 const STUCK_MAX: u64 = 10_000;
 /// The pause between two looks: it doubles from the first to the last.
@@ -53,27 +54,27 @@ impl ProductWaits {
         Self { database, stuck, permits }
     }
 
-    /// Runs what locks one product, again as long as the row is stuck and `patient_until` is not over.
+    /// Runs what locks one product, again as long as the row is stuck and its callers are patient.
     ///
     /// # Errors
     /// `LockContention` where the row stayed locked, and those of `run`.
-    pub(super) async fn run<T, F>(
+    pub(super) async fn run<T, C, F>(
         &self,
         product_id: ProductId,
-        patient_until: Instant,
+        calls: Calls<'_, C>,
         mut run: impl FnMut() -> F,
     ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
         loop {
-            let permit = self.permit_or_free_row(product_id, patient_until).await?;
+            let permit = self.permit_or_free_row(product_id, calls).await?;
             let done = run().await;
             drop(permit);
             match done {
                 Err(Error::LockContention) => {
                     self.remember_stuck(product_id);
-                    if Instant::now() >= patient_until {
+                    if Instant::now() >= calls.patient_until() {
                         return Err(refuse(product_id));
                     }
                 }
@@ -100,7 +101,7 @@ impl ProductWaits {
     }
 
     /// Waits until there is a permit, or the row is free without one.
-    async fn permit_or_free_row(&self, product_id: ProductId, patient_until: Instant) -> Result<Option<Permit>, Error> {
+    async fn permit_or_free_row<C>(&self, product_id: ProductId, calls: Calls<'_, C>) -> Result<Option<Permit>, Error> {
         let mut pause = PAUSE_FIRST;
         loop {
             if let Some(permit) = self.permit(product_id) {
@@ -110,7 +111,8 @@ impl ProductWaits {
                 self.stuck.invalidate(&product_id);
                 return Ok(None);
             }
-            if Instant::now() + pause >= patient_until {
+            calls.leave_turn();
+            if Instant::now() + pause >= calls.patient_until() {
                 return Err(refuse(product_id));
             }
             tokio::time::sleep(pause).await;

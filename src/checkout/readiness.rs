@@ -11,8 +11,8 @@ use crate::{
 /// What a look at a database that answers and is up to date has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Readiness {
-    /// What the sweeps did.
-    pub totals: SweeperTotals,
+    /// What the sweeps did. `None`: somebody has locked the table that says it.
+    pub totals: Option<SweeperTotals>,
     /// Whether it takes writes, or why not: a sentence for the log.
     pub writes: Result<(), String>,
 }
@@ -31,8 +31,14 @@ pub async fn look(database: &Database, current: bool) -> Result<Readiness, Strin
         }
     }
     let read = async |conn: &mut Connection, _attempt| sweeper_state::read(conn).await;
-    let totals = database.read("sweeper_state", read).await.map_err(why)?;
-    let totals = totals.ok_or_else(|| "the one row of sweeper_state is missing, run `server migrate`".to_owned())?;
+    let totals = match database.read("sweeper_state", read).await {
+        Ok(totals) => {
+            Some(totals.ok_or_else(|| "the one row of sweeper_state is missing, run `server migrate`".to_owned())?)
+        }
+        // Somebody has locked the table, which only the sweeps need.
+        Err(Error::LockContention) => None,
+        Err(error) => return Err(why(error)),
+    };
     let writes = match database.takes_writes().await {
         Ok(()) => Ok(()),
         Err(failure) if failure.text.contains(READ_ONLY) && database.is_super_read_only().await => {

@@ -61,6 +61,10 @@ impl Batch for ReleaseHolds {
             .await;
         if let Err(Error::LockContention) = released {
             locks.remember_stuck(&self.waits);
+            if calls.busy().is_none() {
+                // Something of one of them is locked, and the others need not wait with it.
+                return Ok(calls.commands().iter().map(|id| Outcome::Busy(busy::hold(*id))).collect());
+            }
         }
         Ok(released?.value)
     }

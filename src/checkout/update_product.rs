@@ -36,7 +36,7 @@ impl UpdateProducts {
 
     async fn update(&self, command: &UpdateProduct, calls: Calls<'_, UpdateProduct>) -> Result<ProductView, Error> {
         let run = || self.update_once(command, calls);
-        let updated = self.waits.run(command.product_id, calls.patient_until(), run).await;
+        let updated = self.waits.run(command.product_id, calls, run).await;
         // Also where it failed: the outcome of a commit may be unknown.
         self.labels.forget(command.product_id);
         updated

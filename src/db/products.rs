@@ -13,7 +13,7 @@ use super::{
     Connection, Failure, Script,
     holds::NewHold,
     lapsed,
-    statement::{Statement, bytes, integer_or_null, moment, timestamp_or_null},
+    statement::{Statement, bytes, integer_or_null, moment, timestamp, timestamp_or_null},
     taken::{self, Bound, Taken},
 };
 use crate::domain::{BuyerId, HoldId, LapsedUnits, NewProduct, Product, ProductId, ProductName, RequestId, StockDelta};
@@ -248,13 +248,15 @@ pub fn take(script: &mut Script, id: ProductId, units: i64) {
 
 /// As [`take`] for new holds, where also everything that they are granted on is as in `product`, which may have been read
 /// long ago: the price, the sale on at this moment, the limit for a buyer. None of their buyers may get over it, of whom
-/// some may be known to have no more than `bounds` say.
+/// some may be known to have no more than `bounds` say. After `last_moment`, by the database's clock, nothing is taken: a
+/// text that comes late finds nobody who waits for it.
 pub fn take_as_known(
     script: &mut Script,
     product: &Product,
     units: i64,
     new: &[NewHold],
     bounds: &BTreeMap<BuyerId, Bound>,
+    last_moment: SystemTime,
 ) {
     let Product { id, price_cents, max_per_buyer, .. } = product;
     let (limit, within_limit) = match max_per_buyer {
@@ -272,7 +274,9 @@ pub fn take_as_known(
             "UPDATE products SET available_stock = available_stock - {units} \
             WHERE id = {id} AND available_stock >= {units} AND price_cents = {price_cents} \
             AND max_per_buyer {limit} AND NOT paused \
-            AND (starts_at IS NULL OR starts_at <= SYSDATE(6)) AND (ends_at IS NULL OR ends_at > SYSDATE(6)){within_limit}"
+            AND (starts_at IS NULL OR starts_at <= SYSDATE(6)) AND (ends_at IS NULL OR ends_at > SYSDATE(6)) \
+            AND SYSDATE(6) <= {}{within_limit}",
+            timestamp(last_moment)
         ),
     );
 }

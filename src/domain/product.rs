@@ -154,9 +154,11 @@ impl Product {
     }
 
     /// The product as callers see it, where `lapsed_units` are past their time and not yet taken back: they can be held.
-    /// For answers alone, since they have to be taken back before they are granted.
+    /// For answers alone, since they have to be taken back before they are granted. Never more than the total, whatever
+    /// somebody has written past the service.
     pub fn answered(self, lapsed_units: i64) -> Self {
-        Self { available_stock: self.available_stock.saturating_add(lapsed_units), ..self }
+        let available_stock = self.available_stock.saturating_add(lapsed_units).min(self.total_stock);
+        Self { available_stock, ..self }
     }
 
     /// Adds `delta` units to what is on sale, or takes available ones away.

@@ -80,7 +80,7 @@ impl Health {
             current = found.is_ok();
             gate.looked(current);
             let found = found.and_then(|readiness| {
-                export(&readiness.totals);
+                readiness.totals.iter().for_each(export);
                 readiness.writes
             });
             if known.as_ref() == Some(&found) {

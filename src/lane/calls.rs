@@ -7,6 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
+use super::turns::TurnSlot;
 use crate::error::Error;
 
 /// A row that somebody else has locked.
@@ -51,6 +52,7 @@ pub struct Calls<'a, C> {
     pub(super) patient_until: Instant,
     pub(super) busy: Option<BusyRow>,
     pub(super) outcome_unknown: &'a AtomicBool,
+    pub(super) turn: &'a TurnSlot,
 }
 
 impl<C> Clone for Calls<'_, C> {
@@ -86,6 +88,11 @@ impl<'a, C> Calls<'a, C> {
     /// Whether an earlier run for these callers may have committed all the same; a run that may have sets it.
     pub fn outcome_unknown(&self) -> &'a AtomicBool {
         self.outcome_unknown
+    }
+
+    /// Gives the turn to another batch: this one waits for a row that somebody has locked.
+    pub fn leave_turn(&self) {
+        self.turn.leave();
     }
 
     /// Whether an earlier run for these callers may have committed all the same.

@@ -36,6 +36,22 @@ pub(super) struct Turn {
     turns: Arc<Turns>,
 }
 
+/// The turn of a batch at work, which it may give back before its end.
+#[derive(Debug)]
+pub(super) struct TurnSlot(Mutex<Option<Turn>>);
+
+impl TurnSlot {
+    pub(super) fn new(turn: Turn) -> Self {
+        Self(Mutex::new(Some(turn)))
+    }
+
+    /// Gives the turn back, if that was not done before.
+    pub(super) fn leave(&self) {
+        let turn = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(turn);
+    }
+}
+
 impl Turns {
     pub(super) fn new(at_least: usize) -> Self {
         Self { at_least: at_least.max(1), state: Mutex::default() }

@@ -11,16 +11,18 @@ use tracing::warn;
 
 use super::{
     Answered, Batch, BusyRow, Caller, Calls, Key, Outcome, Outcomes, Shared, Waiting,
-    turns::{Turn, Turns},
+    turns::{Turn, TurnSlot, Turns},
 };
 use crate::error::Error;
 
 /// How long a batch keeps its turn. One that takes longer waits, mostly for a lock, and others may go on meanwhile; a
 /// batch of a hot product takes 1 to 20 ms.
-const TURN_MAX: Duration = Duration::from_millis(50);
-/// The pause before a busy row is tried again: it doubles from the first to the last.
+const TURN_MAX: Duration = Duration::from_millis(20);
+/// The pause before a busy row is tried again: it doubles from the first to the last, which is longer where many rows are
+/// busy, so that all of them together are tried a thousand times a second at the most.
 const PAUSE_FIRST: Duration = Duration::from_millis(2);
 const PAUSE_LAST: Duration = Duration::from_millis(64);
+const PAUSE_FOR_EACH: Duration = Duration::from_millis(1);
 
 /// A lane at work. Dropping it before its end, be it by a panic in a batch, drops what waits, and those callers are
 /// told.
@@ -40,7 +42,7 @@ impl<B: Batch> Drop for Worker<B> {
     fn drop(&mut self) {
         if !self.ended {
             let mut state = self.shared.state();
-            let left = state.queues.remove(&self.key);
+            let left = state.remove(self.key);
             if let (Key::Busy(_), Some(left)) = (self.key, &left) {
                 state.set_aside -= left.len();
             }
@@ -60,7 +62,9 @@ impl<B: Batch> Worker<B> {
         loop {
             if let Key::Busy(_) = self.key {
                 tokio::time::sleep(pause).await;
-                pause = PAUSE_LAST.min(pause * 2);
+                pause = self.longest_pause().min(pause * 2);
+                let told = self.tell_those_behind();
+                self.shared.record(told);
             }
             let turn = self.turns().take().await;
             if B::GATHERS {
@@ -72,6 +76,12 @@ impl<B: Batch> Worker<B> {
                 self.run_and_answer(turn, taken).await;
             }
         }
+    }
+
+    /// The more rows are busy, the less often each is tried.
+    fn longest_pause(&self) -> Duration {
+        let busy_rows = u32::try_from(self.shared.state().busy_rows).unwrap_or(u32::MAX);
+        PAUSE_LAST.max(PAUSE_FOR_EACH.saturating_mul(busy_rows))
     }
 
     /// Those who try locked rows again have turns of their own: however many they are, they delay no other batch.
@@ -92,7 +102,7 @@ impl<B: Batch> Worker<B> {
             let queue = state.queues.get_mut(&self.key).filter(|queue| !queue.is_empty());
             let Some(queue) = queue else {
                 self.ended = true;
-                state.queues.remove(&self.key);
+                state.remove(self.key);
                 return None;
             };
             let before = queue.len();
@@ -110,7 +120,8 @@ impl<B: Batch> Worker<B> {
     }
 
     async fn run_and_answer(&self, turn: Turn, mut taken: Taken<B>) {
-        let outcomes = within_turn(turn, self.run(&mut taken)).await;
+        let turn = TurnSlot::new(turn);
+        let outcomes = within_turn(&turn, self.run(&turn, &mut taken)).await;
         debug_assert_eq!(taken.commands.len(), outcomes.len(), "one outcome per command");
         let mut answered = Vec::with_capacity(outcomes.len());
         let mut any_contended = false;
@@ -153,10 +164,10 @@ impl<B: Batch> Worker<B> {
     }
 
     /// Runs the commands of those who still wait for them: who goes meanwhile is passed over before the next run.
-    async fn run(&self, taken: &mut Taken<B>) -> Outcomes<B::Answer> {
+    async fn run(&self, turn: &TurnSlot, taken: &mut Taken<B>) -> Outcomes<B::Answer> {
         let outcome_unknown = AtomicBool::new(false);
         loop {
-            let error = match self.run_once(&taken.commands, &taken.callers, &outcome_unknown).await {
+            let error = match self.run_once(turn, &taken.commands, &taken.callers, &outcome_unknown).await {
                 Ok(outcomes) => return outcomes,
                 Err(error) => error,
             };
@@ -172,15 +183,15 @@ impl<B: Batch> Worker<B> {
             if taken.commands.len() == 1 || error.is_temporary() {
                 return taken.commands.iter().map(|_| Outcome::Done(Err(error.clone()))).collect();
             }
-            return self.run_each_alone(taken).await;
+            return self.run_each_alone(turn, taken).await;
         }
     }
 
-    async fn run_each_alone(&self, taken: &Taken<B>) -> Outcomes<B::Answer> {
+    async fn run_each_alone(&self, turn: &TurnSlot, taken: &Taken<B>) -> Outcomes<B::Answer> {
         let mut outcomes = Vec::with_capacity(taken.commands.len());
         for (command, caller) in taken.commands.iter().zip(&taken.callers) {
             let (command, caller) = (std::slice::from_ref(command), std::slice::from_ref(caller));
-            match self.run_once(command, caller, &AtomicBool::new(false)).await {
+            match self.run_once(turn, command, caller, &AtomicBool::new(false)).await {
                 Ok(alone) => outcomes.extend(alone),
                 Err(error) => outcomes.push(Outcome::Done(Err(error))),
             }
@@ -190,6 +201,7 @@ impl<B: Batch> Worker<B> {
 
     async fn run_once(
         &self,
+        turn: &TurnSlot,
         commands: &[B::Command],
         callers: &[Caller<B::Answer>],
         outcome_unknown: &AtomicBool,
@@ -206,6 +218,7 @@ impl<B: Batch> Worker<B> {
             patient_until: since + self.shared.limits.lock_patience,
             busy,
             outcome_unknown,
+            turn,
         };
         self.shared.batch.run(calls).await
     }
@@ -259,12 +272,12 @@ impl<B: Batch> Taken<B> {
 }
 
 /// Runs a batch, which keeps its turn for [`TURN_MAX`] at the most.
-async fn within_turn<T>(turn: Turn, run: impl Future<Output = T>) -> T {
+async fn within_turn<T>(turn: &TurnSlot, run: impl Future<Output = T>) -> T {
     tokio::pin!(run);
     match tokio::time::timeout(TURN_MAX, run.as_mut()).await {
         Ok(done) => done,
         Err(_) => {
-            drop(turn);
+            turn.leave();
             run.await
         }
     }

@@ -1,5 +1,6 @@
 //! A row that somebody else has locked holds up the calls for that row alone, and these hear of it in time.
 
+mod keys;
 mod products;
 
 use std::time::{Duration, Instant};

@@ -1,10 +1,13 @@
 //! The last guards, each reached directly: past those that stand before it, nothing but it says no.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use flashsale::{
     db::{Connection, Failure, Plan, Script, holds, orders, products},
-    domain::{HoldId, HoldStatus, OrderId, OrderStatus, ProductId},
+    domain::{HoldId, HoldStatus, OrderId, OrderStatus, Product, ProductId},
     error::Error,
     pb::{
         CreateProductRequest, HandlePaymentWebhookResponse, Hold, HoldStatus as HoldState, Order,
@@ -155,6 +158,37 @@ async fn the_tables_refuse_what_no_program_may_write() {
         assert!(refused.contains(constraint), "{sql}: {refused}");
     }
     connection.close().await;
+    sale.finish().await;
+}
+
+/// A text that a network has held back: whoever asked for it may have been told something else meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn units_are_not_taken_by_a_text_that_comes_after_its_last_moment() {
+    let sale = Sale::start("last_moment").await;
+    let product_id = ProductId::stored(sale.product(3).await);
+    let product = Product {
+        id: product_id,
+        price_cents: 1000,
+        total_stock: 3,
+        available_stock: 3,
+        max_per_buyer: None,
+        starts_at: None,
+        ends_at: None,
+        paused: false,
+    };
+    for (last_moment, taken) in [
+        (SystemTime::now() - Duration::from_secs(60), Err(ROW_COUNT.to_owned())),
+        (SystemTime::now() + Duration::from_secs(60), Ok(())),
+    ] {
+        let written = write(&sale, |script| {
+            products::take_as_known(script, &product, 1, &[], &BTreeMap::new(), last_moment);
+        });
+        assert_eq!(
+            written.await.map_err(|text| if text.contains(ROW_COUNT) { ROW_COUNT.to_owned() } else { text }),
+            taken
+        );
+    }
+    sale.database.execute("UPDATE products SET available_stock = 3").await;
     sale.finish().await;
 }
 

@@ -132,7 +132,7 @@ async fn a_lock_in_a_console_makes_no_server_unready_but_a_lock_on_everything_do
     let mut console = database.lock_rows("server_heartbeats").await;
     assert_eq!(look(&checkout).await.writes, Ok(()), "a row");
     console.execute("ROLLBACK").await;
-    for table in ["server_heartbeats", "products"] {
+    for table in ["server_heartbeats", "products", "sweeper_state"] {
         console.execute(&format!("LOCK TABLES {table} WRITE")).await;
         assert_eq!(look(&checkout).await.writes, Ok(()), "{table}");
         console.execute("UNLOCK TABLES").await;

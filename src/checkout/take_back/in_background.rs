@@ -155,10 +155,14 @@ impl TakeBack {
             .database
             .transaction("take_back", async |conn: &mut Connection, _attempt| {
                 let mut script = Script::default();
-                if products::lock_free(&mut *conn, [product_id]).await?.is_empty() {
+                let Some(product) = products::lock_free(&mut *conn, [product_id]).await?.remove(&product_id) else {
                     return Ok(Plan { script, value: None });
-                }
+                };
                 let taken_back = TakenBack::lock_found(conn, product_id).await?;
+                if !product.has_room_for(taken_back.units()) {
+                    // Its stock is wrong. The sweep says so, and to whom it belongs.
+                    return Ok(Plan { script, value: Some(TakenBack::default()) });
+                }
                 if taken_back.rows() > 0 {
                     taken_back.write(&mut script);
                     products::give_back(&mut script, product_id, taken_back.units());

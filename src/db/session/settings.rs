@@ -8,8 +8,8 @@
 //! - sql_mode: a value that doesn't fit is a bug and not to be trimmed, and texts are read in one way.
 //! - time_zone: only the database's clock decides, in UTC. lc_messages: errors are told apart by their English texts.
 //! - innodb_lock_wait_timeout, lock_wait_timeout: a caller waits, too, for a row as for a table.
-//! - sql_select_limit, max_join_size, sql_big_selects, sql_safe_updates, sql_auto_is_null, group_concat_max_len: a
-//!   statement does what it says, whole.
+//! - sql_select_limit, max_join_size, sql_big_selects, sql_safe_updates, sql_auto_is_null, group_concat_max_len,
+//!   max_sort_length, sql_if_exists: a statement does what it says, whole.
 //! - max_execution_time, max_statement_time: the service has limits of its own, which know what they interrupt.
 //! - unique_checks, check_constraint_checks: the last guards.
 //! - default_storage_engine: for the one table that the migrations' library makes.
@@ -34,12 +34,13 @@ pub(super) fn settings() -> String {
         time_zone = '+00:00', lc_messages = 'en_US',\
         innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}, lock_wait_timeout = {LOCK_WAIT_SECONDS},\
         sql_select_limit = {all}, max_join_size = {all}, sql_big_selects = 1, sql_safe_updates = 0, sql_auto_is_null = 0,\
-        group_concat_max_len = 1048576, unique_checks = 1, default_storage_engine = InnoDB,\
+        group_concat_max_len = 1048576, max_sort_length = 1024, unique_checks = 1, default_storage_engine = InnoDB,\
         net_read_timeout = {SILENCE_SECONDS_MAX}, net_write_timeout = {SILENCE_SECONDS_MAX}\
         /*!80000 , max_execution_time = 0 */\
         /*M!100301 , max_statement_time = 0, check_constraint_checks = 1,\
         idle_transaction_timeout = {SILENCE_SECONDS_MAX}, idle_readonly_transaction_timeout = 0,\
-        idle_write_transaction_timeout = 0 */",
+        idle_write_transaction_timeout = 0 */\
+        /*M!100502 , sql_if_exists = 0 */",
         all = u64::MAX
     )
 }

@@ -78,7 +78,7 @@ async fn a_product_whose_stock_is_wrong_is_named_once_and_all_others_are_swept()
 
     let (code, lines, stderr) = sweep(&sale.database.url(), &[("FLASHSALE_SWEEP_BATCH", "2")]).await;
     assert_eq!(code, 1);
-    assert!(stderr.starts_with("the sweeper failed: 1 products were left out"), "{stderr}");
+    assert!(stderr.starts_with("the sweeper failed: products left out: 1. See"), "{stderr}");
     let line = named(&lines, "Product left out of the sweep", wrong);
     assert_eq!(line["level"], "ERROR");
     assert!(line["what_to_do"].as_str().unwrap().contains("sweeper audit --repair"), "{line}");
