@@ -80,6 +80,7 @@ impl Shop {
     pub(crate) async fn open() -> Self {
         let mysqld = Mysqld::start_private(&OPTIONS).await;
         let database = TestDatabase::create_on(&mysqld, "bench").await;
+        if let Ok(sql) = env::var("BENCH_DDL") { database.execute(&sql).await; } // TEMP
         let version = database.query_rows("SELECT CONCAT(@@version_comment, ' ', VERSION())").await[0][0].clone();
         let list = SETTINGS.map(|name| format!("'{name}'")).join(",");
         let rows = database.query_rows(&format!("SHOW GLOBAL VARIABLES WHERE variable_name IN ({list})")).await;

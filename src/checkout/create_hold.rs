@@ -8,7 +8,7 @@
 //! with what its buyers have · earlier requests.
 //!
 //! Else, or where that isn't so any more, or not enough to know: product FOR UPDATE · earlier requests · what the buyers
-//! have, their past holds SKIP LOCKED · short of stock: this product's expired holds and overdue orders, SKIP LOCKED ·
+//! have, their past holds SKIP LOCKED, which go back · short of stock: this product's expired holds and overdue orders, SKIP LOCKED ·
 //! orders, holds, stock and COMMIT as one script. Where more has to be taken back than one transaction may, the first ones
 //! do nothing else.
 
@@ -23,7 +23,7 @@ use std::{
 use moka::sync::Cache;
 use tracing::info;
 
-use super::take_back::TakenBack;
+use super::take_back::{PAST_MAX, TakenBack};
 use crate::{
     db::{
         Committed, Connection, Database, Failure, Plan, Script,
@@ -323,20 +323,22 @@ impl CreateHolds {
         let product_id = product.id;
         let mut script = Script::default();
         let earlier = earlier_requests(conn, attempt, product_id, commands).await?;
-        let taken = self.bounds.taken_by_buyers(conn, &product, commands).await?;
+        let (taken, past) = self.bounds.taken_by_buyers(conn, &product, commands).await?;
         let mut facts = Facts { product, now, earlier, taken };
+        let (units_past, past_is_cut_off) = (past.iter().map(|hold| hold.qty().units()).sum(), past.len() >= PAST_MAX);
+        facts.product.give_back(units_past);
 
         let mut decided = decide(&facts, commands);
-        let taken_back = TakenBack::lock(conn, product_id, decided.units_short).await?;
+        let taken_back = TakenBack::lock(conn, product_id, decided.units_short, past).await?;
         let units_back = taken_back.units();
-        if units_back > 0 {
-            facts.product.give_back(units_back);
+        if units_back > units_past {
+            facts.product.give_back(units_back - units_past);
             taken_back.free(&mut facts.taken);
             decided = decide(&facts, commands);
         }
 
         taken_back.write(&mut script);
-        if decided.units_short > 0 && taken_back.leaves_some() && !last {
+        if (decided.units_short > 0 || past_is_cut_off) && taken_back.leaves_some() && !last {
             products::give_back(&mut script, product_id, units_back);
             return Ok(Plan { script, value: Outcome::TakenBack(taken_back) });
         }

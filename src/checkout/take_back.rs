@@ -24,6 +24,8 @@ use crate::{
 /// [`ROWS_MAX`] of a kind, so that the product isn't locked for long. What is still short then is for the next one.
 const ROWS_MIN: i64 = 100;
 const ROWS_MAX: i64 = 10_000;
+/// As many expired holds of the very buyers who ask, which count for none of them any more.
+pub(super) const PAST_MAX: usize = 10_000;
 
 /// Holds and orders, locked, whose units go back.
 #[derive(Debug, Default)]
@@ -40,16 +42,26 @@ struct Overdue {
 }
 
 impl TakenBack {
-    /// Locks what may give back `units_short` units, as far as there is any and one transaction may. Orders only where
-    /// no expired hold is left: for an order, a payment may still come.
-    pub(super) async fn lock(conn: &mut Connection, product_id: ProductId, units_short: i64) -> Result<Self, Failure> {
-        let mut taken_back = Self::default();
+    /// Locks what may give back `units_short` units, as far as there is any and one transaction may, beside the expired
+    /// holds that it has locked before. Orders only where no expired hold is left: for an order, a payment may still come.
+    pub(super) async fn lock(
+        conn: &mut Connection,
+        product_id: ProductId,
+        units_short: i64,
+        before: Vec<ExpiredHold>,
+    ) -> Result<Self, Failure> {
+        let mut taken_back = Self { cut_off: before.len() >= PAST_MAX, expired: before, ..Self::default() };
         if units_short <= 0 {
             return Ok(taken_back);
         }
-        let limit = rows(units_short);
-        taken_back.expired = holds::lock_expired_of(&mut *conn, product_id, limit).await?;
-        taken_back.cut_off = taken_back.expired.len() >= limit;
+        // Those locked before are found again, and must not go back twice.
+        let units_before = taken_back.units();
+        let mut ids = taken_back.hold_ids();
+        let limit = rows(units_short) + ids.len();
+        let found = holds::lock_expired_of(&mut *conn, product_id, limit).await?;
+        taken_back.cut_off |= found.len() >= limit;
+        taken_back.expired.extend(found.into_iter().filter(|hold| ids.insert(hold.id())));
+        let units_short = units_short + units_before;
         let still_short = units_short - taken_back.units();
         if still_short > 0 && !taken_back.cut_off {
             let limit = rows(still_short);

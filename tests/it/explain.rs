@@ -14,7 +14,7 @@ use crate::support::{
     client::Clients,
     database::TestDatabase,
     mysqld::{Engine, Mysqld},
-    sale::{hold_of, product},
+    sale::{hold_of, product as on_sale},
     server::{Sale, TestServer, database_config},
 };
 
@@ -92,7 +92,7 @@ async fn use_everything(clients: &Clients, database: &TestDatabase) {
     // A buyer with holds past their time, which are locked before they no longer count.
     clients.hold_by(hold_of("buyer100", 1, 1)).await.unwrap();
     // A buyer with so many that only later ones are counted; and without enough room, all.
-    let request = CreateProductRequest { max_per_buyer: Some(300), ..product(1000) };
+    let request = CreateProductRequest { max_per_buyer: Some(300), ..on_sale(1000) };
     let limited = clients.try_create_product(request).await.unwrap().product_id;
     for _ in 0..200 {
         clients.hold_by(hold_of("box", limited, 1)).await.unwrap();
@@ -184,14 +184,14 @@ async fn every_statement_goes_by_its_index() {
         for row in root.query_rows(&format!("EXPLAIN FORMAT=TRADITIONAL {sql}")).await {
             let [table, access, key, extra] = columns.map(|column| row[column].as_str());
             if table == "NULL" {
-                // A unique key was looked up right away, and isn't there; this part is only made of others; or it is the
-                // last entry of an index.
-                let known = ["const table", "No tables used", "Select tables optimized away"];
+                // A unique key was looked up right away, and isn't there; this part is only made of others; it is the last
+                // entry of an index; or what the buyers have was counted right away, and is too much.
+                let known = ["const table", "No tables used", "Select tables optimized away", "Impossible WHERE"];
                 assert!(known.iter().any(|part| extra.contains(part)), "{sql}: {row:?}");
                 continue;
             }
-            // What another part of the statement came to.
-            if table.starts_with('<') {
+            // What another part of the statement came to, or a list in its text.
+            if table.starts_with('<') || table == "asked_for" {
                 continue;
             }
             assert!(!["ALL", "index"].contains(&access), "a full scan: {sql}: {row:?}");
@@ -204,6 +204,8 @@ async fn every_statement_goes_by_its_index() {
             used.push(format!("{table}.{key}"));
         }
     }
+    let behind_a_bound = |sql: &String| sql.starts_with("UPDATE products") && sql.contains("AND id > ");
+    assert!(statements.iter().any(behind_a_bound), "{statements:#?}");
     used.sort();
     used.dedup();
     let expected = [

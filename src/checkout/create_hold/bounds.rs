@@ -15,10 +15,11 @@ use std::{
 
 use moka::sync::Cache;
 
-use super::CreateHold;
+use super::{CreateHold, PAST_MAX};
 use crate::{
     db::{
         Connection, Database, Failure,
+        holds::ExpiredHold,
         taken::{self, Bound, Taken},
     },
     domain::{BuyerId, HoldId, Product, ProductId},
@@ -32,8 +33,9 @@ const BUYERS_MAX: usize = 16;
 const PRODUCTS_MAX: u64 = 10_000;
 const TTL: Duration = Duration::from_secs(60);
 
-/// Before one in so many batches, those buyers are counted of whom nothing is remembered.
+/// Before one in so many batches, those buyers are counted of whom nothing is remembered; and before the 4th, 8th and 16th.
 const BATCHES_A_LOOK: u32 = 32;
+const FIRST_LOOK: u32 = 4;
 
 /// A bound takes in later holds, by a read of its own, once this server was asked for so many, or after such a time: other
 /// servers make holds, too.
@@ -102,6 +104,7 @@ impl Bounds {
     }
 
     /// Returns what a batch's buyers have that counts for the limit: all but holds past their time. The product is locked.
+    /// Returns also those past holds that were in the way, locked, to be taken back: else each batch would find them again.
     ///
     /// Where a bound leaves room for the batch it is taken for what the buyer has: nobody is told. An order in the making
     /// has decided in time and may commit later, so a past hold that is locked still counts; one that this transaction has
@@ -111,8 +114,8 @@ impl Bounds {
         conn: &mut Connection,
         product: &Product,
         commands: &[CreateHold],
-    ) -> Result<BTreeMap<BuyerId, i64>, Failure> {
-        let Some(limit) = product.max_per_buyer.map(i64::from) else { return Ok(BTreeMap::new()) };
+    ) -> Result<(BTreeMap<BuyerId, i64>, Vec<ExpiredHold>), Failure> {
+        let Some(limit) = product.max_per_buyer.map(i64::from) else { return Ok(Default::default()) };
         let buyers = self.of_product(product.id);
         let mut wanted: BTreeMap<&BuyerId, i64> = BTreeMap::new();
         for (buyer, command) in commands.iter().filter_map(|command| Some((command.buyer_id.as_ref()?, command))) {
@@ -133,12 +136,14 @@ impl Bounds {
         units.extend(counted.iter().map(|(buyer, taken)| (buyer.clone(), taken.units)));
         let with_past = counted.iter().filter(|(_, taken)| taken.past_units > 0);
         let with_past: Vec<&BuyerId> = with_past.map(|(buyer, _)| buyer).collect();
+        let mut past = Vec::new();
         if !with_past.is_empty() {
-            for (buyer, qty) in taken::lock_past_of(conn, product.id, &with_past).await? {
-                *units.entry(buyer).or_default() -= qty.units();
+            for (buyer, hold) in taken::lock_past_of(conn, product.id, &with_past, PAST_MAX).await? {
+                *units.entry(buyer).or_default() -= hold.qty().units();
+                past.push(hold);
             }
         }
-        Ok(units)
+        Ok((units, past))
     }
 
     /// Forgets what it knows of a product whose new holds have smaller ids than earlier ones. That is not the order of ids
@@ -155,7 +160,8 @@ impl Buyers {
     /// Says what to read before a batch, which is about to be asked for.
     fn due(&mut self, commands: &[CreateHold]) -> Due {
         self.batches = self.batches.wrapping_add(1);
-        let looks = self.batches.is_multiple_of(BATCHES_A_LOOK);
+        let is_early = self.batches >= FIRST_LOOK && self.batches.is_power_of_two();
+        let looks = is_early || self.batches.is_multiple_of(BATCHES_A_LOOK);
         let mut due = Due::default();
         if !looks && self.known.is_empty() {
             return due;
@@ -216,4 +222,72 @@ async fn move_on(
 
 fn locked(buyers: &Mutex<Buyers>) -> MutexGuard<'_, Buyers> {
     buyers.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{checkout::request_id_or_made_up, domain::Quantity};
+
+    fn buyer(name: &str) -> BuyerId {
+        BuyerId::parse(name).unwrap()
+    }
+
+    fn hold_of(name: &str) -> CreateHold {
+        CreateHold {
+            product_id: ProductId::stored(1),
+            qty: Quantity::stored(1),
+            request_id: request_id_or_made_up(None),
+            buyer_id: Some(buyer(name)),
+        }
+    }
+
+    fn counted(name: &str, holds: i64) -> BTreeMap<BuyerId, Taken> {
+        BTreeMap::from([(buyer(name), Taken { units: holds, past_units: 0, holds, last_id: HoldId::stored(holds) })])
+    }
+
+    #[test]
+    fn who_has_many_holds_is_remembered_until_they_are_few() {
+        let mut buyers = Buyers::default();
+        let bounds = |buyers: &Buyers| buyers.bounds_of(&[hold_of("box"), hold_of("ann")]).len();
+        buyers.learn([&buyer("box"), &buyer("ann")], &counted("box", HOLDS_MIN));
+        assert_eq!(bounds(&buyers), 1);
+        buyers.learn([&buyer("box")], &counted("box", HOLDS_MIN - 1));
+        assert_eq!(bounds(&buyers), 0);
+        buyers.learn([&buyer("box")], &counted("box", HOLDS_MIN));
+        buyers.learn([&buyer("box")], &BTreeMap::new());
+        assert_eq!(bounds(&buyers), 0);
+    }
+
+    #[test]
+    fn no_more_buyers_are_remembered_than_there_is_room_for() {
+        let mut buyers = Buyers::default();
+        for number in 0..=BUYERS_MAX {
+            let name = format!("box{number}");
+            buyers.learn([&buyer(&name)], &counted(&name, HOLDS_MIN));
+        }
+        assert_eq!(buyers.known.len(), BUYERS_MAX);
+        buyers.learn([&buyer("box0")], &counted("box0", HOLDS_MIN + 1));
+        assert_eq!(buyers.bounds_of(&[hold_of("box0")])[&buyer("box0")].units, HOLDS_MIN + 1);
+    }
+
+    #[test]
+    fn a_bound_moves_on_once_so_many_holds_were_asked_for() {
+        let mut buyers = Buyers::default();
+        buyers.learn([&buyer("box")], &counted("box", HOLDS_MIN));
+        let batch: Vec<CreateHold> = (0..=LATER_HOLDS_MAX).map(|_| hold_of("box")).collect();
+        assert_eq!(buyers.due(&batch).to_move.len(), 1);
+        assert!(buyers.due(&[hold_of("ann")]).to_count.is_empty(), "the second batch");
+    }
+
+    #[test]
+    fn bounds_are_forgotten_for_a_product_whose_ids_go_back() {
+        let bounds = Bounds::new();
+        let id = ProductId::stored(1);
+        locked(&bounds.of_product(id)).learn([&buyer("box")], &counted("box", 300));
+        bounds.hear_of_id(id, HoldId::stored(301));
+        assert_eq!(locked(&bounds.of_product(id)).known.len(), 1);
+        bounds.hear_of_id(id, HoldId::stored(300));
+        assert_eq!(locked(&bounds.of_product(id)).known.len(), 0);
+    }
 }
