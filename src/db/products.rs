@@ -139,24 +139,23 @@ pub async fn glance(
         #[diesel(sql_type = Nullable<BigInt>)]
         last_id: Option<i64>,
     }
-    let buyers: Vec<&[u8]> = buyers.map(BuyerId::as_bytes).collect();
+    let buyers: Vec<&BuyerId> = buyers.collect();
     let (taken, rest) = if buyers.is_empty() {
         let nobody = "NULL AS buyer_id, NULL AS units, NULL AS past_units, NULL AS holds, NULL AS last_id";
-        (nobody, " WHERE id = ?".to_owned())
+        (nobody, String::new())
     } else {
-        ("taken.*", format!(" LEFT JOIN ({}", taken::TAKEN))
+        ("taken.*", format!(" LEFT JOIN ({}) AS taken ON TRUE", taken::taken()))
     };
     let text = format!(
         "SELECT {COLUMNS}, CAST(EXISTS (SELECT 1 FROM holds FORCE INDEX (holds_product_expiry) \
             WHERE product_id = ? AND status = 'active' AND expires_at < UTC_TIMESTAMP(6)) \
         OR EXISTS (SELECT 1 FROM orders FORCE INDEX (orders_product_due) \
             WHERE product_id = ? AND status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6)) AS SIGNED) \
-        AS any_to_take_back, {taken} FROM products{rest}"
+        AS any_to_take_back, {taken} FROM products{rest} WHERE id = ?"
     );
     let mut statement = Statement::new(&text).integer(id.get()).integer(id.get());
     if !buyers.is_empty() {
-        let rest = format!("{}) AS taken ON TRUE WHERE id = ?", taken::BY_BUYER);
-        statement = statement.integer(id.get()).byte_strings(&buyers, &rest);
+        statement = taken::add_taken_values(statement, id, buyers);
     }
     let rows: Vec<GlanceRow> = statement.integer(id.get()).rows(conn).await?;
     let mut glance = None;

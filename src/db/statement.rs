@@ -265,15 +265,20 @@ pub(super) fn bytes_or_null(value: Option<&[u8]>) -> String {
 
 /// Bytes as an SQL literal.
 pub(super) fn bytes(value: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(value.len() * 2 + 3);
     text.push_str("x'");
+    push_hex(&mut text, value);
+    text.push('\'');
+    text
+}
+
+/// Adds bytes as digits, two for each.
+pub(super) fn push_hex(text: &mut String, value: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for byte in value {
         text.push(char::from(DIGITS[usize::from(byte >> 4)]));
         text.push(char::from(DIGITS[usize::from(byte & 15)]));
     }
-    text.push('\'');
-    text
 }
 
 /// An integer or NULL.

@@ -11,7 +11,7 @@
 //! Several primaries that write at the same moment have no such order of ids, and a database that was set back to an earlier
 //! moment gives ids out again. The service asks for one primary. Whoever keeps bounds forgets them when ids go back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use diesel::{
     QueryableByName,
@@ -21,9 +21,9 @@ use diesel::{
 use super::{
     Connection, Failure,
     holds::{ExpiredHold, NewHold},
-    statement::{Statement, bytes},
+    statement::{Statement, bytes, push_hex},
 };
-use crate::domain::{BuyerId, HoldId, ProductId};
+use crate::domain::{BuyerId, HoldId, ProductId, ids::TOKEN_LENGTH_MAX};
 
 /// What a buyer has of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,15 +57,59 @@ pub struct Bound {
 /// Ids in one statement. A prepared one may have 65,535 values.
 const IDS_MAX: usize = 4096;
 
-/// SQL of what buyers have of a product, up to a list of at least one buyer; those without any are left out. Its value is
-/// the product.
-pub(super) const TAKEN: &str = "SELECT buyer_id, CAST(SUM(qty) AS SIGNED) AS units, \
-    CAST(SUM(IF(status = 'active' AND expires_at < UTC_TIMESTAMP(6), qty, 0)) AS SIGNED) AS past_units, \
-    COUNT(*) AS holds, MAX(id) AS last_id FROM holds FORCE INDEX (holds_buyer) \
-    WHERE product_id = ? AND status IN ('active', 'used') AND buyer_id IN ";
+/// SQL of what these buyers have of a product, up to its conditions: the list is an SQL text in JSON, and the product an SQL
+/// integer.
+///
+/// Each buyer is looked up with each status that counts. A list as in `buyer_id IN (…)` is left to the optimizer, which takes
+/// a long one by what the index has for a buyer on average: one buyer with very many rows, and it reads all of them, or
+/// everybody's. ELT, since a text out of a derived table might have another collation than the column.
+fn lookups(list: &str, product: &str) -> String {
+    format!(
+        "FROM JSON_TABLE({list}, '$[*]' COLUMNS (buyer VARCHAR({HEX_LENGTH_MAX}) PATH '$')) AS asked_for \
+        STRAIGHT_JOIN (SELECT 1 AS number UNION ALL SELECT 2) AS counts \
+        STRAIGHT_JOIN holds FORCE INDEX (holds_buyer) ON product_id = {product} AND buyer_id = UNHEX(buyer) \
+        AND status = ELT(number, 'active', 'used')"
+    )
+}
 
-/// The rest of [`TAKEN`].
-pub(super) const BY_BUYER: &str = " GROUP BY buyer_id ORDER BY NULL";
+/// Two digits for each byte.
+const HEX_LENGTH_MAX: usize = 2 * TOKEN_LENGTH_MAX;
+
+/// SQL of such a list that a statement has as a value.
+const LIST: &str = "CONVERT(? USING utf8mb4)";
+
+/// Buyers in JSON, each once.
+fn json<'b>(buyers: impl IntoIterator<Item = &'b BuyerId>) -> String {
+    let buyers: BTreeSet<&BuyerId> = buyers.into_iter().collect();
+    let mut text = String::from("[");
+    for (index, buyer) in buyers.into_iter().enumerate() {
+        text.push_str(if index == 0 { "\"" } else { ",\"" });
+        push_hex(&mut text, buyer.as_bytes());
+        text.push('"');
+    }
+    text.push(']');
+    text
+}
+
+/// A statement's text about what buyers have of a product; those without any are left out. Its values are those of
+/// [`add_taken_values`].
+pub(super) fn taken() -> String {
+    format!(
+        "SELECT UNHEX(buyer) AS buyer_id, CAST(SUM(qty) AS SIGNED) AS units, \
+        CAST(SUM(IF(status = 'active' AND expires_at < UTC_TIMESTAMP(6), qty, 0)) AS SIGNED) AS past_units, \
+        COUNT(*) AS holds, MAX(id) AS last_id {} GROUP BY buyer ORDER BY NULL",
+        lookups(LIST, "?")
+    )
+}
+
+/// Adds the values of [`taken`].
+pub(super) fn add_taken_values<'b>(
+    statement: Statement,
+    product_id: ProductId,
+    buyers: impl IntoIterator<Item = &'b BuyerId>,
+) -> Statement {
+    statement.bytes(json(buyers).as_bytes()).integer(product_id.get())
+}
 
 /// What these buyers have of this product, read without a lock. Buyers without any are left out.
 pub async fn taken_by(
@@ -89,9 +133,8 @@ pub async fn taken_by(
     if buyers.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let buyers: Vec<&[u8]> = buyers.iter().map(|id| id.as_bytes()).collect();
-    let rows: Vec<Row> =
-        Statement::new(TAKEN).integer(product_id.get()).byte_strings(&buyers, BY_BUYER).rows(conn).await?;
+    let statement = add_taken_values(Statement::new(&taken()), product_id, buyers.iter().copied());
+    let rows: Vec<Row> = statement.rows(conn).await?;
     let taken = |Row { buyer_id, units, past_units, holds, last_id }| {
         (BuyerId::stored(buyer_id), Taken { units, past_units, holds, last_id: HoldId::stored(last_id) })
     };
@@ -145,11 +188,9 @@ pub async fn lock_past_of(
         #[diesel(embed)]
         hold: ExpiredHold,
     }
-    let buyers: Vec<&[u8]> = buyers.iter().map(|id| id.as_bytes()).collect();
-    let text = "SELECT id FROM holds FORCE INDEX (holds_buyer) \
-        WHERE product_id = ? AND status = 'active' AND expires_at < UTC_TIMESTAMP(6) AND buyer_id IN ";
-    let limit = limit.try_into().unwrap_or(i64::MAX);
-    let statement = Statement::new(text).integer(product_id.get()).byte_strings(&buyers, " LIMIT ?").integer(limit);
+    let text = format!("SELECT id {} AND number = 1 AND expires_at < UTC_TIMESTAMP(6) LIMIT ?", lookups(LIST, "?"));
+    let statement = add_taken_values(Statement::new(&text), product_id, buyers.iter().copied());
+    let statement = statement.integer(limit.try_into().unwrap_or(i64::MAX));
     let ids: Vec<Id> = statement.rows(&mut *conn).await?;
     let mut ids: Vec<i64> = ids.into_iter().map(|row| row.id).collect();
     ids.sort_unstable();
@@ -186,27 +227,25 @@ pub(super) fn and_within_limit(
     let mut condition = String::new();
     let (mut others, mut wanted_max) = (Vec::new(), 0);
     for (buyer, units) in wanted(new) {
-        let literal = bytes(buyer.as_bytes());
         match bounds.get(buyer) {
             Some(bound) => condition.push_str(&format!(
                 " AND {} >= COALESCE((SELECT SUM(qty) FROM holds FORCE INDEX (holds_buyer) \
-                WHERE product_id = {product_id} AND buyer_id = {literal} \
+                WHERE product_id = {product_id} AND buyer_id = {} \
                 AND status IN ('active', 'used') AND id > {}), 0)",
                 limit - bound.units - units,
+                bytes(buyer.as_bytes()),
                 bound.last_id,
             )),
             None => {
-                others.push(literal);
+                others.push(buyer);
                 wanted_max = wanted_max.max(units);
             }
         }
     }
     if !others.is_empty() {
         condition.push_str(&format!(
-            " AND NOT EXISTS (SELECT 1 FROM holds FORCE INDEX (holds_buyer) \
-            WHERE product_id = {product_id} AND status IN ('active', 'used') AND buyer_id IN ({}) \
-            GROUP BY buyer_id HAVING SUM(qty) > {} ORDER BY NULL)",
-            others.join(","),
+            " AND NOT EXISTS (SELECT 1 {} GROUP BY buyer HAVING SUM(qty) > {} ORDER BY NULL)",
+            lookups(&format!("'{}'", json(others)), &product_id.to_string()),
             limit - wanted_max,
         ));
     }

@@ -199,8 +199,8 @@ async fn every_statement_goes_by_its_index() {
                 assert!(known.iter().any(|part| extra.contains(part)), "{sql}: {row:?}");
                 continue;
             }
-            // What another part of the statement came to.
-            if table.starts_with('<') {
+            // What another part of the statement came to, or a list in its text.
+            if table.starts_with('<') || table == "asked_for" {
                 continue;
             }
             assert!(!["ALL", "index"].contains(&access), "a full scan: {sql}: {row:?}");

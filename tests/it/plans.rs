@@ -17,8 +17,8 @@ type TablePlan = (&'static str, &'static str, bool);
 
 /// What the statement is LIKE, and the plan of each of its tables.
 const PLANS: [(&str, &[TablePlan]); 14] = [
-    ("SELECT buyer_id, CAST(SUM(qty)%", &[("holds", "holds_buyer", true)]),
-    ("SELECT id FROM holds FORCE INDEX (holds_buyer) %", &[("holds", "holds_buyer", true)]),
+    ("SELECT UNHEX(buyer) AS buyer_id%", &[("holds", "holds_buyer", true)]),
+    ("SELECT id FROM JSON_TABLE(%", &[("holds", "holds_buyer", true)]),
     (
         "%FROM orders FORCE INDEX (orders_product_due) % ORDER BY payment_due_at%",
         &[("orders", "orders_product_due", false)],
@@ -194,7 +194,8 @@ async fn every_statement_reads_its_own_index_and_sorts_nothing() {
             assert!(found, "{table} by {key} in {}:\n{plan:#?}", statement[0]);
         }
         assert!(plan.iter().all(|access| !access.extra.contains("filesort")), "{}:\n{plan:#?}", statement[0]);
-        let real = plan.iter().filter(|access| !access.table.starts_with('<') && access.table != "NULL");
+        let made_up = |table: &str| table.starts_with('<') || ["NULL", "asked_for"].contains(&table);
+        let real = plan.iter().filter(|access| !made_up(&access.table));
         assert_eq!(real.count(), expected.len(), "{}:\n{plan:#?}", statement[0]);
     }
     connection.close().await;

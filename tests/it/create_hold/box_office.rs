@@ -1,10 +1,19 @@
 //! A buyer who has many holds of a product with a limit, as somebody has who sells for many. A server remembers at most how
 //! much that is, and counts only what came later: never too little, and exactly where it refuses.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use flashsale::{
     checkout::{Settings, expire_holds::expire_holds},
+    db::{
+        Connection, Database, Failure, Plan, Script,
+        holds::{self, NewHold},
+        products, taken,
+    },
+    domain::{BuyerId, ProductId, Quantity, RequestId},
     pb::{CreateProductRequest, Hold},
 };
 use tonic::{Code, Status};
@@ -16,7 +25,7 @@ use crate::support::{
     database::{RawConnection, TestDatabase},
     mysqld::Mysqld,
     sale::{hold_of, product},
-    server::{Sale, TestServer, default_settings},
+    server::{Sale, TestServer, database_config, default_settings},
 };
 
 /// More than make a server remember a buyer.
@@ -163,6 +172,49 @@ async fn neither_dead_rows_nor_thousands_of_live_ones_are_read_for_each_hold() {
     assert!(reads_each < 1000, "{reads_each} reads for a hold");
     server.stop().await;
     database.assert_no_open_transactions().await;
+    database.assert_conserved().await;
+    database.assert_audit_clean().await;
+}
+
+/// The optimizer has no say in it, who would rather read all rows of a product where one buyer has most of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_of_very_many_buyers_at_once_is_looked_up_beside_one_with_most_rows() {
+    let mysqld = Mysqld::start_private(&[]).await;
+    let database = TestDatabase::create_on(&mysqld, "box_many_buyers").await;
+    let server = TestServer::start(&database).await;
+    let product_id = box_office(&database, &server.clients, 10_000, 5000).await;
+    server.stop().await;
+    insert_holds(&database, product_id, "cancelled", 20_000).await;
+    database.query_rows("ANALYZE TABLE holds").await;
+
+    let service = Database::new(&database_config(&database.url(), 1)).unwrap();
+    let product_id = ProductId::stored(product_id);
+    let buyers: Vec<BuyerId> = (0..256).map(|number| BuyerId::parse(&format!("ann{number}")).unwrap()).collect();
+    let read = async |conn: &mut Connection, _attempt| {
+        let taken = taken::taken_by(&mut *conn, product_id, &buyers.iter().collect::<Vec<_>>()).await?;
+        assert_eq!(taken, BTreeMap::new());
+        products::read(conn, product_id).await
+    };
+    let before = reads(&database).await;
+    let (product, _) = service.read("count", read).await.unwrap().unwrap();
+    let counted = reads(&database).await;
+    let new: Vec<NewHold> = buyers
+        .iter()
+        .map(|buyer| NewHold {
+            qty: Quantity::stored(1),
+            request_id: RequestId::stored(buyer.as_bytes().to_vec()),
+            buyer_id: Some(buyer.clone()),
+        })
+        .collect();
+    let mut script = Script::default();
+    let last_moment = SystemTime::now() + Duration::from_secs(60);
+    products::take_as_known(&mut script, &product, 256, &new, &BTreeMap::new(), last_moment);
+    holds::insert_at_its_moment(&mut script, product_id, 1000, Duration::from_secs(120), &new);
+    let never = async |_conn: &mut Connection, _attempt| -> Result<Plan<()>, Failure> { panic!("the script failed") };
+    service.unattended().transaction_at_once(Some(Plan { script, value: () }), "hold", never).await.unwrap();
+    let made = reads(&database).await;
+    assert!(counted - before < 5000, "{} reads to count", counted - before);
+    assert!(made - counted < 5000, "{} reads to hold", made - counted);
     database.assert_conserved().await;
     database.assert_audit_clean().await;
 }
