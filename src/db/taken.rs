@@ -3,10 +3,11 @@
 //!
 //! What a buyer has can still be much: somebody who sells for many has as many holds as units. A [`Bound`] spares the
 //! database from adding them up for each hold. Holds of one product are made one transaction after the other, since each
-//! has the product's row locked from before its INSERT until it has committed. An id is given out by the INSERT, and the
-//! ids of a table ascend; so a statement that sees one hold of a product sees all of it that have smaller ids, and no hold
-//! with a smaller id can come later. From then on those can only lose units: no hold gets more, and none comes back to life.
-//! The sum that such a statement saw is an upper bound for ever, whoever reads it, on whichever server, locked or not.
+//! has the product's row locked from before its INSERT until it has committed, and a lock is let go only once what was
+//! done under it shows. An id is given out by the INSERT, and the ids of a table ascend. So a statement that sees one hold
+//! of a product sees all holds of it with smaller ids, and none with a smaller id can come later. From then on those can
+//! only lose units: no hold gets more, and none comes back to life. The sum that such a statement saw is an upper bound for
+//! ever, whoever reads it, on whichever server, locked or not.
 //!
 //! Several primaries that write at the same moment have no such order of ids, and a database that was set back to an earlier
 //! moment gives ids out again. The service asks for one primary. Whoever keeps bounds forgets them when ids go back.
