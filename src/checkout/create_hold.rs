@@ -153,8 +153,10 @@ impl Batch for CreateHolds {
         let Some(product_id) = calls.commands().first().map(|command| command.product_id) else {
             return Ok(Vec::new());
         };
-        let mut at_once = match self.hints.get(&product_id) {
-            Some(Hint::Sells(product, seen, since)) if !calls.is_outcome_unknown() && !self.any_suspect(calls) => {
+        // An earlier run may have made holds for made-up request_ids, which only the transaction looks for.
+        let hint = if calls.is_outcome_unknown() { None } else { self.hints.get(&product_id) };
+        let mut at_once = match hint {
+            Some(Hint::Sells(product, seen, since)) if !self.any_suspect(calls) => {
                 self.plan_at_once(product, seen + since.elapsed(), calls.commands()).await?
             }
             Some(Hint::Refuses { limited }) => {
