@@ -78,8 +78,7 @@ impl Batch for HandlePaymentWebhooks {
             .database
             .for_callers(calls.wanted(), calls.outcome_unknown())
             .transaction("handle_payment_webhook", async |conn: &mut Connection, attempt| {
-                let mut books = Books::open(conn, &locks, calls, attempt).await?;
-                books.suspects = suspects.clone();
+                let mut books = Books::open(conn, &locks, &suspects, calls, attempt).await?;
                 let outcomes: Outcomes<WebhookAnswer> =
                     calls.commands().iter().map(|command| books.handle(command)).collect();
                 Ok::<_, Failure>(Plan { script: books.script(), value: outcomes })
@@ -158,7 +157,7 @@ enum Stopped {
 }
 
 /// The orders and keys of a batch, as its events change them one after the other.
-struct Books {
+struct Books<'s> {
     /// Locked.
     orders: BTreeMap<OrderId, Order>,
     /// Locked by somebody else.
@@ -169,14 +168,15 @@ struct Books {
     products: BTreeSet<ProductId>,
     taken: BTreeMap<IdempotencyKey, StoredEvent>,
     /// Keys that somebody else may have locked.
-    suspects: HashSet<IdempotencyKey>,
+    suspects: &'s HashSet<IdempotencyKey>,
     new: Vec<NewEvent>,
 }
 
-impl Books {
+impl<'s> Books<'s> {
     async fn open(
         conn: &mut Connection,
         locks: &ProductLocks,
+        suspects: &'s HashSet<IdempotencyKey>,
         calls: Calls<'_, HandlePaymentWebhook>,
         attempt: u32,
     ) -> Result<Self, Failure> {
@@ -202,7 +202,7 @@ impl Books {
                 locks.lock(conn, ending.iter().map(|order| order.product_id).collect()).await?,
             )
         };
-        Ok(Self { orders, busy, holds, products, taken, suspects: HashSet::new(), new: Vec::new() })
+        Ok(Self { orders, busy, holds, products, taken, suspects, new: Vec::new() })
     }
 
     fn handle(&mut self, command: &HandlePaymentWebhook) -> Outcome<WebhookAnswer> {
