@@ -1,7 +1,7 @@
 //! Settings of the three programs: read once, checked, and given on as types.
 //!
 //! Every setting is a flag with an environment variable as its twin; the flag wins. A value that can't be used ends the
-//! program with exit code 2 and one line that names the setting: see [`Stop`].
+//! program with exit code 2 and one line that names the setting: see [`crate::startup`].
 //!
 //! | setting | flag | default | bounds | of |
 //! |---|---|---|---|---|
@@ -28,19 +28,22 @@
 //! What is secret is a [`SecretString`] from the first moment, is checked only after `clap` is done (whose errors repeat
 //! values), and can't be printed.
 
+mod clap_error;
 mod secret;
-mod stop;
 mod value;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use secrecy::SecretString;
 
-use crate::gateway::WebhookAuth;
+use crate::{
+    gateway::{ServerUrl, WebhookAuth},
+    startup::{BadSetting, Stop},
+    telemetry::LogFormat,
+};
 
-use stop::Setting;
-pub use stop::{Invalid, Stop};
+use secret::SettingName;
 
 /// The most rows that a batch of the sweep may have: they stay locked until it commits.
 const SWEEP_BATCH_MAX: usize = 10_000;
@@ -53,15 +56,6 @@ const LANE_QUEUE_MAX: usize = 1_000_000;
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How log lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One JSON object a line, for machines.
-    Json,
-    /// For people.
-    Text,
-}
-
 /// Where the database is, and how many connections to it are kept.
 #[derive(Debug, Clone)]
 pub struct DatabaseConfig {
@@ -70,7 +64,7 @@ pub struct DatabaseConfig {
     /// Connections at the most, 1 to 1,000.
     pub pool_size: usize,
     /// Where the URL is from.
-    setting: Setting,
+    setting: SettingName,
 }
 
 impl DatabaseConfig {
@@ -79,9 +73,9 @@ impl DatabaseConfig {
         Self { url, pool_size, setting: secret::DATABASE_URL }
     }
 
-    /// Says why the URL can't be used. Not with any of its text, which may be secret.
-    pub fn invalid(&self, reason: impl Into<String>) -> Invalid {
-        Invalid::new(self.setting, reason)
+    /// Says why the URL can't be used. `reason` must not repeat any text of the URL, which may be secret.
+    pub fn bad_url(&self, reason: impl Into<String>) -> BadSetting {
+        BadSetting::new(self.setting, reason)
     }
 }
 
@@ -125,8 +119,8 @@ pub struct GatewayConfig {
     pub listen: SocketAddr,
     /// Where `/metrics` is served.
     pub metrics_listen: SocketAddr,
-    /// The server: `http` or `https`, a host, no path, no user.
-    pub server_url: http::Uri,
+    /// The address of the server.
+    pub server_url: ServerUrl,
     /// How long a call to the server may take: 1 ms to 5 minutes.
     pub timeout: Duration,
     /// Whose payment webhooks are believed.
@@ -171,7 +165,7 @@ impl ServerConfig {
         Ok(Self::read(parse(ServerArgs::command(), args)?)?)
     }
 
-    fn read(args: ServerArgs) -> Result<Self, Invalid> {
+    fn read(args: ServerArgs) -> Result<Self, BadSetting> {
         let ServerArgs { database, listen, metrics_listen, hold_ttl, payment_due, lane_queue, log, command } = args;
         Ok(Self {
             database: database.check()?,
@@ -198,7 +192,7 @@ impl GatewayConfig {
         Ok(Self::read(parse(GatewayArgs::command(), args)?)?)
     }
 
-    fn read(args: GatewayArgs) -> Result<Self, Invalid> {
+    fn read(args: GatewayArgs) -> Result<Self, BadSetting> {
         let GatewayArgs { listen, metrics_listen, server_url, timeout, webhook, log } = args;
         Ok(Self { listen, metrics_listen, server_url, timeout, webhook: webhook.check()?, log_format: log.log_format })
     }
@@ -213,7 +207,7 @@ impl SweeperConfig {
         Ok(Self::read(parse(SweeperArgs::command(), args)?)?)
     }
 
-    fn read(args: SweeperArgs) -> Result<Self, Invalid> {
+    fn read(args: SweeperArgs) -> Result<Self, BadSetting> {
         let SweeperArgs { database, batch, log, command } = args;
         Ok(Self {
             database: database.check()?,
@@ -231,8 +225,8 @@ fn parse<A: FromArgMatches>(
     mut command: Command,
     args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<A, Stop> {
-    let matches = command.try_get_matches_from_mut(args).map_err(|error| Stop::from_clap(error, &command))?;
-    A::from_arg_matches(&matches).map_err(|error| Stop::from_clap(error, &command))
+    let matches = command.try_get_matches_from_mut(args).map_err(|error| clap_error::stop(error, &command))?;
+    A::from_arg_matches(&matches).map_err(|error| clap_error::stop(error, &command))
 }
 
 /// Says what `--help` adds below the settings.
@@ -289,8 +283,8 @@ struct GatewayArgs {
     #[arg(long, env = "FLASHSALE_METRICS_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:9465", value_parser = value::address)]
     metrics_listen: SocketAddr,
     /// The server: http:// or https://, a host and a port.
-    #[arg(long, env = "FLASHSALE_SERVER_URL", value_name = "URL", default_value = "http://127.0.0.1:50051", value_parser = value::server_url)]
-    server_url: http::Uri,
+    #[arg(long, env = "FLASHSALE_SERVER_URL", value_name = "URL", default_value = "http://127.0.0.1:50051")]
+    server_url: ServerUrl,
     /// How long a call to the server may take, 1ms to 5m.
     #[arg(long, env = "FLASHSALE_GATEWAY_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = timeout)]
     timeout: Duration,
@@ -336,7 +330,7 @@ enum SweeperSubcommand {
 #[derive(Args)]
 struct DatabaseArgs {
     /// The database: mysql://user:password@host:port/database. Required, or the file.
-    #[arg(long, env = secret::DATABASE_URL.env, value_name = "URL", hide_env_values = true, global = true, value_parser = value::secret)]
+    #[arg(long, env = secret::DATABASE_URL.env, value_name = "URL", hide_env_values = true, global = true)]
     database_url: Option<SecretString>,
     /// A file that holds the database's URL.
     #[arg(long, env = secret::DATABASE_URL_FILE.env, value_name = "PATH", global = true)]
@@ -347,7 +341,7 @@ struct DatabaseArgs {
 }
 
 impl DatabaseArgs {
-    fn check(self) -> Result<DatabaseConfig, Invalid> {
+    fn check(self) -> Result<DatabaseConfig, BadSetting> {
         let (setting, url) = secret::database_url(self.database_url, self.database_url_file)?;
         Ok(DatabaseConfig { url, pool_size: self.db_pool_size, setting })
     }
@@ -356,7 +350,7 @@ impl DatabaseArgs {
 #[derive(Args)]
 struct WebhookArgs {
     /// The secrets that payment webhooks are signed with (whsec_...), separated by commas. Required, or the file.
-    #[arg(long, env = secret::WEBHOOK_SECRETS.env, value_name = "SECRETS", hide_env_values = true, value_parser = value::secret)]
+    #[arg(long, env = secret::WEBHOOK_SECRETS.env, value_name = "SECRETS", hide_env_values = true)]
     webhook_secrets: Option<SecretString>,
     /// A file that holds the webhook secrets, separated by commas.
     #[arg(long, env = secret::WEBHOOK_SECRETS_FILE.env, value_name = "PATH")]
@@ -376,7 +370,7 @@ struct WebhookArgs {
 }
 
 impl WebhookArgs {
-    fn check(self) -> Result<WebhookAuth, Invalid> {
+    fn check(self) -> Result<WebhookAuth, BadSetting> {
         secret::webhook_auth(self.webhook_secrets, self.webhook_secrets_file, self.webhook_allow_unsigned)
     }
 }

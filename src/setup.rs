@@ -6,10 +6,11 @@ use tracing::info;
 
 use crate::{
     checkout::create_product::{CreateProduct, create},
-    config::{DatabaseConfig, Invalid},
+    config::DatabaseConfig,
     db::{self, Database, migrate::migrate},
     domain::{NewProduct, ProductName, RequestId},
     error::Error,
+    startup::BadSetting,
 };
 
 /// Made with it, the sample product is made once, however often and by however many it is asked for.
@@ -19,8 +20,8 @@ const SAMPLE_REQUEST_ID: &str = "flashsale-sample-product";
 ///
 /// # Errors
 /// The setting and what is wrong with it.
-pub fn check(config: &DatabaseConfig) -> Result<(), Invalid> {
-    db::check_url(config.url.expose_secret()).map_err(|reason| config.invalid(reason))
+pub fn check(config: &DatabaseConfig) -> Result<(), BadSetting> {
+    db::check_url(config.url.expose_secret()).map_err(|reason| config.bad_url(reason))
 }
 
 /// Migrates, and with `seed` puts one product on sale: "Flash Sale Item", 1000 cents, 100 units. Both may run twice,

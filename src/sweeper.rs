@@ -10,7 +10,6 @@ mod turn;
 mod work;
 
 use std::{
-    fmt,
     future::Future,
     pin::pin,
     time::{Duration, Instant},
@@ -63,11 +62,17 @@ pub enum Sweep {
 }
 
 /// Says why a sweep doesn't end well although nothing failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unswept {
-    /// So many products were left out because something is wrong with them.
+    /// This number of products was left out because something is wrong with them.
+    #[error("products left out: {0}. See \"Product left out of the sweep\" in its log, and run `sweeper audit`")]
     FaultyProducts(usize),
-    /// Another run has the lock and gets nowhere.
+    /// Another run has the lock and makes no progress.
+    #[error(
+        "another sweep has got nowhere for {} minutes: end its process{}",
+        STALLED_AFTER_SECONDS / 60,
+        .connection_id.map(|id| format!(", or KILL its database connection {id}")).unwrap_or_default()
+    )]
     AnotherIsStalled {
         /// The database connection that has the lock.
         connection_id: Option<i64>,
@@ -88,28 +93,6 @@ impl Sweep {
         }
     }
 }
-
-impl fmt::Display for Unswept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let connection_id = match self {
-            Self::FaultyProducts(products) => {
-                return write!(
-                    f,
-                    "products left out: {products}. See \"Product left out of the sweep\" in its log, and run \
-                    `sweeper audit`"
-                );
-            }
-            Self::AnotherIsStalled { connection_id } => connection_id,
-        };
-        write!(f, "another sweep has got nowhere for {} minutes: end its process", STALLED_AFTER_SECONDS / 60)?;
-        match connection_id {
-            Some(id) => write!(f, ", or KILL its database connection {id}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl std::error::Error for Unswept {}
 
 /// Does what the settings ask for, once, in a trace of its own.
 ///

@@ -15,7 +15,7 @@
 
 mod json;
 mod log_thread;
-pub mod metrics;
+mod metrics;
 mod trace;
 
 use std::{
@@ -32,13 +32,22 @@ use tracing_subscriber::{
     EnvFilter, Layer, filter::Targets, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
-use crate::config::{Invalid, LogFormat, Stop};
+use crate::startup::{BadSetting, Stop};
 
 use log_thread::LogThread;
 
 pub use log_thread::WhenFull;
 pub use metrics::serve_metrics;
 pub use trace::{inject_current, job_span, request_span};
+
+/// Says how log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line, for machines.
+    Json,
+    /// Text for people.
+    Text,
+}
 
 /// How long the end of a program waits for a reader of its log who has stopped reading.
 const LOG_FLUSH_MAX: Duration = Duration::from_millis(2500);
@@ -56,9 +65,8 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub fn init(service: &'static str, format: LogFormat, when_full: WhenFull) -> Result<Guard, Stop> {
     let filter = log_filter(env::var("RUST_LOG").ok().as_deref())?;
     let traces = trace::Traces::from_env(service)?;
-    metrics::install().map_err(Stop::Failed)?;
-    let (log, stderr) =
-        start_threads(when_full).map_err(|error| Stop::Failed(format!("no thread for the log: {error}")))?;
+    metrics::install().map_err(|error| Stop::failed("no recorder for the metrics", error))?;
+    let (log, stderr) = start_threads(when_full).map_err(|error| Stop::failed("no thread for the log", error))?;
     let lines = match format {
         LogFormat::Json => json::JsonLines::new(log.clone(), service).boxed(),
         LogFormat::Text => tracing_subscriber::fmt::layer()
@@ -72,7 +80,7 @@ pub fn init(service: &'static str, format: LogFormat, when_full: WhenFull) -> Re
         .with(traces.layer().with_filter(traced()))
         .with(lines.with_filter(filter))
         .try_init()
-        .map_err(|error| Stop::Failed(error.to_string()))?;
+        .map_err(|error| Stop::failed("no subscriber for the log", error))?;
     traces.install();
     panic::set_hook(Box::new(log_panic));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "Starting");
@@ -134,9 +142,9 @@ impl Drop for Guard {
     }
 }
 
-fn log_filter(text: Option<&str>) -> Result<EnvFilter, Invalid> {
+fn log_filter(text: Option<&str>) -> Result<EnvFilter, BadSetting> {
     let text = text.map(str::trim).filter(|text| !text.is_empty()).unwrap_or("info");
-    EnvFilter::builder().parse(text).map_err(|error| Invalid::new("RUST_LOG", format!("can't be used: {error}")))
+    EnvFilter::builder().parse(text).map_err(|error| BadSetting::new("RUST_LOG", format!("can't be used: {error}")))
 }
 
 /// Spans and events that go into traces: this crate's, whatever `RUST_LOG` says, and nobody else's. The exporter's own

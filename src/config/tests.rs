@@ -29,7 +29,7 @@ fn sweeper(flags: &[&str]) -> Result<SweeperConfig, Stop> {
 
 fn line<T>(result: Result<T, Stop>) -> String {
     match result {
-        Err(Stop::Invalid(invalid)) => invalid.to_string(),
+        Err(Stop::BadSetting(bad)) => bad.to_string(),
         Err(other) => panic!("not a bad setting: {other:?}"),
         Ok(_) => panic!("taken"),
     }
@@ -50,7 +50,7 @@ fn without_flags_the_defaults_of_the_contract_hold() {
     let config = gateway(&["--webhook-allow-unsigned"]).unwrap();
     assert_eq!(config.listen, "127.0.0.1:8000".parse().unwrap());
     assert_eq!(config.metrics_listen, "127.0.0.1:9465".parse().unwrap());
-    assert_eq!(config.server_url, "http://127.0.0.1:50051");
+    assert_eq!(config.server_url, "http://127.0.0.1:50051".parse().unwrap());
     assert_eq!(config.timeout, Duration::from_secs(5));
     assert!(matches!(config.webhook, WebhookAuth::Unsigned));
 

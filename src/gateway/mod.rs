@@ -23,6 +23,7 @@ mod connections;
 mod reply;
 mod request;
 mod routes;
+mod server_url;
 mod signature;
 mod upstream;
 
@@ -35,8 +36,9 @@ use tracing::{info, warn};
 use connections::Connections;
 
 pub use self::{
+    server_url::{ServerUrl, ServerUrlError},
     signature::{WebhookAuth, WebhookSecret, WebhookSecretError},
-    upstream::{ServerUrlError, Upstream},
+    upstream::{NoCertificates, Upstream},
 };
 
 /// How long requests may go on after the shutdown has begun. With the 7 s for the last spans and log lines (see
@@ -75,7 +77,6 @@ async fn serve_within(
     webhook: WebhookAuth,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    metrics::describe_counter!(routes::REQUESTS_TOTAL, "HTTP requests answered by the gateway, by route and status");
     info!(address = %listener.local_addr()?, "Listening");
     let connections = Connections::new(routes::router(upstream, webhook), limits.head_time_max);
     let accept = async {

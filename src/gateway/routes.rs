@@ -25,10 +25,7 @@ use super::{
     signature::WebhookAuth,
     upstream::{self, CallError, Upstream},
 };
-use crate::{pb::GetProductRequest, telemetry};
-
-/// Requests answered, by route (see [`ROUTES`]) and HTTP status.
-pub(super) const REQUESTS_TOTAL: &str = "flashsale_gateway_requests_total";
+use crate::{metric_names::GATEWAY_REQUESTS, pb::GetProductRequest, telemetry};
 
 const PRODUCT: &str = "/api/products/{id}";
 const HOLDS: &str = "/api/holds";
@@ -79,7 +76,7 @@ async fn observe(matched: Option<MatchedPath>, request: Request, next: Next) -> 
     // Stock is never cached, and neither is a refusal: some statuses may be, unless told otherwise.
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let status = response.status().as_str().to_owned();
-    metrics::counter!(REQUESTS_TOTAL, "route" => route, "status" => status).increment(1);
+    metrics::counter!(GATEWAY_REQUESTS, "route" => route, "status" => status).increment(1);
     response
 }
 

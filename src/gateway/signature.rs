@@ -81,68 +81,44 @@ impl fmt::Debug for WebhookSecret {
     }
 }
 
-/// Why a text is no webhook secret. Never holds any of the text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Says why a text is no webhook secret, without any of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WebhookSecretError {
-    /// Not Base64.
+    /// It isn't Base64.
+    #[error("a webhook secret must be Base64, with or without the prefix {PREFIX}")]
     NotBase64,
-    /// Fewer than 24 bytes.
+    /// It has fewer than 24 bytes.
+    #[error("a webhook secret must have at least {SECRET_BYTES_MIN} bytes when decoded, this one has {bytes}")]
     TooShort {
         /// Length of the decoded secret.
         bytes: usize,
     },
-    /// More than 64 bytes.
+    /// It has more than 64 bytes.
+    #[error("a webhook secret must have at most {SECRET_BYTES_MAX} bytes when decoded, this one has {bytes}")]
     TooLong {
         /// Length of the decoded secret.
         bytes: usize,
     },
 }
 
-impl fmt::Display for WebhookSecretError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotBase64 => {
-                write!(formatter, "a webhook secret must be Base64, with or without the prefix {PREFIX}")
-            }
-            Self::TooShort { bytes } => write!(
-                formatter,
-                "a webhook secret must have at least {SECRET_BYTES_MIN} bytes when decoded, this one has {bytes}"
-            ),
-            Self::TooLong { bytes } => write!(
-                formatter,
-                "a webhook secret must have at most {SECRET_BYTES_MAX} bytes when decoded, this one has {bytes}"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for WebhookSecretError {}
-
-/// Why a message is not believed. For the log only: the sender is never told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Says why a message is not believed. Only the log hears it, never the sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SignatureError {
-    /// A header of the three is missing, repeated or empty, or the id has a full stop.
+    /// One of the three headers is missing, repeated or empty, or the id has a full stop.
+    #[error("the header {0} is missing or malformed")]
     Header(&'static str),
     /// The timestamp isn't a number of seconds.
+    #[error("the timestamp is no number of seconds")]
     Timestamp,
-    /// Sent more than five minutes ago.
+    /// The message was sent more than five minutes ago.
+    #[error("the timestamp is too old")]
     TooOld,
-    /// Sent more than five minutes in the future.
+    /// The message was sent more than five minutes in the future.
+    #[error("the timestamp is too far ahead")]
     TooNew,
     /// No signature fits any secret.
+    #[error("no signature fits a known secret")]
     Mismatch,
-}
-
-impl fmt::Display for SignatureError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Header(name) => write!(formatter, "the header {name} is missing or malformed"),
-            Self::Timestamp => formatter.write_str("the timestamp is no number of seconds"),
-            Self::TooOld => formatter.write_str("the timestamp is too old"),
-            Self::TooNew => formatter.write_str("the timestamp is too far ahead"),
-            Self::Mismatch => formatter.write_str("no signature fits a known secret"),
-        }
-    }
 }
 
 impl WebhookAuth {

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, future::Future, time::Duration};
 
-use http::{HeaderMap, HeaderName, Uri};
+use http::{HeaderMap, HeaderName};
 use tokio::time::timeout;
 use tonic::{
     Code, Request, Response, Status, TimeoutExpired,
@@ -12,6 +12,7 @@ use tonic::{
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_types::{ErrorInfo, StatusExt};
 
+use super::server_url::ServerUrl;
 use crate::{
     pb::{
         CreateHoldRequest, CreateHoldResponse, CreateOrderRequest, CreateOrderResponse, GetProductRequest,
@@ -47,27 +48,18 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Takes the server's address, `http://host:port` or `https://host:port` (with a certificate that the system trusts), and how long each call may take. Nothing is connected before
-    /// the first call; the connection is made again whenever it is lost. Must be called on a tokio runtime.
+    /// Connects to a server when it is first called, and again whenever the connection is lost.
+    ///
+    /// Each call may take `timeout`. A server with `https://` needs a certificate that the system trusts. Must be called
+    /// on a tokio runtime.
     ///
     /// # Errors
-    /// The address isn't of that form, or TLS can't be set up.
-    pub fn new(server_url: &Uri, timeout: Duration) -> Result<Self, ServerUrlError> {
-        // Whoever trusts in a user and a password there would trust in vain.
-        if server_url.authority().is_none_or(|authority| authority.as_str().contains('@')) {
-            return Err(ServerUrlError("there must be no user and no password"));
+    /// The certificates that the system trusts can't be read.
+    pub fn new(server_url: &ServerUrl, timeout: Duration) -> Result<Self, NoCertificates> {
+        let mut endpoint = Endpoint::from(server_url.uri());
+        if server_url.is_https() {
+            endpoint = endpoint.tls_config(ClientTlsConfig::new().with_native_roots()).map_err(NoCertificates)?;
         }
-        if server_url.path() != "/" || server_url.query().is_some() {
-            return Err(ServerUrlError("there must be nothing after the port"));
-        }
-        let endpoint = Endpoint::from(server_url.clone());
-        let endpoint = match server_url.scheme_str() {
-            Some("http") => endpoint,
-            Some("https") => endpoint
-                .tls_config(ClientTlsConfig::new().with_native_roots())
-                .map_err(|_| ServerUrlError("the certificates that the system trusts can't be read"))?,
-            _ => return Err(ServerUrlError("the scheme must be http or https")),
-        };
         let channel = endpoint
             .connect_timeout(CONNECT_TIME_MAX.min(timeout / 2))
             .http2_keep_alive_interval(PROBE_INTERVAL)
@@ -240,17 +232,10 @@ fn causes(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
     std::iter::successors(status.source(), |error: &&(dyn Error + 'static)| (*error).source())
 }
 
-/// Why an address isn't the server's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServerUrlError(&'static str);
-
-impl fmt::Display for ServerUrlError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "the server's address must look like http://127.0.0.1:50051: {}", self.0)
-    }
-}
-
-impl Error for ServerUrlError {}
+/// Says that a server can't be called over TLS.
+#[derive(Debug, thiserror::Error)]
+#[error("the certificates that the system trusts can't be read")]
+pub struct NoCertificates(#[source] tonic::transport::Error);
 
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,8 @@
 //! What grpc.health.v1 says: "" and the three services are SERVING while the database takes writes and has all
 //! migrations; `liveness` is SERVING as long as the process is.
 
-use std::{
-    sync::Arc,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
-use metrics::{counter, gauge};
 use tonic_health::{
     ServingStatus,
     pb::health_server::{Health as HealthService, HealthServer},
@@ -14,15 +10,11 @@ use tonic_health::{
 };
 use tracing::{info, warn};
 
-use super::gate::Gate;
-use crate::{
-    checkout::{Checkout, SweeperTotals},
-    telemetry::metrics as telemetry,
-};
+use super::{gate::Gate, sweeper_metrics};
+use crate::{checkout::Checkout, pb::SERVICES};
 
-/// Depend on the database. "" is the server as a whole.
-const DATABASE_SERVICES: [&str; 4] =
-    ["", "flashsale.v1.FlashSaleService", "flashsale.v1.PaymentService", "flashsale.v1.AdminService"];
+/// The name of the server as a whole, which depends on the database like each of its own services.
+const WHOLE_SERVER: &str = "";
 /// Never depends on the database: an orchestrator that restarts by it would restart the server for nothing.
 const LIVENESS: &str = "liveness";
 /// How often the database is asked.
@@ -54,8 +46,8 @@ impl Health {
     }
 
     async fn set(&self, status: ServingStatus) {
-        for service in DATABASE_SERVICES {
-            self.reporter.set_service_status(service, status).await;
+        for service in [WHOLE_SERVER].iter().chain(SERVICES) {
+            self.reporter.set_service_status(*service, status).await;
         }
     }
 
@@ -80,7 +72,7 @@ impl Health {
             current = found.is_ok();
             gate.looked(current);
             let found = found.and_then(|readiness| {
-                readiness.totals.iter().for_each(export);
+                readiness.totals.iter().for_each(sweeper_metrics::export);
                 readiness.writes
             });
             if known.as_ref() == Some(&found) {
@@ -98,16 +90,5 @@ impl Health {
             }
             known = Some(found);
         }
-    }
-}
-
-fn export(totals: &SweeperTotals) {
-    let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
-    counter!(telemetry::SWEEPER_RUNS).absolute(unsigned(totals.runs));
-    counter!(telemetry::SWEEPER_HOLDS_EXPIRED).absolute(unsigned(totals.holds_expired));
-    counter!(telemetry::SWEEPER_ORDERS_CANCELLED).absolute(unsigned(totals.orders_cancelled));
-    counter!(telemetry::SWEEPER_STOCK_RELEASED).absolute(unsigned(totals.stock_released));
-    if let Some(since_1970) = totals.last_run_at.and_then(|at| at.duration_since(UNIX_EPOCH).ok()) {
-        gauge!(telemetry::SWEEPER_LAST_RUN).set(since_1970.as_secs_f64());
     }
 }

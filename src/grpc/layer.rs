@@ -18,7 +18,7 @@ use tower::{Layer, Service};
 use tracing::Instrument;
 
 use super::status;
-use crate::{error::Error, telemetry};
+use crate::{error::Error, pb::RPCS, telemetry};
 
 /// The longest that a use case may take, also where the caller sets no deadline.
 const DEADLINE_MAX: Duration = Duration::from_secs(60);
@@ -81,24 +81,9 @@ where
     }
 }
 
-/// The use case's name, which is also its transaction's. `None`: not a call of the product.
+/// Returns the name of the use case, which is also the name of its transaction. `None`: not a call of the product.
 fn use_case(path: &str) -> Option<&'static str> {
-    match path {
-        "/flashsale.v1.FlashSaleService/GetProduct" => Some("get_product"),
-        "/flashsale.v1.FlashSaleService/CreateHold" => Some("create_hold"),
-        "/flashsale.v1.FlashSaleService/GetHold" => Some("get_hold"),
-        "/flashsale.v1.FlashSaleService/ReleaseHold" => Some("release_hold"),
-        "/flashsale.v1.FlashSaleService/CreateOrder" => Some("create_order"),
-        "/flashsale.v1.FlashSaleService/GetOrder" => Some("get_order"),
-        "/flashsale.v1.PaymentService/HandlePaymentWebhook" => Some("handle_payment_webhook"),
-        "/flashsale.v1.AdminService/CreateProduct" => Some("create_product"),
-        "/flashsale.v1.AdminService/UpdateProduct" => Some("update_product"),
-        "/flashsale.v1.AdminService/AdjustStock" => Some("adjust_stock"),
-        "/flashsale.v1.AdminService/GetSaleStats" => Some("get_sale_stats"),
-        "/flashsale.v1.AdminService/ListPaymentExceptions" => Some("list_payment_exceptions"),
-        "/flashsale.v1.AdminService/ResolvePaymentException" => Some("resolve_payment_exception"),
-        _ => None,
-    }
+    RPCS.iter().find_map(|(rpc, use_case)| (*rpc == path).then_some(*use_case))
 }
 
 /// How long the call may take. `None`: as long as it likes, which only a health watch or a reflection stream may.
@@ -145,7 +130,11 @@ fn with_details<R: Default>(response: Response<R>) -> Response<R> {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+    use prost_types::FileDescriptorSet;
+
     use super::*;
+    use crate::pb::FILE_DESCRIPTOR_SET;
 
     #[test]
     fn a_timeout_is_up_to_eight_digits_and_a_unit() {
@@ -168,7 +157,25 @@ mod tests {
     }
 
     #[test]
-    fn our_deadline_is_before_tonics_and_every_use_case_has_one() {
+    fn every_rpc_of_the_definition_has_a_use_case_and_a_deadline() {
+        let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap().file;
+        let ours = files.iter().filter(|file| file.package() == "flashsale.v1");
+        let services = ours.flat_map(|file| &file.service);
+        let rpcs: Vec<(&str, &str)> =
+            services.flat_map(|service| service.method.iter().map(|rpc| (service.name(), rpc.name()))).collect();
+        assert!(rpcs.len() >= 13, "{rpcs:?}");
+        for (service, rpc) in rpcs {
+            let use_case = use_case(&format!("/flashsale.v1.{service}/{rpc}"));
+            assert_eq!(use_case.map(|name| name.replace('_', "")), Some(rpc.to_lowercase()), "{service}/{rpc}");
+            assert_eq!(time_limit(&HeaderMap::new(), use_case.is_some()), Some(DEADLINE_MAX), "{service}/{rpc}");
+        }
+        for other in ["/grpc.health.v1.Health/Watch", "/flashsale.v1.FlashSaleService/createHold", "", "/"] {
+            assert_eq!(use_case(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn our_deadline_is_before_tonics() {
         let mut headers = HeaderMap::new();
         assert_eq!(time_limit(&headers, false), None);
         assert_eq!(time_limit(&headers, true), Some(DEADLINE_MAX));

@@ -12,6 +12,7 @@ mod layer;
 mod page_token;
 mod payment;
 mod status;
+mod sweeper_metrics;
 mod update_mask;
 
 use std::{future::Future, io, sync::Arc, time::Duration};

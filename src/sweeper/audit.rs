@@ -14,7 +14,6 @@ mod lines;
 
 use std::{
     collections::BTreeSet,
-    fmt,
     future::Future,
     pin::pin,
     time::{Duration, Instant},
@@ -58,12 +57,14 @@ pub struct AuditReport {
     pub took: Duration,
 }
 
-/// Why an audit doesn't end well although nothing failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Says why an audit doesn't end well although nothing failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unclean {
-    /// So many faults were found.
+    /// The audit found this number of faults.
+    #[error("the audit found {0} faults: see \"Audit finding\" in its log")]
     Findings(u64),
-    /// It was interrupted before its end.
+    /// A shutdown interrupted the audit.
+    #[error("the audit was interrupted before its end")]
     Interrupted,
 }
 
@@ -81,19 +82,6 @@ impl AuditReport {
         }
     }
 }
-
-impl fmt::Display for Unclean {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Findings(findings) => {
-                write!(f, "the audit found {findings} faults: see \"Audit finding\" in its log")
-            }
-            Self::Interrupted => f.write_str("the audit was interrupted before its end"),
-        }
-    }
-}
-
-impl std::error::Error for Unclean {}
 
 /// Audits once, and logs the report as its last line. A shutdown ends it at once, or after the repair at work.
 ///

@@ -20,7 +20,7 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::metrics::LOG_LINES_DROPPED;
+use crate::metric_names::LOG_LINES_DROPPED;
 
 /// Bytes that may wait, some 55,000 lines: those of the busiest sale measured, in the second that a log shipper takes to
 /// restart. As many may be in the thread's hands at the same time, so a stalled reader costs 16 MiB at the most. The

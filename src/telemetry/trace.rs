@@ -27,7 +27,7 @@ use tracing::{Span, Subscriber};
 use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::config::{Invalid, Stop};
+use crate::startup::{BadSetting, Stop};
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
@@ -88,7 +88,7 @@ impl Traces {
         }
         for protocol in ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"] {
             if value(protocol).is_some_and(|protocol| protocol != "grpc") {
-                return Err(Invalid::new(protocol, "can only be grpc").into());
+                return Err(BadSetting::new(protocol, "can only be grpc").into());
             }
         }
         // The exporter has a runtime of its own, so that spans can be sent while the program's own runtime is blocked,
@@ -98,7 +98,7 @@ impl Traces {
             .thread_name("traces")
             .enable_all()
             .build()
-            .map_err(|error| Stop::Failed(format!("no thread for the exporter of traces: {error}")))?;
+            .map_err(|error| Stop::failed("no thread for the exporter of traces", error))?;
         let exporter = {
             let _entered = runtime.enter();
             SpanExporter::builder().with_tonic().with_tls_config(ClientTlsConfig::new().with_enabled_roots()).build()
@@ -111,7 +111,7 @@ impl Traces {
             Err(error) => {
                 runtime.shutdown_background();
                 let setting = if value(TRACES_ENDPOINT).is_some() { TRACES_ENDPOINT } else { ENDPOINT };
-                Err(Invalid::new(setting, format!("can't be used: {error}")).into())
+                Err(BadSetting::new(setting, format!("can't be used: {error}")).into())
             }
         }
     }

@@ -21,28 +21,6 @@ fn from_wire(code: Code) -> CallError {
     CallError::from(Status::new(code, "said by something at that address"))
 }
 
-#[tokio::test]
-async fn the_server_is_addressed_by_scheme_host_and_port_only() {
-    let at = |url: &str| Upstream::new(&url.parse().unwrap(), Duration::from_secs(5)).map(|_| ());
-    for url in ["http://127.0.0.1:50051", "http://[::1]:50051/", "http://server.internal"] {
-        assert_eq!(at(url), Ok(()), "{url}");
-    }
-    let refused = [
-        "ftp://127.0.0.1:50051",
-        "server:50051",
-        "/server",
-        "http://user@127.0.0.1:50051",
-        "http://:password@127.0.0.1:50051",
-        "http://127.0.0.1:50051/prefix",
-        "http://127.0.0.1:50051/?a=b",
-    ];
-    for url in refused {
-        let error = at(url).unwrap_err().to_string();
-        assert!(error.contains("http://127.0.0.1:50051: "), "{url}: {error}");
-        assert!(!error.contains("password@"), "{error}");
-    }
-}
-
 #[test]
 fn an_error_info_of_the_server_is_a_refusal_whatever_the_code() {
     for code in [Code::NotFound, Code::Cancelled, Code::Unavailable, Code::Unknown] {
