@@ -1,14 +1,14 @@
-//! Signatures of payment webhooks: Standard Webhooks 1.0, symmetric (`v1`).
+//! Checks the signatures of payment webhooks: Standard Webhooks 1.0, symmetric (`v1`).
 //!
 //! | header | holds |
 //! |---|---|
 //! | `webhook-id` | the sender's id of the message, without a full stop |
 //! | `webhook-timestamp` | when it was sent, in seconds since 1970 (UTC), decimal digits only |
-//! | `webhook-signature` | `v1,BASE64`, several separated by spaces; other versions are skipped |
+//! | `webhook-signature` | `v1,BASE64`; several are separated by spaces, and other versions are skipped |
 //!
-//! The signature is HMAC-SHA256 over `id.timestamp.body` with the raw bytes of the body. It is computed here by `hmac`
-//! and `sha2`, and compared in constant time; the `standardwebhooks` crate takes an empty secret and overflows on
-//! extreme timestamps, so it serves only as an independent sender in tests.
+//! The signature is HMAC-SHA256 over `id.timestamp.body`, with the raw bytes of the body. It is computed by `hmac` and
+//! `sha2`, and compared in constant time. The crate `standardwebhooks` accepts an empty secret and overflows on extreme
+//! timestamps, so only the tests use it, as an independent sender.
 //! Source: the Standard Webhooks specification, version 1.0.0, "Verifying webhook authenticity".
 
 use std::fmt;
@@ -18,38 +18,40 @@ use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
 use sha2::Sha256;
 
-/// How old, or how far ahead of the clock here, a message may be, in seconds.
+/// How far the time of a message may be before or after the local clock, in seconds.
 const TOLERANCE_SECONDS: u64 = 5 * 60;
-/// Bytes of a secret, decoded: the specification's 192 and 512 bits.
+/// The fewest bytes of a decoded secret: the specification's 192 bits.
 const SECRET_BYTES_MIN: usize = 24;
+/// The most bytes of a decoded secret: the specification's 512 bits.
 const SECRET_BYTES_MAX: usize = 64;
-/// Signatures that are looked at in one message. A sender that rotates its secret sends two or three.
+/// The most signatures of one message that are checked. A sender that replaces its secret sends two or three.
 const SIGNATURES_MAX: usize = 16;
 
 const PREFIX: &str = "whsec_";
 
-/// Whether webhooks have to be signed.
+/// Says whether webhooks have to be signed.
 #[derive(Clone, Debug)]
 pub enum WebhookAuth {
-    /// Every webhook is taken. Only for trying things out.
+    /// Every webhook is accepted. This is only for trying things out.
     Unsigned,
-    /// A webhook must be signed with one of these secrets: while a secret is being replaced there are two. With an
-    /// empty list every webhook is refused.
+    /// A webhook must be signed with one of these secrets. There are two while a secret is being replaced. An empty list
+    /// refuses every webhook.
     Signed(Vec<WebhookSecret>),
 }
 
-/// A secret shared with the payment provider, ready to verify with. It can't be printed.
+/// Holds a secret that the payment provider shares. It can't be printed.
 #[derive(Clone)]
 pub struct WebhookSecret {
     keyed: Hmac<Sha256>,
 }
 
 impl WebhookSecret {
-    /// Reads a secret: 24 to 64 bytes in Base64 (padded or not), with or without the prefix `whsec_`. White space
-    /// around it is ignored.
+    /// Reads a secret: 24 to 64 bytes in Base64 (padded or not), with or without the prefix `whsec_`.
+    ///
+    /// White space around it is ignored.
     ///
     /// # Errors
-    /// Says what is wrong, without any part of the secret.
+    /// The text is no secret. The error has no part of the text.
     pub fn parse(text: &str) -> Result<Self, WebhookSecretError> {
         let text = text.trim();
         let key = STANDARD_PAD_INDIFFERENT
@@ -61,7 +63,7 @@ impl WebhookSecret {
         if key.len() > SECRET_BYTES_MAX {
             return Err(WebhookSecretError::TooLong { bytes: key.len() });
         }
-        // HMAC takes keys of any length; the length is named because the type asks for an error.
+        // HMAC takes keys of any length, so this error never occurs.
         let keyed = Hmac::new_from_slice(&key).map_err(|_| WebhookSecretError::TooLong { bytes: key.len() })?;
         Ok(Self { keyed })
     }
@@ -122,14 +124,14 @@ pub(super) enum SignatureError {
 }
 
 impl WebhookAuth {
-    /// Checks the signature over the raw `body`. `now` is in seconds since 1970 (UTC).
+    /// Checks the signature of the raw `body`. `now` is in seconds since 1970 (UTC).
     pub(super) fn verify(&self, headers: &HeaderMap, body: &[u8], now: i64) -> Result<(), SignatureError> {
         let secrets = match self {
             Self::Unsigned => return Ok(()),
             Self::Signed(secrets) => secrets,
         };
         let id = only(headers, "webhook-id")?;
-        // With a full stop in the id, one signature would fit several splits into id, timestamp and body.
+        // With a full stop in the id, one signed text could be cut into id, timestamp and body in several ways.
         if id.contains(&b'.') {
             return Err(SignatureError::Header("webhook-id"));
         }
@@ -149,7 +151,7 @@ impl WebhookAuth {
     }
 }
 
-/// The value of a header that must be there exactly once and not be empty.
+/// Returns the value of a header that must be there exactly once, and must not be empty.
 fn only<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a [u8], SignatureError> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -159,7 +161,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a [u8], Sign
 }
 
 fn check_age(timestamp: &[u8], now: i64) -> Result<(), SignatureError> {
-    // `parse` alone would also take a sign.
+    // `parse` alone would accept a sign, too.
     if !timestamp.iter().all(u8::is_ascii_digit) {
         return Err(SignatureError::Timestamp);
     }

@@ -1,7 +1,7 @@
-//! What every call has: a span, and a deadline that answers DEADLINE_EXCEEDED.
+//! Gives every call a span, and a deadline that answers DEADLINE_EXCEEDED.
 //!
-//! tonic's own handling of grpc-timeout answers CANCELLED, so this layer, inside it, is a little earlier. When the
-//! deadline passes the handler is dropped; its command, if still waiting in a lane, is passed over there.
+//! tonic has its own timer for grpc-timeout, which answers CANCELLED. So the timer of this layer ends a little earlier.
+//! When the deadline passes the handler is dropped. If its command still waits in a lane, the lane skips it.
 
 use std::{
     convert::Infallible,
@@ -20,18 +20,18 @@ use tracing::Instrument;
 use super::status;
 use crate::{error::Error, pb::RPCS, telemetry};
 
-/// The longest that a use case may take, also where the caller sets no deadline.
+/// The longest time that a use case may take, also where the caller sets no deadline.
 const DEADLINE_MAX: Duration = Duration::from_secs(60);
 
-/// How much earlier than tonic's own timer for the same header: a tenth within these bounds. Timers go by milliseconds.
+/// How much earlier than tonic's timer ours ends: a tenth of the time, within these bounds. Timers count milliseconds.
 const EARLIER_MIN: Duration = Duration::from_millis(2);
 const EARLIER_MAX: Duration = Duration::from_millis(5);
 
-/// Wraps the services in [`Call`].
+/// Wraps each service in a [`Call`].
 #[derive(Debug, Clone, Copy)]
 pub struct CallLayer;
 
-/// A service with spans and deadlines.
+/// Adds a span and a deadline to each call of a service.
 #[derive(Debug, Clone)]
 pub struct Call<S> {
     inner: S,
@@ -62,7 +62,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let use_case = use_case(request.uri().path());
-        // From now on, as tonic's own timer, and not from when the call is first polled: on a busy machine that is later
+        // The time starts now, like that of tonic's timer. On a busy machine the first poll of the call may come later
         // than the few milliseconds by which ours has to be first.
         let deadline = time_limit(request.headers(), use_case.is_some()).map(|limit| Instant::now() + limit);
         let span = telemetry::request_span(use_case.unwrap_or("other"), request.headers());
@@ -86,7 +86,7 @@ fn use_case(path: &str) -> Option<&'static str> {
     RPCS.iter().find_map(|(rpc, use_case)| (*rpc == path).then_some(*use_case))
 }
 
-/// How long the call may take. `None`: as long as it likes, which only a health watch or a reflection stream may.
+/// Returns how long the call may take. `None`: without limit, for a health watch or a reflection stream.
 fn time_limit(headers: &HeaderMap, is_use_case: bool) -> Option<Duration> {
     let asked = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
     let ours = asked.map(|asked| {
@@ -96,7 +96,7 @@ fn time_limit(headers: &HeaderMap, is_use_case: bool) -> Option<Duration> {
     ours.or(is_use_case.then_some(DEADLINE_MAX))
 }
 
-/// grpc-timeout: up to 8 digits and a unit.
+/// Reads the header grpc-timeout: up to 8 digits and a unit.
 fn parse_timeout(value: &str) -> Option<Duration> {
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -114,8 +114,9 @@ fn parse_timeout(value: &str) -> Option<Duration> {
     }
 }
 
-/// Gives errors that tonic made itself, before a handler saw the call, the details that every error has: a message
-/// that is too large or can't be decoded is the caller's fault, and so is a method or a compression that there isn't.
+/// Adds the details that every error has to the errors that tonic made before a handler saw the call.
+///
+/// A message that is too large or can't be decoded is the caller's fault. So is an unknown method or compression.
 fn with_details<R: Default>(response: Response<R>) -> Response<R> {
     if !response.headers().contains_key("grpc-status") || response.headers().contains_key("grpc-status-details-bin") {
         return response;
