@@ -39,8 +39,8 @@ pub enum Error {
     /// Others kept the rows locked through all retries. The caller may try again.
     #[error("rows stayed locked by others through all retries")]
     LockContention,
-    /// The database is away, the server is shutting down, or the outcome of a commit is unknown. The caller may try again
-    /// with the same request_id.
+    /// The database is away, the server is shutting down, or the outcome of a commit is unknown. The caller may try
+    /// again with the same request_id.
     #[error("unavailable: {0}")]
     Unavailable(String),
     /// Too many callers are waiting. The caller may try again later.

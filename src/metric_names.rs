@@ -10,7 +10,8 @@
 //! | [`LOG_LINES_DROPPED`] | – | log lines that nobody read in time |
 //! | [`SWEEPER_RUNS`], [`SWEEPER_HOLDS_EXPIRED`], [`SWEEPER_ORDERS_CANCELLED`], [`SWEEPER_STOCK_RELEASED`], [`SWEEPER_LAST_RUN`] | – | the totals in the table `sweeper_state` |
 //!
-//! The sweeper lives for seconds, so nothing can scrape it. It keeps its totals in its table, and the servers show them.
+//! The sweeper lives for seconds, so nothing can scrape it. It keeps its totals in its table, and the servers show
+//! them.
 
 /// Counts answers to CreateHold, by `outcome`.
 pub const HOLDS: &str = "flashsale_holds_total";

@@ -1,6 +1,7 @@
 //! Turns an error of `clap` into one line that names the setting.
 //!
-//! `clap` explains a bad value on several lines. It names only the flag, also where the value came from the environment.
+//! `clap` explains a bad value on several lines. It names only the flag, also where the value came from the
+//! environment.
 
 use std::env;
 

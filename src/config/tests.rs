@@ -1,4 +1,4 @@
-//! Settings given as flags. Those from the environment are tested on the programs, in `tests/it/settings.rs`.
+//! Tests settings that are given as flags. `tests/it/settings.rs` tests those from the environment, on the programs.
 
 use super::*;
 use crate::gateway::WebhookAuth;
@@ -7,7 +7,7 @@ const URL: &str = "--database-url=mysql://root:pw@127.0.0.1:3306/sale";
 /// 24 bytes.
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz";
 
-/// The command as it is, but deaf to the environment of whoever runs the tests.
+/// Makes a command that ignores the environment of the person who runs the tests.
 fn deaf(command: Command) -> Command {
     command.mut_args(|argument| argument.env(None::<&'static str>)).mut_subcommands(deaf)
 }

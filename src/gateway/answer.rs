@@ -1,7 +1,7 @@
 //! Turns the server's responses into JSON.
 //!
-//! Each conversion returns `None` for a response that the proto doesn't allow: a missing resource, an unknown status, or a
-//! time out of range. That is a bug of the server and becomes a 500.
+//! Each conversion returns `None` for a response that the proto doesn't allow: a missing resource, an unknown status,
+//! or a time out of range. That is a bug of the server and becomes a 500.
 
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;

@@ -1,7 +1,7 @@
 //! Reads the body of a request, within a limit of size and a limit of time.
 //!
-//! A connection that is closed while the peer still sends is reset, and the answer may be lost. So an unwanted body is read
-//! for a while and dropped before the answer is sent.
+//! A connection that is closed while the peer still sends is reset, and the answer may be lost. So an unwanted body is
+//! read for a while and dropped before the answer is sent.
 
 use std::{future::poll_fn, pin::Pin, time::Duration};
 

@@ -23,11 +23,11 @@ use tower::ServiceExt;
 
 /// The most requests of one HTTP/2 connection at the same time. Further requests wait in the peer.
 const REQUESTS_PER_CONNECTION_MAX: u32 = 200;
-/// The most requests of an HTTP/2 connection that its peer may have given up before this program has seen them. One more
-/// closes the connection with all its requests.
+/// The most requests of an HTTP/2 connection that its peer may have given up before this program has seen them. One
+/// more closes the connection with all its requests.
 ///
-/// While the program is paused, each request of a load balancer can time out, and so can the request that takes its place.
-/// The HTTP/2 library's default is 20.
+/// While the program is paused, each request of a load balancer can time out, and so can the request that takes its
+/// place. The HTTP/2 library's default is 20.
 const GIVEN_UP_PER_CONNECTION_MAX: usize = 2 * REQUESTS_PER_CONNECTION_MAX as usize;
 /// How often an HTTP/2 connection is pinged. One that doesn't answer is closed, so that a vanished peer's requests end.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -45,8 +45,8 @@ pub(super) struct Connections {
 impl Connections {
     /// Makes the server of connections.
     ///
-    /// `head_time_max` is how long the head of a request may take, from the start of the connection or the answer before.
-    /// So it is also how long an idle HTTP/1.1 connection stays open.
+    /// `head_time_max` is how long the head of a request may take, from the start of the connection or the answer
+    /// before. So it is also how long an idle HTTP/1.1 connection stays open.
     pub(super) fn new(router: Router, head_time_max: Duration) -> Self {
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1().timer(TokioTimer::new()).header_read_timeout(head_time_max);

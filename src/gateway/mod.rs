@@ -9,13 +9,13 @@
 //! | GET /healthz | | 200 `{"status":"ok"}`, always |
 //! | GET /readyz | | 200 `{"status":"ready"}`, or 503 while the server can't be reached or isn't ready |
 //!
-//! Holds and orders take the header `Idempotency-Key`, which becomes `request_id`. HEAD works wherever GET works. The types
-//! of the fields are in `request`, the refusals in `reply`, and the signatures of webhooks in `signature`.
+//! Holds and orders take the header `Idempotency-Key`, which becomes `request_id`. HEAD works wherever GET works. The
+//! types of the fields are in `request`, the refusals in `reply`, and the signatures of webhooks in `signature`.
 //!
 //! Refusals that have nothing to do with the sale have the same JSON shape: 400 BAD_JSON, 404 ROUTE_NOT_FOUND, 405
-//! METHOD_NOT_ALLOWED, 408 REQUEST_TIMEOUT (a body that takes longer than 10 s), 413 TOO_LARGE (more than 64 KiB) and 415
-//! UNSUPPORTED_MEDIA_TYPE. The HTTP library itself answers bytes that aren't HTTP, and heads that are too large for it,
-//! without a body: 400, 414 or 431. A connection without the head of its next request within 75 s is closed.
+//! METHOD_NOT_ALLOWED, 408 REQUEST_TIMEOUT (a body that takes longer than 10 s), 413 TOO_LARGE (more than 64 KiB) and
+//! 415 UNSUPPORTED_MEDIA_TYPE. The HTTP library itself answers bytes that aren't HTTP, and heads that are too large for
+//! it, without a body: 400, 414 or 431. A connection without the head of its next request within 75 s is closed.
 
 mod answer;
 mod body;
@@ -44,13 +44,14 @@ pub use self::{
 
 /// How long requests may go on after the shutdown has begun: more than twice the default time limit of a call.
 ///
-/// With 7 s more for the last spans and log lines, a shutdown takes less than the 25 s that an orchestrator is promised.
+/// With 7 s more for the last spans and log lines, a shutdown takes less than the 25 s that an orchestrator is
+/// promised.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(12);
 
 /// How long the head of a request may take, and how long an idle connection stays open.
 ///
-/// Load balancers commonly close an idle connection after 60 s. If it were closed here first, they might just be sending a
-/// request on it.
+/// Load balancers commonly close an idle connection after 60 s. If it were closed here first, they might just be
+/// sending a request on it.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(75);
 
 /// Holds how long peers may take.

@@ -1,7 +1,7 @@
 //! From HTTP to proto: headers and JSON bodies become requests, or every field of a wrong type is named at once.
 //!
-//! A body is a JSON object. Unknown fields are ignored, the last of several fields with one name counts, and `null` is the
-//! same as absent. A number must be written as an integer, so `5.0`, `5e0` and `"5"` are refused.
+//! A body is a JSON object. Unknown fields are ignored, the last of several fields with one name counts, and `null` is
+//! the same as absent. A number must be written as an integer, so `5.0`, `5e0` and `"5"` are refused.
 //!
 //! This file checks types only. The server checks bounds, such as the length of a key, and names the fields in the same
 //! way.

@@ -1,7 +1,7 @@
 //! The routes of the gateway. Every request gets a span, is counted, and is never cached.
 //!
-//! A POST is checked in this order: size of the body (413), signature of a webhook (401), content type (415), JSON (400),
-//! types of the fields (422). Then the server is called.
+//! A POST is checked in this order: size of the body (413), signature of a webhook (401), content type (415), JSON
+//! (400), types of the fields (422). Then the server is called.
 
 use axum::{
     Json, Router,

@@ -34,8 +34,8 @@ const PREFIX: &str = "whsec_";
 pub enum WebhookAuth {
     /// Every webhook is accepted. This is only for trying things out.
     Unsigned,
-    /// A webhook must be signed with one of these secrets. There are two while a secret is being replaced. An empty list
-    /// refuses every webhook.
+    /// A webhook must be signed with one of these secrets. There are two while a secret is being replaced. An empty
+    /// list refuses every webhook.
     Signed(Vec<WebhookSecret>),
 }
 

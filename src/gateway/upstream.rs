@@ -52,8 +52,8 @@ pub struct Upstream {
 impl Upstream {
     /// Connects to a server when it is first called, and again whenever the connection is lost.
     ///
-    /// Each call may take `timeout`. A server with `https://` needs a certificate that the system trusts. Must be called
-    /// on a tokio runtime.
+    /// Each call may take `timeout`. A server with `https://` needs a certificate that the system trusts. Must be
+    /// called on a tokio runtime.
     ///
     /// # Errors
     /// The certificates that the system trusts can't be read.
@@ -67,8 +67,8 @@ impl Upstream {
             .http2_keep_alive_interval(PROBE_INTERVAL)
             .keep_alive_timeout(PROBE_TIME_MAX)
             .keep_alive_while_idle(true)
-            // The HTTP/2 library counts an answer to a call that was given up as a fault of the server. With its default
-            // it would close the connection, with all calls on it, at the 1,024th such answer.
+            // The HTTP/2 library counts an answer to a call that was given up as a fault of the server. With its
+            // default it would close the connection, with all calls on it, at the 1,024th such answer.
             .http2_max_local_error_reset_streams(None)
             .connect_lazy();
         Ok(Self { channel, timeout })

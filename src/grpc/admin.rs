@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{
-    convert::{self, BadFields, failed, limit, timestamp, not_negative},
+    convert::{self, BadFields, failed, limit, not_negative, timestamp},
     gate::Gate,
     page_token::Listing,
     update_mask,

@@ -2,8 +2,8 @@
 //!
 //! A batch of a lane answers a hundred callers at once. Each of them encodes its answer and wakes its connection. The
 //! connection would then run at once and write that one answer: one packet and one system call for each answer, on both
-//! sides. So during a burst a connection that is about to write lets all tasks that are ready run first, once. An answer
-//! that comes alone is written at once.
+//! sides. So during a burst a connection that is about to write lets all tasks that are ready run first, once. An
+//! answer that comes alone is written at once.
 
 use std::{
     io,

@@ -1,7 +1,8 @@
 //! The way from the RPCs to the checkout. It opens once a check has found the database ready.
 //!
-//! Where a migration is missing, every statement fails like a bug. So callers are told that the database is unavailable,
-//! until a check has found its tables up to date. Calls that arrive before the end of the first check wait for it.
+//! Where a migration is missing, every statement fails like a bug. So callers are told that the database is
+//! unavailable, until a check has found its tables up to date. Calls that arrive before the end of the first check wait
+//! for it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

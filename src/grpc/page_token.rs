@@ -1,8 +1,8 @@
 //! The token that says where a listing continues. The caller sends it back unchanged, with the same filters.
 //!
 //! A token is the last id of the page before, and a checksum of that id and the filters. So a token that was cut off or
-//! made up, or that belongs to another listing, is refused, and never leads to the wrong page. It is no secret: a caller
-//! may see every page.
+//! made up, or that belongs to another listing, is refused, and never leads to the wrong page. It is no secret: a
+//! caller may see every page.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};

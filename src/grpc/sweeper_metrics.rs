@@ -1,4 +1,5 @@
-//! The metrics of the sweeps. A sweep is gone before anybody can scrape it, so the servers show the totals in its table.
+//! The metrics of the sweeps. A sweep is gone before anybody can scrape it, so the servers show the totals in its
+//! table.
 
 use std::time::UNIX_EPOCH;
 

@@ -1,6 +1,6 @@
 //! Turns an UpdateProductRequest into the change that it asks for.
 
-use super::convert::{BadFields, limit, timestamp, not_negative};
+use super::convert::{BadFields, limit, not_negative, timestamp};
 use crate::{
     checkout::UpdateProduct,
     domain::{Invalid, ProductChange, ProductId, ProductName},

@@ -1,7 +1,7 @@
 //! The borders between the crate's modules: who may use whom, and who may name which crates.
 //!
-//! The compiler doesn't mind a domain rule that reads the database; this test does. What is allowed stands in the tables
-//! of `src/lib.rs`. The test reads every path in the sources, in `use` lines and elsewhere.
+//! The compiler doesn't mind a domain rule that reads the database; this test does. What is allowed stands in the
+//! tables of `src/lib.rs`. The test reads every path in the sources, in `use` lines and elsewhere.
 
 mod made_up;
 mod paths;

@@ -132,8 +132,8 @@ impl Frames {
     }
 }
 
-/// Late answers: many more than the HTTP/2 library takes for a peer's faults in a connection's life, unless told otherwise.
-/// It overlooks fifty a second.
+/// Late answers: many more than the HTTP/2 library takes for a peer's faults in a connection's life, unless told
+/// otherwise. It overlooks fifty a second.
 const LATE: usize = 2000;
 
 /// Answers on one connection the calls that were given up, and no others before there were [`LATE`] of them.
