@@ -33,6 +33,7 @@
 
 pub mod audit;
 mod classify;
+mod columns;
 pub mod due;
 mod heartbeat;
 pub mod holds;
@@ -43,10 +44,15 @@ pub mod orders;
 pub mod payment_exceptions;
 pub mod payment_webhooks;
 pub mod products;
+mod read;
+mod render;
 mod retry;
 pub mod sale_stats;
+#[expect(unreachable_pub, reason = "as diesel print-schema writes it")]
+mod schema;
+mod script;
 mod session;
-pub mod statement;
+mod statement;
 pub mod stock_adjustments;
 pub mod sweeper_state;
 pub mod taken;
@@ -63,8 +69,9 @@ use tokio::time::Instant;
 use tracing::{Instrument, debug_span, error, warn};
 
 pub use classify::{Failure, FailureKind};
+pub use render::with_literals;
+pub use script::{InsertedIds, Script};
 pub use session::check_url;
-pub use statement::{InsertedIds, Script};
 pub use transaction::Transactions;
 
 use crate::{config::DatabaseConfig, error::Error};
