@@ -23,7 +23,7 @@ use super::{
     render::{Index, Rendered},
 };
 
-/// A typed query with its text made. `S` is what diesel knows of its columns.
+/// Holds a typed query with its text made. `S` is the SQL type of its columns.
 pub(super) struct Read<S> {
     rendered: QueryResult<Rendered>,
     columns: PhantomData<fn() -> S>,
@@ -35,7 +35,7 @@ impl<S> fmt::Debug for Read<S> {
     }
 }
 
-/// Makes the text of a query. What is wrong with it comes out of [`Read::rows`].
+/// Makes the text of a query. [`Read::rows`] returns the error if that fails.
 pub(super) fn read<Q>(query: Q) -> Read<Q::SqlType>
 where
     Q: Query + QueryFragment<Mysql>,
@@ -44,7 +44,7 @@ where
 }
 
 impl<S> Read<S> {
-    /// Makes the database read the index's table by this index.
+    /// Makes the database use this index for the index's table.
     pub(super) fn force_index(mut self, index: Index) -> Self {
         self.rendered = self.rendered.and_then(|mut rendered| rendered.force_index(index).map(|()| rendered));
         self
@@ -72,7 +72,7 @@ impl<S> Read<S> {
     }
 }
 
-/// A text that diesel prepares once per connection.
+/// Holds a text that diesel prepares once per connection.
 struct Prepared<S> {
     rendered: Rendered,
     columns: PhantomData<fn() -> S>,
@@ -85,7 +85,7 @@ impl<S> QueryFragment<Mysql> for Prepared<S> {
     }
 }
 
-/// Without a static id, diesel's cache of prepared statements goes by the text.
+/// Has no static id, so that diesel's cache of prepared statements goes by the text.
 impl<S> QueryId for Prepared<S> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
@@ -103,12 +103,12 @@ pub(super) fn padded<T: Clone>(mut values: Vec<T>) -> Vec<T> {
     values
 }
 
-/// SQL of the moment when the statement began. Sessions are in UTC.
+/// Returns SQL of the time when the statement began. Sessions are in UTC.
 pub(super) fn statement_time() -> SqlLiteral<Datetime> {
     sql("UTC_TIMESTAMP(6)")
 }
 
-/// SQL of the moment when the row is read, which is after the wait for its lock.
+/// Returns SQL of the time when the row is read, after the wait for its lock.
 pub(super) fn row_time() -> SqlLiteral<Datetime> {
     sql("SYSDATE(6)")
 }

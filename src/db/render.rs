@@ -31,7 +31,7 @@ impl fmt::Display for Index {
     }
 }
 
-/// A query's text with `?` in it, and the values for these.
+/// Holds a query's text with `?` in it, and the values for them.
 #[derive(Debug)]
 pub(super) struct Rendered {
     pub(super) text: String,

@@ -16,13 +16,12 @@ use diesel::{
 
 use super::render::{Index, Rendered};
 
-/// What a transaction writes: statements that are sent with its COMMIT. Made of typed queries, whose values it writes as
-/// literals.
+/// Gathers what a transaction writes: typed queries, which are sent as one text with the COMMIT.
 #[derive(Debug, Default)]
 pub struct Script {
     text: String,
     asks_for: AsksFor,
-    /// Whether it changes rows, if only some that it doesn't match.
+    /// Whether it has a statement that may change rows.
     writes: bool,
     /// Whether its last statement is a SET by [`Script::set`].
     ends_in_set: bool,
@@ -30,19 +29,19 @@ pub struct Script {
     error: Option<diesel::result::Error>,
 }
 
-/// What somebody has to know of a script that has committed, which takes a round trip.
+/// Names what has to be read back after a script has committed, which takes a round trip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum AsksFor {
     /// Nothing.
     #[default]
     Nothing,
-    /// The ids of its last INSERT.
+    /// The ids that its last INSERT was given.
     Ids,
-    /// These, and its own moment, @moment.
+    /// The ids, and the time when the script came to that INSERT.
     IdsAndMoment,
 }
 
-/// The ids that a script's last INSERT was given, in the order of its rows.
+/// Holds the ids that a script's last INSERT was given, in the order of its rows.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct InsertedIds {
     pub(super) first: i64,
@@ -51,13 +50,13 @@ pub struct InsertedIds {
 }
 
 impl InsertedIds {
-    /// The id of row `index`, from 0.
+    /// Returns the id of row `index`, counted from 0.
     pub fn get(self, index: usize) -> i64 {
         self.first + self.step * i64::try_from(index).unwrap_or(i64::MAX)
     }
 }
 
-/// What a committed script was answered.
+/// Holds what was read back after a script has committed.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Inserted {
     pub(super) ids: InsertedIds,
@@ -65,13 +64,15 @@ pub(super) struct Inserted {
 }
 
 impl Script {
-    /// Adds an UPDATE that has to match `rows` rows. Another number fails the script before its COMMIT: these are rows
-    /// that the transaction has locked and read, so it would be a bug or a lost lock.
+    /// Adds an UPDATE that has to match `rows` rows. Any other number fails the script before its COMMIT.
+    ///
+    /// The transaction has locked and read these rows, or planned on them. So another number is a bug, a lost lock, or a
+    /// plan that no longer holds.
     pub(super) fn update(&mut self, rows: usize, update: impl QueryFragment<Mysql>) {
         self.update_rendered(rows, Rendered::of(&update));
     }
 
-    /// As [`Script::update`], by an index that the database has to go by.
+    /// Adds an UPDATE as [`Script::update`] does, with the index that the database has to use.
     pub(super) fn update_by(&mut self, index: Index, rows: usize, update: impl QueryFragment<Mysql>) {
         let rendered = Rendered::of(&update);
         self.update_rendered(rows, rendered.and_then(|mut rendered| rendered.force_index(index).map(|()| rendered)));
@@ -80,8 +81,8 @@ impl Script {
     fn update_rendered(&mut self, rows: usize, rendered: QueryResult<Rendered>) {
         self.writes = true;
         self.push(rendered);
-        // One more than the largest unsigned number is an error of the server. Not by DO: MariaDB's swallows errors.
-        // And not by a subquery of two rows, whose parsing and planning cost the database 25 µs a script.
+        // One more than the largest unsigned number is an error of the server. MariaDB's DO swallows errors. A subquery of
+        // two rows would be an error too, but to parse and plan it costs the database 25 µs a script.
         self.set(format_args!("@rows = {} + (ROW_COUNT() <> {rows})", u64::MAX));
     }
 
@@ -90,19 +91,19 @@ impl Script {
         self.push(Rendered::of(&select));
     }
 
-    /// Adds an INSERT of several rows, whose ids [`super::Database::transaction`] then returns. It has to be the
-    /// script's last INSERT.
+    /// Adds an INSERT whose ids [`super::Database::transaction`] returns. It has to be the script's last INSERT.
     pub(super) fn insert_for_ids(&mut self, insert: impl QueryFragment<Mysql>) {
         self.asks_for = AsksFor::Ids;
         self.insert(insert);
     }
 
-    /// As [`Script::insert_for_ids`], of rows that may have [`script_time`]: the time when the script gets there, after the
-    /// wait for the locks that it takes before. [`script_time_plus_ttl`] is `ttl` later.
-    /// [`super::Database::transaction`] returns that time, too.
+    /// Adds an INSERT as [`Script::insert_for_ids`] does, of rows that may have [`script_time`] as a value.
+    ///
+    /// That is the time when the script comes to the INSERT, after the wait for the locks that it takes before.
+    /// [`script_time_plus_ttl`] is `ttl` later. [`super::Database::transaction`] returns the time with the ids.
     pub(super) fn insert_at_script_time(&mut self, ttl: Duration, insert: impl QueryFragment<Mysql>) {
         self.set(format_args!("{SCRIPT_TIME} = SYSDATE(6)"));
-        // Not in the same SET, which takes its values before it assigns any.
+        // A SET takes all its values before it assigns any, so this needs a SET of its own.
         self.ends_in_set = false;
         self.set(format_args!("{SCRIPT_TIME_PLUS_TTL} = {SCRIPT_TIME} + INTERVAL {} MICROSECOND", ttl.as_micros()));
         self.ends_in_set = false;
@@ -110,14 +111,13 @@ impl Script {
         self.asks_for = AsksFor::IdsAndMoment;
     }
 
-    /// Adds an INSERT of several rows.
+    /// Adds an INSERT.
     pub(super) fn insert(&mut self, insert: impl QueryFragment<Mysql>) {
         self.writes = true;
         self.push(Rendered::of(&insert));
     }
 
-    /// Adds an assignment, to the SET that the script ends in if it does: a statement less to be parsed and answered. Its
-    /// value is taken before that SET assigns anything.
+    /// Adds an assignment to the SET that the script ends in, or adds a SET. Fewer statements cost the server less.
     fn set(&mut self, assignment: fmt::Arguments<'_>) {
         if self.ends_in_set {
             self.text.push_str(", ");
@@ -144,12 +144,12 @@ impl Script {
         }
     }
 
-    /// What has to be known once it has committed.
+    /// Returns what has to be read back once the script has committed.
     pub(super) fn asks_for(&self) -> AsksFor {
         self.asks_for
     }
 
-    /// Whether it changes rows. A COMMIT of none says nothing of the database.
+    /// Tells whether it may change rows. The COMMIT of a script that changes none doesn't show that writes work.
     pub(super) fn writes(&self) -> bool {
         self.writes
     }

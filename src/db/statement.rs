@@ -1,7 +1,8 @@
-//! Reads whose SQL is text: what diesel can't say.
+//! Reads whose SQL stays text, because diesel can't express them.
 //!
-//! Sums and counts over several tables of one moment, a list of buyers out of JSON, what a session knows of itself, and the
-//! audit's checks. The rows of tables in them are typed by the schema all the same: see [`columns_of`].
+//! These are sums and counts over several tables in one snapshot, a list of buyers out of JSON, what a session knows of
+//! itself, and the audit's checks. Where such a text reads a whole row of a table, [`columns_of`] writes the columns, so
+//! that the row is still typed by the schema.
 
 use std::time::SystemTime;
 
@@ -16,15 +17,14 @@ use diesel_async::RunQueryDsl;
 
 use super::{Connection, read::padded, render};
 
-/// A value for a `?` of a statement.
+/// Holds a value for a `?` of a statement.
 #[derive(Debug, Clone)]
 enum Value {
     Integer(i64),
     Bytes(Vec<u8>),
 }
 
-/// SQL with `?` for its values. The text is one of few, so that the server prepares it once per connection: lists are
-/// padded to a power of two.
+/// Holds SQL with `?` for its values. Lists are padded, so that few texts have to be prepared on each connection.
 #[derive(Debug, Clone)]
 pub(super) struct Statement {
     text: String,
@@ -82,7 +82,7 @@ impl QueryFragment<Mysql> for Statement {
     }
 }
 
-/// Without a static id, diesel's cache of prepared statements goes by the text.
+/// Has no static id, so that diesel's cache of prepared statements goes by the text.
 impl QueryId for Statement {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
@@ -92,7 +92,7 @@ impl Query for Statement {
     type SqlType = Untyped;
 }
 
-/// The columns of a table's row as a SELECT lists them: `` `products`.`id`, … ``.
+/// Writes the columns of a table's row as a SELECT lists them: `` `products`.`id`, … ``.
 pub(super) fn columns_of<R>() -> QueryResult<String>
 where
     R: Selectable<Mysql>,
@@ -101,12 +101,12 @@ where
     render::text(&R::construct_selection())
 }
 
-/// Takes a DATETIME(6) as a moment: it is UTC in every session.
+/// Converts a DATETIME(6) to a time: it is UTC in every session.
 pub(super) fn moment(value: NaiveDateTime) -> SystemTime {
     value.and_utc().into()
 }
 
-/// Takes a moment as a DATETIME(6).
+/// Converts a time to a DATETIME(6).
 pub(super) fn datetime(value: SystemTime) -> NaiveDateTime {
     DateTime::<Utc>::from(value).naive_utc()
 }
