@@ -16,14 +16,14 @@ use crate::{
     error::Error,
 };
 
-/// The name of the lock.
+/// Names the lock.
 const LOCK: &str = "sweep";
-/// How often a sweep records its progress: often enough for the minute after which an idle connection loses its lock,
-/// and seldom compared with the batches.
+/// Says how often a sweep records its progress: often enough for the minute after which an idle connection loses its
+/// lock, and seldom compared with the batches.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-/// After this time without a record of progress, a sweep counts as stalled.
+/// Says after which time without recorded progress a sweep counts as stalled.
 pub(super) const STALLED_AFTER_SECONDS: i64 = 5 * 60;
-/// How long a sweep that seems stalled gets to show progress or to end: it may have begun just now.
+/// Says how long a sweep that seems stalled gets to show progress or to end: it may have begun just now.
 const SECOND_LOOK_SECONDS: i64 = 3;
 
 /// Says which sweep has the lock.

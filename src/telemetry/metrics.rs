@@ -16,7 +16,7 @@ use crate::metric_names::{
     SWEEPER_ORDERS_CANCELLED, SWEEPER_RUNS, SWEEPER_STOCK_RELEASED, TRANSACTION_RETRIES, WEBHOOKS,
 };
 
-/// How often the recorder drops what it no longer needs.
+/// Says how often the recorder drops what it no longer needs.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
