@@ -27,7 +27,7 @@ pub(super) const STALLED_AFTER_SECONDS: i64 = 5 * 60;
 const SECOND_LOOK_SECONDS: i64 = 3;
 
 /// Says which sweep has the lock.
-pub(super) enum Turn {
+pub(super) enum SweepTurn {
     /// This sweep has it.
     Ours(SweepLock),
     /// Another sweep has it, and works.
@@ -42,7 +42,7 @@ pub(super) struct SweepLock {
     progress_at: Instant,
 }
 
-impl Turn {
+impl SweepTurn {
     /// Takes the lock, or finds out what the sweep that has it does.
     pub(super) async fn take(config: &DatabaseConfig, database: &Database) -> Result<Self, Error> {
         let holder = match NamedLock::take(config, LOCK, 0).await? {
