@@ -45,13 +45,13 @@ use crate::{
 
 use secret::SettingName;
 
-/// The most rows of a batch of the sweep. They stay locked until the batch commits.
+/// Limits the rows of a batch of the sweep. They stay locked until the batch commits.
 const SWEEP_BATCH_MAX: usize = 10_000;
-/// The most rows that one statement of the audit may read. Its snapshot lasts as long as the statement.
+/// Limits the rows that one statement of the audit may read. Its snapshot lasts as long as the statement.
 const AUDIT_PAGE_MAX: usize = 100_000;
-/// The most connections of a pool.
+/// Limits the connections of a pool.
 const POOL_SIZE_MAX: usize = 1_000;
-/// The most commands that may wait in a lane.
+/// Limits the commands that may wait in a lane.
 const LANE_QUEUE_MAX: usize = 1_000_000;
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -229,7 +229,7 @@ fn parse<A: FromArgMatches>(
     A::from_arg_matches(&matches).map_err(|error| clap_error::stop(error, &command))
 }
 
-/// The text that `--help` adds below the settings.
+/// Holds the text that `--help` adds below the settings.
 const AFTER_HELP: &str = "\
 RUST_LOG says what is logged (default: info). Traces go to OTEL_EXPORTER_OTLP_ENDPOINT by OTLP/gRPC when it is set, \
 with OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER and OTEL_SDK_DISABLED as OpenTelemetry defines \

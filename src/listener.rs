@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr};
 
 use tokio::net::{TcpListener, TcpSocket};
 
-/// The most connections that may wait to be accepted. Linux also has its own limit, `net.core.somaxconn`: 4096 by
+/// Limits the connections that may wait to be accepted. Linux also has its own limit, `net.core.somaxconn`: 4096 by
 /// default.
 ///
 /// Where a connection finds no place, the caller's system tries again after a second. A sale opens in less.

@@ -12,7 +12,7 @@ use crate::{
     startup::BadSetting,
 };
 
-/// The request_id of the sample product, so that it is made only once.
+/// Identifies the making of the sample product, so that it is made only once.
 const SAMPLE_REQUEST_ID: &str = "flashsale-sample-product";
 
 /// Checks the database's URL in the way that the driver reads it.

@@ -1,4 +1,4 @@
-//! Why a program ends before its work begins, told in one line.
+//! Says in one line why a program ends before its work begins.
 
 use std::{
     error::Error,
@@ -7,7 +7,7 @@ use std::{
     process::ExitCode,
 };
 
-/// The exit code for settings that can't be used.
+/// Holds the exit code for settings that can't be used.
 const EXIT_BAD_SETTINGS: u8 = 2;
 
 /// Names a setting that can't be used and says why, on one line and without a secret's value.

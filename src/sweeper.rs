@@ -18,7 +18,7 @@ use std::{
 use tracing::{Instrument, error, info};
 
 use self::{
-    turn::{STALLED_AFTER_SECONDS, SweepLock, Turn},
+    turn::{STALLED_AFTER_SECONDS, SweepLock, SweepTurn},
     work::{LeftOut, Work},
 };
 use crate::{
@@ -169,13 +169,13 @@ async fn lock_and_sweep(
     report: &mut SweepReport,
 ) -> Result<Option<Sweep>, Error> {
     let database = Database::new(&config.database)?;
-    let mut lock: SweepLock = match Turn::take(&config.database, &database).await? {
-        Turn::Ours(lock) => lock,
-        Turn::Anothers(Holder { connection_id }) => {
+    let mut lock: SweepLock = match SweepTurn::take(&config.database, &database).await? {
+        SweepTurn::Ours(lock) => lock,
+        SweepTurn::Anothers(Holder { connection_id }) => {
             info!(connection_id, "Another sweep is running");
             return Ok(Some(Sweep::AnotherIsRunning));
         }
-        Turn::Stalled(Holder { connection_id }) => {
+        SweepTurn::Stalled(Holder { connection_id }) => {
             let what_to_do = "end its process, or KILL this connection at the database";
             error!(connection_id, what_to_do, "Another sweep gets nowhere");
             return Ok(Some(Sweep::AnotherIsStalled { connection_id }));

@@ -48,11 +48,11 @@ pub enum LogFormat {
     Text,
 }
 
-/// How long the end of a program waits for a reader of its log who has stopped reading.
+/// Says how long the end of a program waits for a reader of its log who has stopped reading.
 const LOG_FLUSH_MAX: Duration = Duration::from_millis(2500);
-/// How long the end of a program waits for a reader of stderr who has stopped reading.
+/// Says how long the end of a program waits for a reader of stderr who has stopped reading.
 const STDERR_FLUSH_MAX: Duration = Duration::from_millis(500);
-/// How long a program that nobody calls waits for room in its log. A reader below 0.8 MB/s is too slow.
+/// Says how long a program that nobody calls waits for room in its log. A reader below 0.8 MB/s is too slow.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Starts logs, traces and metrics. Must be called once in a process, before there is a runtime.

@@ -12,7 +12,7 @@ use clap::{
 
 use crate::startup::{BadSetting, Stop};
 
-/// Characters of a bad value that are repeated.
+/// Limits the characters of a bad value that the error repeats.
 const SHOWN_CHARS_MAX: usize = 100;
 
 /// Says why `command` could not read its settings.

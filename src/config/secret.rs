@@ -37,9 +37,9 @@ pub(super) const WEBHOOK_SECRETS_FILE: SettingName =
 pub(super) const WEBHOOK_ALLOW_UNSIGNED: SettingName =
     SettingName { env: "FLASHSALE_WEBHOOK_ALLOW_UNSIGNED", flag: "webhook-allow-unsigned" };
 
-/// The most bytes that the file of a secret may have. A larger file is some other file.
+/// Limits the bytes that the file of a secret may have. A larger file is some other file.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
-/// The most secrets. Two are enough to replace a secret; more serve several senders.
+/// Limits the secrets. Two are enough to replace a secret; more serve several senders.
 const WEBHOOK_SECRETS_MAX: usize = 16;
 
 /// Returns the URL, and the setting that it came from.

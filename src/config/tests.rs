@@ -4,7 +4,7 @@ use super::*;
 use crate::gateway::WebhookAuth;
 
 const URL: &str = "--database-url=mysql://root:pw@127.0.0.1:3306/sale";
-/// 24 bytes.
+/// Holds the shortest secret that is allowed: 24 bytes.
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz";
 
 /// Makes a command that ignores the environment of the person who runs the tests.

@@ -9,13 +9,13 @@ use axum::body::{Body, Bytes, HttpBody};
 use http::{HeaderMap, header::EXPECT};
 use tokio::time::timeout;
 
-/// The most bytes that a body may have.
+/// Limits the bytes that a body may have.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
-/// How long a body may take to arrive.
+/// Limits how long a body may take to arrive.
 const BODY_TIME_MAX: Duration = Duration::from_secs(10);
-/// The most bytes of an unwanted body that are read before the answer.
+/// Limits the bytes of an unwanted body that are read before the answer.
 const DISCARD_BYTES_MAX: usize = 1024 * 1024;
-/// How long an unwanted body is read before the answer.
+/// Says how long an unwanted body is read before the answer.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Says why there is no body.

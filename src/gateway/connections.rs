@@ -21,17 +21,18 @@ use hyper_util::{
 use tokio::{net::TcpStream, time::sleep};
 use tower::ServiceExt;
 
-/// The most requests of one HTTP/2 connection at the same time. Further requests wait in the peer.
+/// Limits the requests of one HTTP/2 connection at the same time. Further requests wait in the peer.
 const REQUESTS_PER_CONNECTION_MAX: u32 = 200;
-/// The most requests of an HTTP/2 connection that its peer may have given up before this program has seen them. One
+/// Limits the requests of an HTTP/2 connection that its peer may have given up before this program has seen them. One
 /// more closes the connection with all its requests.
 ///
 /// While the program is paused, each request of a load balancer can time out, and so can the request that takes its
 /// place. The HTTP/2 library's default is 20.
 const GIVEN_UP_PER_CONNECTION_MAX: usize = 2 * REQUESTS_PER_CONNECTION_MAX as usize;
-/// How often an HTTP/2 connection is pinged. One that doesn't answer is closed, so that a vanished peer's requests end.
+/// Says how often an HTTP/2 connection is pinged. One that doesn't answer is closed, so that a vanished peer's requests
+/// end.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-/// How long a ping may go without an answer.
+/// Limits how long a ping may go without an answer.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Serves connections by one router.

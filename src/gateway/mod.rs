@@ -42,13 +42,13 @@ pub use self::{
     upstream::{NoCertificates, Upstream},
 };
 
-/// How long requests may go on after the shutdown has begun: more than twice the default time limit of a call.
+/// Limits how long requests may go on after the shutdown has begun: more than twice the default time limit of a call.
 ///
 /// With 7 s more for the last spans and log lines, a shutdown takes less than the 25 s that an orchestrator is
 /// promised.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(12);
 
-/// How long the head of a request may take, and how long an idle connection stays open.
+/// Limits how long the head of a request may take, and how long an idle connection stays open.
 ///
 /// Load balancers commonly close an idle connection after 60 s. If it were closed here first, they might just be
 /// sending a request on it.
@@ -117,10 +117,10 @@ mod tests {
 
     use super::*;
 
-    /// Longer than any test waits.
+    /// Exceeds the time that any test waits.
     const LONG: Duration = Duration::from_secs(60);
     const SHORT: Duration = Duration::from_millis(300);
-    /// A request without the rest of its body.
+    /// Begins a request, without the rest of its body.
     const HALF: &[u8] = b"POST /api/holds HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{";
 
     /// Holds a gateway without a server behind it.

@@ -31,11 +31,11 @@ use super::{
     upstream::CallError,
 };
 
-/// When a provider should send an event again whose order doesn't exist yet, in seconds.
+/// Says when a provider should send an event again whose order doesn't exist yet, in seconds.
 const EARLY_WEBHOOK_RETRY_SECONDS: u64 = 5;
-/// When to try again where the server doesn't say it, in seconds.
+/// Says when to try again where the server doesn't say it, in seconds.
 const RETRY_SECONDS_MIN: u64 = 1;
-/// The most characters of a meaningless id that the answer repeats.
+/// Limits the characters of a meaningless id that the answer repeats.
 const ECHO_CHARACTERS_MAX: usize = 64;
 
 /// Says how the gateway was asked. Some refusals look different to a provider that delivers an event.

@@ -24,7 +24,7 @@ use serde_json::value::RawValue;
 
 use crate::pb::{CreateHoldRequest, CreateOrderRequest, HandlePaymentWebhookRequest, PaymentStatus};
 
-/// The header that makes a call repeatable.
+/// Names the header that makes a call repeatable.
 pub(super) const REQUEST_ID_HEADER: &str = "Idempotency-Key";
 
 const REQUIRED: &str = "is required";

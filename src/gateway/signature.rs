@@ -18,13 +18,13 @@ use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
 use sha2::Sha256;
 
-/// How far the time of a message may be before or after the local clock, in seconds.
+/// Limits how far the time of a message may be before or after the local clock, in seconds.
 const TOLERANCE_SECONDS: u64 = 5 * 60;
-/// The fewest bytes of a decoded secret: the specification's 192 bits.
+/// Says how few bytes a decoded secret may have: the specification's 192 bits.
 const SECRET_BYTES_MIN: usize = 24;
-/// The most bytes of a decoded secret: the specification's 512 bits.
+/// Limits the bytes of a decoded secret: the specification's 512 bits.
 const SECRET_BYTES_MAX: usize = 64;
-/// The most signatures of one message that are checked. A sender that replaces its secret sends two or three.
+/// Limits the signatures of one message that are checked. A sender that replaces its secret sends two or three.
 const SIGNATURES_MAX: usize = 16;
 
 const PREFIX: &str = "whsec_";
@@ -103,7 +103,7 @@ pub enum WebhookSecretError {
     },
 }
 
-/// Says why a message is not believed. Only the log hears it, never the sender.
+/// Says why a message is not accepted. Only the log says it; the sender gets no reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SignatureError {
     /// One of the three headers is missing, repeated or empty, or the id has a full stop.

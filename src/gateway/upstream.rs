@@ -22,21 +22,21 @@ use crate::{
     telemetry,
 };
 
-/// The domain of the errors that the server makes.
+/// Names the domain of the errors that the server makes.
 const ERROR_DOMAIN: &str = "flashsale";
 
-/// How long connecting may take. It is also never more than half of a call's time.
+/// Limits how long connecting may take. It is also never more than half of a call's time.
 ///
 /// So a caller learns that there is no connection, rather than that its time is up.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
-/// How often an idle connection is probed. With [`PROBE_TIME_MAX`], a server that vanished is noticed within 15 s.
+/// Says how often an idle connection is probed. With [`PROBE_TIME_MAX`], a server that vanished is noticed within 15 s.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
-/// How long a probe may go without an answer before the connection is dropped.
+/// Limits how long a probe may go without an answer before the connection is dropped.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(5);
-/// How long the server may take to say whether it is ready.
+/// Limits how long the server may take to say whether it is ready.
 const READY_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// The most bytes of a trace header that is passed on. The W3C recommends 512 for a tracestate.
+/// Limits the bytes of a trace header that is passed on. The W3C recommends 512 for a tracestate.
 ///
 /// The server refuses calls with very large headers.
 const TRACE_HEADER_BYTES_MAX: usize = 512;

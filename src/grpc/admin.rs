@@ -25,9 +25,9 @@ use crate::{
     },
 };
 
-/// Exceptions on a page where the caller sets no page_size.
+/// Says how many exceptions a page has where the caller sets no page_size.
 const PAGE_SIZE_DEFAULT: usize = 50;
-/// The most exceptions on a page.
+/// Limits the exceptions on a page.
 const PAGE_SIZE_MAX: usize = 1000;
 
 /// Answers the RPCs of the service by a checkout.

@@ -17,7 +17,7 @@ use crate::{
     pb,
 };
 
-/// 9999-12-31T23:59:59Z, the last second that RFC 3339 and DATETIME(6) can write.
+/// Is 9999-12-31T23:59:59Z, the last second that RFC 3339 and DATETIME(6) can write.
 const SECONDS_MAX: i64 = 253_402_300_799;
 
 /// Collects the invalid fields of a request, so that one answer names all of them.

@@ -15,13 +15,15 @@ use tracing::{info, warn};
 use super::{gate::Gate, sweeper_metrics};
 use crate::{checkout::Checkout, pb::SERVICES};
 
-/// The name of the server as a whole. It depends on the database, like each service of the product.
+/// Names the server as a whole. It depends on the database, like each service of the product.
 const WHOLE_SERVER: &str = "";
-/// Doesn't depend on the database: an orchestrator would otherwise restart the server for nothing.
+/// Names the service that doesn't depend on the database. An orchestrator would otherwise restart the server for
+/// nothing.
 const LIVENESS: &str = "liveness";
-/// How often the database is checked.
+/// Says how often the database is checked.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How long a check may take. A transaction waits longer for a silent database, but a probe gives up after seconds.
+/// Limits how long a check may take. A transaction waits longer for a silent database, but a probe gives up after
+/// seconds.
 const CHECK_MAX: Duration = Duration::from_secs(5);
 
 /// Sets the answers of the health service.

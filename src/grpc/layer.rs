@@ -20,10 +20,11 @@ use tracing::Instrument;
 use super::status;
 use crate::{error::Error, pb::RPCS, telemetry};
 
-/// The longest time that a use case may take, also where the caller sets no deadline.
+/// Limits the time that a use case may take, also where the caller sets no deadline.
 const DEADLINE_MAX: Duration = Duration::from_secs(60);
 
-/// How much earlier than tonic's timer ours ends: a tenth of the time, within these bounds. Timers count milliseconds.
+/// Says how much earlier than tonic's timer ours ends: a tenth of the time, within these bounds. Timers count
+/// milliseconds.
 const EARLIER_MIN: Duration = Duration::from_millis(2);
 const EARLIER_MAX: Duration = Duration::from_millis(5);
 

@@ -41,17 +41,17 @@ use crate::{
     telemetry,
 };
 
-/// The largest message that the server takes, in bytes.
+/// Limits the bytes of a message that the server takes.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
-/// The most calls of one connection at the same time. Further calls wait in the client. hyper's default of 200 would
+/// Limits the calls of one connection at the same time. Further calls wait in the client. hyper's default of 200 would
 /// make the connection of one gateway the bottleneck.
 const STREAMS_PER_CONNECTION_MAX: u32 = 8192;
-/// Bytes of requests that a connection may send before the server has read them.
+/// Limits the bytes of requests that a connection may send before the server has read them.
 ///
 /// The HTTP/2 library counts 256 bytes for each small frame that nobody has read. Where they exceed half of the window,
 /// it closes the connection for excessive load. This window has room for two frames of each call under way.
 const CONNECTION_WINDOW_BYTES: u32 = 2 * 2 * 256 * STREAMS_PER_CONNECTION_MAX;
-/// The most calls of a connection that its client may have given up before the server has seen them. One more closes
+/// Limits the calls of a connection that its client may have given up before the server has seen them. One more closes
 /// the connection with all its calls.
 ///
 /// While the server is paused, each call under way can time out, and so can the call that takes its place. In a longer
@@ -59,19 +59,20 @@ const CONNECTION_WINDOW_BYTES: u32 = 2 * 2 * 256 * STREAMS_PER_CONNECTION_MAX;
 /// calls of one gateway would break hundreds of good ones. An attacker gains memory for this many heads, and each costs
 /// him a frame.
 const GIVEN_UP_PER_CONNECTION_MAX: usize = 2 * STREAMS_PER_CONNECTION_MAX as usize;
-/// The most faults of a peer, such as a frame for a call that was answered early, before its connection is closed.
+/// Limits the faults of a peer, such as a frame for a call that was answered early, before its connection is closed.
 ///
 /// They are counted over the whole life of a connection, so any limit would some day break a good gateway's connection.
 const FAULTS_PER_CONNECTION_MAX: Option<usize> = None;
-/// How often a connection is pinged. One that doesn't answer is closed, so that the calls of a vanished client end.
+/// Says how often a connection is pinged. One that doesn't answer is closed, so that the calls of a vanished client
+/// end.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-/// How long a ping may go without an answer.
+/// Limits how long a ping may go without an answer.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long connections may drain after the shutdown began. Without a limit, one silent connection would hold the
-/// process.
+/// Limits how long connections may drain after the shutdown began. Without a limit, one silent connection would hold
+/// the process.
 const CONNECTIONS_DRAIN_MAX: Duration = Duration::from_secs(8);
-/// How long the lanes may drain after the connections. With 7 s more for the last spans and log lines, a shutdown takes
-/// less than the 25 s that an orchestrator is promised.
+/// Limits how long the lanes may drain after the connections. With 7 s more for the last spans and log lines, a
+/// shutdown takes less than the 25 s that an orchestrator is promised.
 const LANES_DRAIN_MAX: Duration = Duration::from_secs(6);
 
 /// Says why the server can't serve, or why it ended by itself.

@@ -11,9 +11,9 @@ use crate::{
     error::{Error, Missing},
 };
 
-/// The domain of all reasons in this service.
+/// Names the domain of all reasons in this service.
 const DOMAIN: &str = "flashsale";
-/// When a caller should retry after a lock conflict, an overload and an outage: about as long as each lasts.
+/// Says when a caller should retry after a lock conflict, an overload and an outage: about as long as each lasts.
 const RETRY_AFTER_CONTENTION: Duration = Duration::from_millis(100);
 const RETRY_AFTER_OVERLOAD: Duration = Duration::from_millis(500);
 const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use crate::{
 
 /// Names a field that a mask may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Path {
+enum MaskPath {
     Name,
     PriceCents,
     MaxPerBuyer,
@@ -21,7 +21,7 @@ enum Path {
 
 const PATHS: &str = "name, price_cents, max_per_buyer, starts_at, ends_at, paused";
 
-impl Path {
+impl MaskPath {
     fn parse(path: &str) -> Result<Self, Invalid> {
         match path {
             "name" => Ok(Self::Name),
@@ -47,7 +47,7 @@ pub(super) fn command(request: &UpdateProductRequest) -> Result<UpdateProduct, E
     if paths.is_empty() {
         bad.take::<()>(Err(Invalid::new("update_mask", format!("must name at least one of {PATHS}"))));
     }
-    let paths: Vec<Path> = paths.iter().filter_map(|path| bad.take(Path::parse(path))).collect();
+    let paths: Vec<MaskPath> = paths.iter().filter_map(|path| bad.take(MaskPath::parse(path))).collect();
     let Some(product) = &request.product else {
         bad.take::<()>(Err(Invalid::new("product", "is required")));
         return Err(bad.error());
@@ -64,23 +64,23 @@ pub(super) fn command(request: &UpdateProductRequest) -> Result<UpdateProduct, E
 }
 
 /// Adds a field of the product to the change. An optional field that is absent is to be cleared.
-fn add(path: Path, product: &Product, change: &mut ProductChange) -> Result<(), Invalid> {
+fn add(path: MaskPath, product: &Product, change: &mut ProductChange) -> Result<(), Invalid> {
     match path {
-        Path::Name => change.name = Some(within("product.name", ProductName::parse(&product.name))?),
-        Path::PriceCents => change.price_cents = Some(not_negative("product.price_cents", product.price_cents)?),
-        Path::MaxPerBuyer => {
+        MaskPath::Name => change.name = Some(within("product.name", ProductName::parse(&product.name))?),
+        MaskPath::PriceCents => change.price_cents = Some(not_negative("product.price_cents", product.price_cents)?),
+        MaskPath::MaxPerBuyer => {
             let parsed = product.max_per_buyer.map(|value| limit("product.max_per_buyer", value));
             change.max_per_buyer = Some(parsed.transpose()?);
         }
-        Path::StartsAt => {
+        MaskPath::StartsAt => {
             let parsed = product.starts_at.map(|time| timestamp("product.starts_at", time));
             change.starts_at = Some(parsed.transpose()?);
         }
-        Path::EndsAt => {
+        MaskPath::EndsAt => {
             let parsed = product.ends_at.map(|time| timestamp("product.ends_at", time));
             change.ends_at = Some(parsed.transpose()?);
         }
-        Path::Paused => change.paused = Some(product.paused),
+        MaskPath::Paused => change.paused = Some(product.paused),
     }
     Ok(())
 }

@@ -35,7 +35,7 @@ use crate::{
     error::Error,
 };
 
-/// How long one statement may take: enough for the sums of a product with a hundred million holds.
+/// Limits how long one statement may take: enough for the sums of a product with a hundred million holds.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// Counts what an audit has found and done.

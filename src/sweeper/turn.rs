@@ -16,18 +16,18 @@ use crate::{
     error::Error,
 };
 
-/// The name of the lock.
+/// Names the lock.
 const LOCK: &str = "sweep";
-/// How often a sweep records its progress: often enough for the minute after which an idle connection loses its lock,
-/// and seldom compared with the batches.
+/// Says how often a sweep records its progress: often enough for the minute after which an idle connection loses its
+/// lock, and seldom compared with the batches.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-/// After this time without a record of progress, a sweep counts as stalled.
+/// Says after which time without recorded progress a sweep counts as stalled.
 pub(super) const STALLED_AFTER_SECONDS: i64 = 5 * 60;
-/// How long a sweep that seems stalled gets to show progress or to end: it may have begun just now.
+/// Says how long a sweep that seems stalled gets to show progress or to end: it may have begun just now.
 const SECOND_LOOK_SECONDS: i64 = 3;
 
 /// Says which sweep has the lock.
-pub(super) enum Turn {
+pub(super) enum SweepTurn {
     /// This sweep has it.
     Ours(SweepLock),
     /// Another sweep has it, and works.
@@ -42,7 +42,7 @@ pub(super) struct SweepLock {
     progress_at: Instant,
 }
 
-impl Turn {
+impl SweepTurn {
     /// Takes the lock, or finds out what the sweep that has it does.
     pub(super) async fn take(config: &DatabaseConfig, database: &Database) -> Result<Self, Error> {
         let holder = match NamedLock::take(config, LOCK, 0).await? {

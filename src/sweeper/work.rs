@@ -26,7 +26,7 @@ use crate::{
     error::Error,
 };
 
-/// The most products that a sweep waits for in vain, each twice for the time limit of a lock.
+/// Limits the products that a sweep waits for without success, each twice for the time limit of a lock.
 ///
 /// After that it leaves locked products to the next sweep: somebody has locked the whole table, or many of its rows.
 const WAITS_IN_VAIN_MAX: usize = 5;

@@ -35,9 +35,9 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// The most bytes of a thread's buffer that are kept for its next line.
+/// Limits the bytes of a thread's buffer that are kept for its next line.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
-/// The crate whose events need no `target`.
+/// Names the crate whose events need no `target`.
 const OWN_TARGET: &str = env!("CARGO_PKG_NAME");
 
 /// Writes each event as a line.

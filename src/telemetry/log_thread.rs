@@ -23,17 +23,17 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::metric_names::LOG_LINES_DROPPED;
 
-/// The most bytes that may wait: about 55,000 lines.
+/// Limits the bytes that may wait: about 55,000 lines.
 ///
 /// The busiest sale measured writes them in the second that a log shipper takes to restart. The thread may hold as many
 /// at the same time, so a stalled reader costs at most 16 MiB. The server's peak with 1,024 callers is 35 MiB, and it
 /// may use 64 MiB.
 pub(super) const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// The most bytes of a buffer that are kept for the next lines. The rest, after a stall, is given back.
+/// Limits the bytes of a buffer that are kept for the next lines. The rest, after a stall, is given back.
 const KEPT_BYTES_MAX: usize = 1024 * 1024;
-/// How long lines gather after the first of them. So the thread wakes and writes at most 1,000 times a second.
+/// Says how long lines gather after the first of them. So the thread wakes and writes at most 1,000 times a second.
 const GATHER: Duration = Duration::from_millis(1);
-/// When to try again to write to a full pipe that doesn't block.
+/// Says when to try again to write to a full pipe that doesn't block.
 const RETRY_AFTER: Duration = Duration::from_millis(1);
 
 /// Says what happens to a line that finds the buffer full.
@@ -46,7 +46,7 @@ pub enum WhenFull {
 }
 
 thread_local! {
-    /// Whether this is a thread that writes a log. Its own lines don't wait behind the lines of others.
+    /// Says whether this thread writes a log. Its own lines don't wait behind the lines of others.
     static WRITES_A_LOG: Cell<bool> = const { Cell::new(false) };
 }
 

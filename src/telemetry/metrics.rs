@@ -16,7 +16,7 @@ use crate::metric_names::{
     SWEEPER_ORDERS_CANCELLED, SWEEPER_RUNS, SWEEPER_STOCK_RELEASED, TRANSACTION_RETRIES, WEBHOOKS,
 };
 
-/// How often the recorder drops what it no longer needs.
+/// Says how often the recorder drops what it no longer needs.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -89,6 +89,21 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+
+    #[test]
+    fn every_metric_has_a_description_and_is_in_the_table() {
+        let names = include_str!("../metric_names.rs");
+        let constants: Vec<&str> =
+            names.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next()).collect();
+        assert!(constants.len() >= 11, "{constants:?}");
+        for constant in constants {
+            let described = |kind: &str| include_str!("metrics.rs").contains(&format!("{kind}!({constant}, "));
+            assert!(described("describe_counter") || described("describe_gauge"), "{constant} is not described");
+            let in_table =
+                names.lines().any(|line| line.starts_with("//! | ") && line.contains(&format!("[`{constant}`]")));
+            assert!(in_table, "{constant} is not in the table");
+        }
+    }
 
     #[tokio::test]
     async fn the_page_has_the_counters_and_their_descriptions() {

@@ -31,7 +31,7 @@ use crate::startup::{BadSetting, Stop};
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
-/// How long the end of a program waits for the collector to take the last spans.
+/// Says how long the end of a program waits for the collector to take the last spans.
 const FLUSH_MAX: Duration = Duration::from_secs(4);
 
 static EXPORTING: AtomicBool = AtomicBool::new(false);

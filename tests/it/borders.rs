@@ -16,7 +16,7 @@ use self::{paths::Name, table::Borders};
 
 const LIB_RS: &str = include_str!("../../src/lib.rs");
 
-/// The first words of paths that lead into crates which come with the compiler.
+/// Lists the first words of paths that lead into crates which come with the compiler.
 const COMPILERS_CRATES: [&str; 3] = ["std", "core", "alloc"];
 
 #[test]

@@ -63,7 +63,7 @@ impl Borders {
     /// Returns the modules of a circle: each may use the next, and the last the first. Empty: there is none.
     pub(super) fn circle(&self) -> Vec<&str> {
         let mut left = self.modules();
-        // Whoever uses none of those that are left is on no circle.
+        // A module that uses none of the modules left is on no circle.
         while let Some(free) = left.iter().copied().find(|module| self.next(module, &left).is_none()) {
             left.remove(free);
         }
