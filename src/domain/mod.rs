@@ -1,7 +1,7 @@
 //! The rules of the sale: pure functions on plain values.
 //!
-//! Nothing here waits, reads a clock, or knows a database or a protocol: `now` is passed in and is always the
-//! database's. Each rule is a match without a catch-all, so that a new state has to be decided everywhere.
+//! Nothing here waits, reads a clock, or knows a database or a protocol. `now` is passed in, and is always the
+//! database's time. Each rule is a match without a catch-all, so that a new state has to be decided everywhere.
 
 pub mod hold;
 pub mod ids;

@@ -5,7 +5,7 @@ use super::{
     payment_exception::PaymentExceptionKind,
 };
 
-/// What the payment provider reports.
+/// Says what the payment provider reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PaymentStatus {
     /// The money has arrived.
@@ -14,7 +14,7 @@ pub enum PaymentStatus {
     Failure,
 }
 
-/// One event of the payment provider.
+/// Describes one event of the payment provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PaymentEvent {
     /// What happened.
@@ -24,18 +24,18 @@ pub struct PaymentEvent {
 }
 
 impl PaymentEvent {
-    /// Whether a repeat says something else than the event did `first`. An amount that one of them leaves out isn't
-    /// another one.
+    /// Tells whether a repeat says something else than the `first` delivery of the event. An amount that only one of
+    /// the two has is no contradiction.
     pub fn contradicts(self, first: Self) -> bool {
         let other_amount = self.amount_cents.zip(first.amount_cents).is_some_and(|(repeated, first)| repeated != first);
         self.status != first.status || other_amount
     }
 }
 
-/// What an event did.
+/// Says what an event did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PaymentOutcome {
-    /// The order was paid or cancelled by it.
+    /// It paid or cancelled the order.
     Applied,
     /// It said what was known, or came too late to matter.
     Unchanged,
@@ -48,7 +48,7 @@ pub enum PaymentOutcome {
 }
 
 impl PaymentOutcome {
-    /// What a person has to see to, where the event's money has to be paid back.
+    /// Returns what a person has to look into, where the event's money has to be paid back.
     pub fn exception(self) -> Option<PaymentExceptionKind> {
         match self {
             Self::LateSuccess => Some(PaymentExceptionKind::LateSuccess),
@@ -58,12 +58,12 @@ impl PaymentOutcome {
         }
     }
 
-    /// Whether the event's money has to be paid back.
+    /// Tells whether the event's money has to be paid back.
     pub fn refund_required(self) -> bool {
         self.exception().is_some()
     }
 
-    /// The name in logs, metrics and the database.
+    /// Returns the name in logs, metrics and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Applied => "applied",
@@ -75,7 +75,7 @@ impl PaymentOutcome {
     }
 }
 
-/// An order after an event, and what the event did.
+/// Holds an order's status after an event, and what the event did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settlement {
     /// The order's status from now on.
