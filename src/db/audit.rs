@@ -95,19 +95,19 @@ pub struct Check {
 pub struct Finding {
     /// Which check failed.
     pub kind: &'static str,
-    /// The product of the row.
+    /// The id of the row's product.
     pub product_id: Option<i64>,
-    /// The product of the row that this row refers to. It is another product only where that is the fault.
+    /// The id of the product of the row that this row refers to. It differs only where that is the fault.
     pub related_product_id: Option<i64>,
-    /// The hold.
+    /// The hold's id.
     pub hold_id: Option<i64>,
-    /// The order.
+    /// The order's id.
     pub order_id: Option<i64>,
-    /// The payment event.
+    /// The payment event's id.
     pub webhook_id: Option<i64>,
-    /// The payment exception.
+    /// The payment exception's id.
     pub exception_id: Option<i64>,
-    /// The stock adjustment.
+    /// The stock adjustment's id.
     pub adjustment_id: Option<i64>,
     /// What should be.
     pub expected: String,

@@ -155,7 +155,7 @@ stored_words! {
     }
 }
 
-/// Says that a column has a word that this program doesn't know: a newer one wrote it.
+/// Says that a column has a word that this program doesn't know, because a newer program wrote it.
 #[derive(Debug)]
 pub(super) struct UnknownWord {
     column: &'static str,

@@ -40,10 +40,10 @@ struct OrderRow {
     request_id: RequestId,
 }
 
-/// An order as read, with the request that made it.
+/// Describes an order as it was read, with the request that made it.
 #[derive(Debug, Clone)]
 pub struct StoredOrder {
-    /// The order.
+    /// The order as it is stored.
     pub order: Order,
     /// The request that made it.
     pub request_id: RequestId,
@@ -78,8 +78,10 @@ fn integers(ids: impl IntoIterator<Item = OrderId>) -> Vec<i64> {
     padded(ids.into_iter().map(OrderId::get).collect())
 }
 
-/// Locks those of these orders that nobody else has locked, in the order of their ids, by the primary key, forced as for
-/// holds. Waits for none. Also returns which of the others are there: those that somebody else has locked.
+/// Locks and reads those of these orders that nobody else has locked, in the order of their ids.
+///
+/// It waits for no lock. The primary key is forced, because the optimizer would rather lock every row of a small table.
+/// Also returns which orders somebody else has locked.
 pub async fn lock_or_busy(
     conn: &mut Connection,
     ids: BTreeSet<OrderId>,
@@ -122,8 +124,8 @@ pub async fn of_holds(
     Ok(orders.into_iter().map(|stored| (stored.order.hold_id, stored)).collect())
 }
 
-/// Locks up to `limit` overdue orders after `since` that nobody else has locked, the oldest first. Those skipped are left
-/// to the next sweep.
+/// Locks up to `limit` overdue orders after `since` that nobody else has locked, the oldest first. Orders that are
+/// skipped are left to the next sweep.
 pub async fn lock_overdue(conn: &mut Connection, of: Of, since: Place, limit: usize) -> Result<Vec<Order>, Failure> {
     let since_at = datetime(since.at);
     let query = orders::table
@@ -143,12 +145,13 @@ pub async fn lock_overdue(conn: &mut Connection, of: Of, since: Place, limit: us
     Ok(load(conn, read).await?.into_iter().map(|stored| stored.order).collect())
 }
 
-/// The place of an order in a sweep, where its payment can be overdue.
+/// Returns the place of an order in a sweep, where its payment can be overdue.
 pub fn place(order: &Order) -> Option<Place> {
     order.payment_due_at.map(|at| Place { at, id: order.id.get() })
 }
 
-/// As [`lock_overdue`], of one product and from the oldest on: for whoever has that product locked.
+/// Locks up to `limit` overdue orders of one product that nobody else has locked, the oldest first. The caller has
+/// locked the product.
 pub async fn lock_overdue_of(
     conn: &mut Connection,
     product_id: ProductId,
@@ -167,7 +170,7 @@ pub async fn lock_overdue_of(
     Ok(orders.into_iter().map(|stored| stored.order).collect())
 }
 
-/// An order to be made.
+/// Describes an order to be made.
 #[derive(Debug, Clone)]
 pub struct NewOrder {
     /// The hold it comes from.

@@ -65,17 +65,17 @@ impl TryFrom<ExceptionRow> for PaymentException {
     }
 }
 
-/// Which exceptions to list.
+/// Says which exceptions to list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Filter {
-    /// Only this product's.
+    /// The product whose exceptions are listed. `None` means all products.
     pub product_id: Option<ProductId>,
-    /// Whether also those that are resolved.
+    /// Whether resolved exceptions are listed as well.
     pub include_resolved: bool,
 }
 
-/// Reads up to `limit` exceptions, newest first, of those older than `before`. Each filter has an index of its own, read
-/// backwards.
+/// Reads up to `limit` exceptions that are older than `before`, newest first. Each filter has an index of its own,
+/// which is read backwards.
 pub async fn list(
     conn: &mut Connection,
     filter: Filter,
@@ -110,7 +110,7 @@ pub async fn lock(
     Ok(Some((PaymentException::try_from(row)?, now)))
 }
 
-/// Stores the exceptions among these events, in the order of their keys, as the events themselves are.
+/// Stores the exceptions among these events, in the order of their keys, in which the events are stored as well.
 pub fn insert(script: &mut Script, events: &[NewEvent]) {
     let mut exceptions: Vec<(&NewEvent, PaymentExceptionKind)> =
         events.iter().filter_map(|event| event.settlement.outcome.exception().map(|kind| (event, kind))).collect();

@@ -16,7 +16,7 @@ use crate::domain::{
 
 const BY_KEY: Index = Index { table: "payment_webhooks", name: "payment_webhooks_key" };
 
-/// An event that was taken before.
+/// Describes an event that was taken before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoredEvent {
     /// The order it was for.
@@ -48,7 +48,7 @@ impl From<EventRow> for StoredEvent {
     }
 }
 
-/// Reads which of these keys were taken, by the unique key.
+/// Reads which of these keys were taken, and with which events, by the unique key.
 pub async fn taken(
     conn: &mut Connection,
     keys: &[&IdempotencyKey],
@@ -63,7 +63,7 @@ pub async fn taken(
     Ok(rows.into_iter().map(|row| (row.idempotency_key.clone(), row.into())).collect())
 }
 
-/// An event to be stored.
+/// Describes an event to be stored.
 #[derive(Debug, Clone)]
 pub struct NewEvent {
     /// Its key.
@@ -78,8 +78,8 @@ pub struct NewEvent {
     pub settlement: Settlement,
 }
 
-/// Stores events and their answers, in the order of their keys: so two batches with keys in common wait for each other
-/// and don't deadlock.
+/// Stores events and their answers, in the order of their keys. So two batches that have keys in common wait for each
+/// other and don't deadlock.
 pub fn insert(script: &mut Script, events: &[NewEvent]) {
     if events.is_empty() {
         return;

@@ -103,7 +103,7 @@ impl Script {
     /// [`script_time_plus_ttl`] is `ttl` later. [`super::Database::transaction`] returns the time with the ids.
     pub(super) fn insert_at_script_time(&mut self, ttl: Duration, insert: impl QueryFragment<Mysql>) {
         self.set(format_args!("{SCRIPT_TIME} = SYSDATE(6)"));
-        // A SET takes all its values before it assigns any, so this needs a SET of its own.
+        // A SET works out all its values before it assigns any. So the second variable needs a SET of its own.
         self.ends_in_set = false;
         self.set(format_args!("{SCRIPT_TIME_PLUS_TTL} = {SCRIPT_TIME} + INTERVAL {} MICROSECOND", ttl.as_micros()));
         self.ends_in_set = false;
@@ -157,7 +157,7 @@ impl Script {
     /// Makes the text to send: all statements, then COMMIT.
     ///
     /// # Errors
-    /// The first that a statement had: it is a bug.
+    /// The first error that a statement had. It is a bug.
     pub(super) fn into_commit(mut self) -> QueryResult<String> {
         self.begin_statement();
         self.text.push_str("COMMIT");
@@ -167,22 +167,22 @@ impl Script {
     /// Makes the text to send where the transaction has not begun: BEGIN, all statements, COMMIT.
     ///
     /// # Errors
-    /// As [`Script::into_commit`].
+    /// The errors of [`Script::into_commit`].
     pub(super) fn into_transaction(self) -> QueryResult<String> {
         Ok(format!("BEGIN;{}", self.into_commit()?))
     }
 }
 
-/// The variable of a session with the time of its last script.
+/// Names the variable of a session that has the time of its last script.
 pub(super) const SCRIPT_TIME: &str = "@moment";
 const SCRIPT_TIME_PLUS_TTL: &str = "@expires_at";
 
-/// SQL of the time when a script gets to its INSERT: see [`Script::insert_at_script_time`].
+/// Returns SQL of the time when a script gets to its INSERT, by [`Script::insert_at_script_time`].
 pub(super) fn script_time() -> SqlLiteral<Datetime> {
     sql(SCRIPT_TIME)
 }
 
-/// SQL of a time to live after [`script_time`].
+/// Returns SQL of the time `ttl` after [`script_time`], by [`Script::insert_at_script_time`].
 pub(super) fn script_time_plus_ttl() -> SqlLiteral<Datetime> {
     sql(SCRIPT_TIME_PLUS_TTL)
 }

@@ -36,16 +36,16 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// finds its session gone at its first statement.
 const UNUSED_MAX: Duration = Duration::from_secs(4);
 
-/// Holds a session of the pool, and the name of the user lock that the session has for its whole life.
+/// Holds a session of the pool, and the name of its user lock. The session has the lock for its whole life.
 ///
-/// By the name another session finds out whether this session is over: `IS_USED_LOCK` returns its connection id for
+/// Another session uses the name to find out whether this session is over: `IS_USED_LOCK` returns the connection id for
 /// KILL, or NULL. The id alone would not do, because after a restart of the database another session has it.
 pub(super) struct Session {
     pub(super) connection: Connection,
     pub(super) name: String,
 }
 
-/// The pool of sessions.
+/// Gives out sessions, and makes them as they are needed.
 pub(super) type Pool = managed::Pool<Sessions>;
 
 /// Makes the pool's sessions.
@@ -123,8 +123,8 @@ async fn connect_with(opts: &Opts, settings: &str) -> Result<Connection, NoSessi
 
 /// Returns what the driver connects to: the URL's host and port, or the socket that the URL names.
 ///
-/// By default the driver asks the server that it has reached for `@@socket`, and then connects to that path on this
-/// machine. Where the server is on another machine, this machine's own database may be listening at that path.
+/// The driver's default is to ask the database server for `@@socket`, and to connect to that path on this machine.
+/// Where the database server is on another machine, this machine's own database may be listening at that path.
 fn opts(url: &str) -> Result<Opts, UrlError> {
     let opts = OptsBuilder::from_opts(Opts::from_url(url)?).prefer_socket(false);
     // diesel has its own cache of statements, and expects an UPDATE to count the rows that it matches.

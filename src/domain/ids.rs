@@ -18,7 +18,7 @@ pub const REMARK_LENGTH_MAX: usize = 1000;
 pub struct Invalid {
     /// The field, as it is called in the request.
     pub field: &'static str,
-    /// What is wrong and what to send: a sentence without its subject, such as "must be at least 1, got 0".
+    /// What is wrong and what to send. The text has no subject, such as "must be at least 1, got 0".
     pub description: String,
 }
 

@@ -44,8 +44,7 @@ pub(super) const HOLDS: Table = Table {
             what_to_do: "the buyer lost the hold before its time: look for a server or sweeper with another clock or \
                 version",
         },
-        // The sweep that expired the hold recorded in the same commit, by latest_at, that the clock had reached
-        // expires_at.
+        // The sweep that expired the hold recorded latest_at in the same commit: the clock had reached expires_at.
         Check {
             kind: CLOCK_WENT_BACK,
             fault: "holds.status = 'expired' AND holds.expires_at > SYSDATE(6) \

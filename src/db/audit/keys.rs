@@ -62,7 +62,7 @@ struct KeyRow {
 /// The audit can't read them where a key is missing.
 ///
 /// # Errors
-/// Those of the statement.
+/// The errors of the statement.
 pub async fn faults(conn: &mut Connection) -> Result<(Vec<Finding>, bool), Failure> {
     // A key and its columns are written as they are compared below.
     let text = "SELECT CONCAT(table_name, ' ', index_name) AS `key`, \

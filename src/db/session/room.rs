@@ -2,8 +2,8 @@
 //!
 //! An account may be allowed fewer connections than the pool may have, and other clients may use up the connections of
 //! the database. So each session of the pool needs a place. A place whose session was refused is given up, except the
-//! last place. Its caller waits for a place that has a session. A further place is tried once every [`PAUSE`]. Where
-//! only the last place is left, that place is tried once every [`PAUSE`].
+//! last place. Its caller then waits for a place that has a session. One more place is tried once every [`PAUSE`].
+//! Where only the last place is left, that place is tried once every [`PAUSE`].
 
 use std::{
     pin::pin,
