@@ -3,14 +3,14 @@
 //! A hot product is one row, and the database keeps it locked until the commit is on disk. So a lane takes the commands
 //! that have queued up for its key, runs them as one batch, answers each caller, and takes what has queued up since. It
 //! never waits for a batch to fill: in an idle lane, a batch is one command. A key has at most one batch in flight.
-//! Batches of different keys run side by side, as long as that gets more done ([`turns`]).
+//! Batches of different keys run side by side, as long as that gets more done (`turns`).
 //!
-//! A command whose row somebody else has locked leaves its batch. It waits in a lane for that row ([`worker`]), so the
+//! A command whose row somebody else has locked leaves its batch. It waits in a lane for that row (`worker`), so the
 //! commands for other rows don't wait with it. There it holds no connection and no turn. After
 //! [`LaneLimits::lock_patience`] its caller gets `LockContention`.
 //!
 //! All callers of a batch are answered in one moment. Whoever writes an answer can ask whether more are about to come
-//! ([`burst`]).
+//! (`burst`).
 //!
 //! A lane lives from the first command for its key until its queue is empty. So an id that nobody asks for, or that
 //! doesn't exist, leaves nothing behind. Everything is bounded: commands in a batch, commands that wait, lanes.
@@ -132,7 +132,7 @@ pub struct LaneLimits {
     pub lock_patience: Duration,
 }
 
-/// Holds the lanes of one use case, by key.
+/// Keeps the lanes of one use case, by key.
 pub struct Lanes<B: Batch> {
     shared: Arc<Shared<B>>,
 }
@@ -197,7 +197,7 @@ struct Waiting<B: Batch> {
     caller: Caller<B::Answer>,
 }
 
-/// Holds a command that is done with, and where it came from.
+/// Keeps a command that is done with, and where it came from.
 struct Answered<B: Batch> {
     command: B::Command,
     span: Span,

@@ -154,8 +154,7 @@ impl AdjustStock {
         Ok(Plan { script, value: (Some(adjusted), taken_back) })
     }
 
-    /// Shows the product as it is now, with the stock that an earlier request with the same arguments was answered
-    /// with.
+    /// Shows the product as it is now, with the stock that the earlier, same request was answered with.
     fn repeat(&self, product: Product, earlier: StoredAdjustment) -> Result<Product, Refusal> {
         let StoredAdjustment { delta, reason, total_stock, available_stock } = earlier;
         if delta != self.delta || reason != self.reason {

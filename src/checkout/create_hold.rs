@@ -1,18 +1,18 @@
 //! CreateHold: sets units of a product aside.
 //!
-//! There are three ways to answer a batch. The last batch of the product says which one to try first ([`last_batch`]).
+//! There are three ways to answer a batch. The last batch of the product says which one to try first (`last_batch`).
 //! A way that can't decide the batch returns `None`, and the next way is taken:
 //!
 //! | way | when | what is sent | round trips while the product is locked |
 //! |---|---|---|---|
-//! | [`optimistic`] | the last batch was granted as a whole | one script from BEGIN to COMMIT | none |
-//! | [`unlocked`] | the last batch was granted nothing new | one read of the product and what the buyers have; one of callers' request_ids | the product isn't locked |
-//! | [`locked`] | in all other cases, and where another way can't decide | BEGIN, product FOR UPDATE, reads, one script with COMMIT | one for the script; one for callers' request_ids; one or more where the product has a limit; up to three where it is short of stock |
+//! | `optimistic` | the last batch was granted as a whole | one script from BEGIN to COMMIT | none |
+//! | `unlocked` | the last batch was granted nothing new | one read of the product and what the buyers have; one of callers' request_ids | the product isn't locked |
+//! | `locked` | in all other cases, and where another way can't decide | BEGIN, product FOR UPDATE, reads, one script with COMMIT | one for the script; one for callers' request_ids; one or more where the product has a limit; up to three where it is short of stock |
 //!
 //! An optimistic script fails as a whole if the product has changed since it was seen. Then the locked way follows, in
 //! the same call of the database.
 //!
-//! What may be granted is a rule of [`crate::domain::product`], which [`decision`] applies. The optimistic script says
+//! What may be granted is a rule of [`crate::domain::product`], which `decision` applies. The optimistic script says
 //! the same rule in SQL: [`take_as_known`](crate::db::products::take_as_known).
 
 mod bounds;

@@ -70,7 +70,7 @@ enum OrderDecision {
     Wait,
 }
 
-/// Holds the rows of a batch.
+/// Keeps the rows of a batch.
 struct HoldsAndOrders {
     /// The holds that this transaction has locked.
     holds: BTreeMap<HoldId, StoredHold>,

@@ -171,7 +171,7 @@ enum NotHandled {
     Busy(BusyRow),
 }
 
-/// Holds the orders and events of a batch, as its deliveries change them one after the other.
+/// Keeps the orders and events of a batch, as its deliveries change them one after the other.
 struct Ledger<'s> {
     /// The orders that this transaction has locked.
     orders: BTreeMap<OrderId, Order>,

@@ -118,7 +118,7 @@ impl Checkout {
         })
     }
 
-    /// The burst that the answers of all lanes are part of.
+    /// Returns the burst that the answers of all lanes are part of.
     pub fn burst(&self) -> Burst {
         self.lanes.burst()
     }

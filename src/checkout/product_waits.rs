@@ -118,7 +118,7 @@ impl ProductWaits {
         }
     }
 
-    /// Whether nobody has the product locked, or there is no such product.
+    /// Tells whether nobody has the product locked, or there is no such product.
     async fn is_free(&self, product_id: ProductId) -> Result<bool, Error> {
         self.database
             .read("product_is_free", async |conn: &mut Connection, _attempt| {

@@ -92,7 +92,7 @@ impl Checkout {
     }
 }
 
-/// Holds the rows of a batch, as its releases change them one after the other.
+/// Keeps the rows of a batch, as its releases change them one after the other.
 struct HoldsAndProducts {
     /// The holds that this transaction has locked.
     holds: BTreeMap<HoldId, StoredHold>,

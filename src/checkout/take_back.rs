@@ -24,7 +24,7 @@ use crate::{
     domain::{BuyerId, HoldId, HoldStatus, Order, ProductId},
 };
 
-/// Rows that one transaction takes back at least, if there are any, so that the next one is not short again.
+/// Rows that one transaction takes back at least, as far as there are any. So the next one is not short again.
 const ROWS_MIN: i64 = 100;
 /// Holds, and also orders, that one transaction takes back at most, so that the product isn't locked for long. The next
 /// transaction takes back more.
@@ -111,24 +111,24 @@ impl TakenBack {
         Self { overdue, ..Self::default() }
     }
 
-    /// The number of holds and orders.
+    /// Counts the holds and orders.
     pub(super) fn rows(&self) -> usize {
         self.expired.len() + self.overdue.len()
     }
 
-    /// Whether another transaction may take back more.
+    /// Tells whether another transaction may take back more.
     pub(super) fn leaves_some(&self) -> bool {
         self.cut_off && self.units() > 0
     }
 
-    /// The units that go back.
+    /// Counts the units that go back.
     pub(super) fn units(&self) -> i64 {
         let expired = self.expired.iter().map(|hold| hold.qty().units());
         let overdue = self.overdue.iter().map(|overdue| overdue.order.qty.units());
         expired.chain(overdue).sum()
     }
 
-    /// The products whose units go back.
+    /// Names the products whose units go back.
     pub(super) fn products(&self) -> impl Iterator<Item = ProductId> {
         let expired = self.expired.iter().map(ExpiredHold::product_id);
         expired.chain(self.overdue.iter().map(|overdue| overdue.order.product_id))

@@ -65,7 +65,7 @@ impl RunOne for UpdateProductBatch {
 
     async fn run_one(&self, command: &UpdateProduct, calls: Calls<'_, UpdateProduct>) -> Result<ProductView, Error> {
         let updated = self.waits.run(command.product_id, calls, || self.update(command, calls)).await;
-        // It is forgotten also where this failed: the outcome of a commit may be unknown.
+        // The label is forgotten also where this failed: the outcome of a commit may be unknown.
         self.labels.forget(command.product_id);
         updated
     }

@@ -21,7 +21,7 @@ impl Backoff {
     /// The longest pause, where the caller has no reason for a longer one.
     pub const LONGEST: Duration = Duration::from_millis(64);
 
-    /// The length of this pause.
+    /// Returns the length of this pause.
     pub fn pause(&self) -> Duration {
         self.pause
     }

@@ -14,7 +14,7 @@ pub struct Burst {
 }
 
 impl Burst {
-    /// Whether more answers are about to come.
+    /// Tells whether more answers are about to come.
     pub fn goes_on(&self) -> bool {
         // The number is only a guide and orders no other memory.
         self.answers.load(Ordering::Relaxed) > 0

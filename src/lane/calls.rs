@@ -42,7 +42,7 @@ pub fn all_done<A>(results: Results<A>) -> Outcomes<A> {
     results.into_iter().map(Outcome::Done).collect()
 }
 
-/// Holds the commands of a batch, and what the lane knows about their callers.
+/// Carries the commands of a batch, and what the lane knows about their callers.
 pub struct Calls<'a, C> {
     pub(super) commands: &'a [C],
     pub(super) wanted: &'a (dyn Fn() -> bool + Send + Sync),
@@ -61,7 +61,7 @@ impl<C> Clone for Calls<'_, C> {
 impl<C> Copy for Calls<'_, C> {}
 
 impl<'a, C> Calls<'a, C> {
-    /// The commands, at least one.
+    /// Returns the commands, at least one.
     pub fn commands(&self) -> &'a [C] {
         self.commands
     }
@@ -74,18 +74,17 @@ impl<'a, C> Calls<'a, C> {
         self.wanted
     }
 
-    /// The last moment at which a run may begin that may wait for a lock.
+    /// Returns the last moment at which a run may begin that may wait for a lock.
     pub fn patient_until(&self) -> Instant {
         self.patient_until
     }
 
-    /// The row for which the commands left another batch, if they did.
+    /// Returns the row for which the commands left another batch, if they did.
     pub fn busy(&self) -> Option<BusyRow> {
         self.busy
     }
 
-    /// Tells whether an earlier run for these callers may have committed although it failed. A run that may have
-    /// committed sets it.
+    /// Returns the flag behind [`Calls::is_outcome_unknown`]. A run that may have committed sets it.
     pub fn outcome_unknown(&self) -> &'a AtomicBool {
         self.outcome_unknown
     }
@@ -95,7 +94,7 @@ impl<'a, C> Calls<'a, C> {
         self.turn.leave();
     }
 
-    /// Whether an earlier run for these callers may have committed although it failed.
+    /// Tells whether an earlier run for these callers may have committed although it failed.
     pub fn is_outcome_unknown(&self) -> bool {
         self.outcome_unknown.load(Ordering::Relaxed)
     }

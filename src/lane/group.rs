@@ -44,7 +44,7 @@ impl LaneGroup {
         self.lanes(OneByOne(run), LaneLimits { batch_max: 1, ..limits })
     }
 
-    /// The burst that the answers of all these lanes are part of.
+    /// Returns the burst that the answers of all these lanes are part of.
     pub fn burst(&self) -> Burst {
         self.burst.clone()
     }

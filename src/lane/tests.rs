@@ -27,9 +27,9 @@ const PANIC: i32 = -2;
 const BUSY: i32 = -3;
 /// Needs a row that is busy where it is asked for the first time.
 const BUSY_ONCE: i32 = -4;
-/// Fails its batch, which could not have its rows.
+/// Fails its batch, which could not lock its rows.
 const CONTENDED: i32 = -5;
-/// From here on down, each needs a row of its own that is busy for ever.
+/// Each number from here on down needs a row of its own that is busy for ever.
 const EACH_BUSY: i32 = -10;
 const ROW: BusyRow = BusyRow { table: "rows", id: 7 };
 
@@ -78,7 +78,7 @@ fn gated() -> (Lanes<Doubling>, Arc<Semaphore>, Doubling) {
     gated_of(&mut LaneGroup::default())
 }
 
-/// As [`gated`], in a group.
+/// Does the same as [`gated`], in a group.
 fn gated_of(group: &mut LaneGroup) -> (Lanes<Doubling>, Arc<Semaphore>, Doubling) {
     let gate = Arc::new(Semaphore::new(0));
     let doubling = Doubling { gate: Some(Arc::clone(&gate)), ..Doubling::default() };
@@ -312,7 +312,7 @@ async fn no_more_commands_wait_for_busy_rows_than_may() {
     assert_eq!(overloaded, 6 - LIMITS.queue_max);
 }
 
-/// Each would wait as long as the one before it.
+/// If they were not told, each would wait as long as the call before it.
 #[tokio::test]
 async fn calls_that_have_waited_behind_a_contended_batch_are_told_with_it() {
     let gate = Arc::new(Semaphore::new(0));

@@ -37,7 +37,7 @@ pub(super) struct Turn {
     turns: Arc<Turns>,
 }
 
-/// Holds the turn of a batch at work, which may give it back before the batch ends.
+/// Keeps the turn of a batch at work, which may give it back before the batch ends.
 #[derive(Debug)]
 pub(super) struct TurnSlot(Mutex<Option<Turn>>);
 

@@ -30,7 +30,7 @@ pub(super) struct Worker<B: Batch> {
     ended: bool,
 }
 
-/// Holds the commands of the next batch and their callers, in the same order.
+/// Keeps the commands of the next batch and their callers, in the same order.
 struct InHand<B: Batch> {
     commands: Vec<B::Command>,
     callers: Vec<Caller<B::Answer>>,

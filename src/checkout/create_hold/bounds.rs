@@ -39,12 +39,12 @@ const TTL: Duration = Duration::from_secs(60);
 
 /// Buyers that are not remembered are counted before every 32nd batch of a product.
 const BATCHES_A_LOOK: u32 = 32;
-/// They are also counted before the 4th, the 8th and the 16th batch.
+/// Buyers that are not remembered are also counted before the 4th, the 8th and the 16th batch.
 const FIRST_LOOK: u32 = 4;
 
 /// How many holds of a buyer this server is asked for before the bound is moved on to later holds.
 const LATER_HOLDS_MAX: usize = 256;
-/// After this time the bound is moved on even if fewer were asked for, because other servers make holds too.
+/// How long a bound stays even if fewer holds were asked for. Other servers make holds too.
 const LATER_HOLDS_TIME: Duration = Duration::from_millis(100);
 
 /// Remembers the bounds of buyers with many holds.
@@ -52,7 +52,7 @@ pub(super) struct Bounds {
     products: Cache<ProductId, Arc<Mutex<Buyers>>>,
 }
 
-/// Holds the remembered buyers of one product.
+/// Keeps the remembered buyers of one product.
 #[derive(Default)]
 struct Buyers {
     remembered: HashMap<BuyerId, RememberedBuyer>,
@@ -111,10 +111,10 @@ impl Bounds {
 
     /// Returns the units of a batch's buyers that count for the limit: all but those of holds past their time.
     ///
-    /// The product is locked. It also locks the past holds of buyers who have to be counted, and returns them to be
-    /// taken back, because otherwise each batch would find them again. A past hold that somebody else has locked still
-    /// counts: the order in the making was decided in time, and may commit later. A past hold that this transaction has
-    /// locked can't be ordered any more.
+    /// The caller has locked the product. Past holds of buyers who have to be counted are locked too, and returned, so
+    /// that they are taken back: otherwise each batch would find them again. A past hold that somebody else has locked
+    /// still counts, because an order in the making was decided in time and may commit later. A past hold that this
+    /// transaction has locked can't be ordered any more.
     ///
     /// Where a bound leaves room for the batch, it is returned as what the buyer has. No answer shows that number.
     pub(super) async fn units_by_buyer(
@@ -197,7 +197,7 @@ impl Buyers {
         buyers.filter_map(|buyer| Some((buyer.clone(), self.remembered.get(buyer)?.bound))).collect()
     }
 
-    /// Remembers the buyers who have many holds, as far as there is room, and forgets those who have few or none now.
+    /// Remembers the buyers who have many holds, as far as there is room. Forgets those who have few or none now.
     fn learn<'b>(&mut self, asked_for: impl IntoIterator<Item = &'b BuyerId>, counted: &BTreeMap<BuyerId, Taken>) {
         for buyer in asked_for {
             match counted.get(buyer) {

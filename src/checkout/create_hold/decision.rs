@@ -26,7 +26,7 @@ pub(super) enum HoldDecision {
 }
 
 impl HoldDecision {
-    /// Whether the command gets a new hold.
+    /// Tells whether the command gets a new hold.
     pub(super) fn is_new(&self) -> bool {
         matches!(self, Self::Make(_) | Self::Share(_))
     }
@@ -41,7 +41,7 @@ impl HoldDecision {
     }
 }
 
-/// Holds what a batch has read when it decides.
+/// Collects what a batch has read when it decides.
 pub(super) struct Facts {
     pub(super) product: Product,
     pub(super) now: SystemTime,
@@ -51,7 +51,7 @@ pub(super) struct Facts {
     pub(super) units_by_buyer: BTreeMap<BuyerId, i64>,
 }
 
-/// Holds one decision per command, the holds to be made, and the units that are short for the rest.
+/// Lists one decision per command, the holds to be made, and the units that are short for the rest.
 #[derive(Debug, Default)]
 pub(super) struct DecidedBatch {
     pub(super) decisions: Vec<HoldDecision>,

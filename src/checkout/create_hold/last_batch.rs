@@ -12,7 +12,7 @@ const LAST_BATCH_TTL: Duration = Duration::from_secs(10);
 /// Products whose last batch is remembered.
 const PRODUCTS_MAX: u64 = 10_000;
 
-/// What a product was like when it was last locked.
+/// Remembers what a product was like when it was last locked.
 #[derive(Debug, Clone)]
 pub(super) struct SeenProduct {
     pub(super) product: Product,
@@ -23,13 +23,13 @@ pub(super) struct SeenProduct {
 }
 
 impl SeenProduct {
-    /// What time it is now by the database's clock, as far as this process can tell.
+    /// Tells the time by the database's clock, as far as this process knows it.
     pub(super) fn now(&self) -> SystemTime {
         self.at + self.since.elapsed()
     }
 }
 
-/// What the last batch of a product came to.
+/// Says what the last batch of a product came to.
 ///
 /// It only chooses the way to try first. A grant is made only where the product's row still says so, and each refusal
 /// is decided by a new read.

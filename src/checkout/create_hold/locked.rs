@@ -48,7 +48,7 @@ impl Step {
     }
 }
 
-/// Holds what a committed script wrote, apart from the ids.
+/// Tells what a committed script wrote, apart from the ids.
 pub(super) struct WrittenBatch {
     pub(super) decisions: Vec<HoldDecision>,
     pub(super) new: Vec<NewHold>,

@@ -63,8 +63,9 @@ fn last_moment(now: SystemTime) -> SystemTime {
     now + ON_ITS_WAY_MAX
 }
 
-/// Whether somebody else may have locked the hold of one of these requests. A script would wait for it while it has the
-/// product locked. The other ways look for it first.
+/// Tells whether somebody else may have locked the hold of one of these requests.
+///
+/// A script would wait for that hold while it has the product locked. The other ways look for the hold first.
 fn any_is_suspect(suspects: &Suspects<RequestId>, commands: &[CreateHold]) -> bool {
     !suspects.among(commands.iter().map(|command| &command.request_id)).is_empty()
 }

@@ -59,9 +59,10 @@ impl TakeBacks {
         Self { shared: Arc::new(Shared { database, at_work, rests, closing, tasks }) }
     }
 
-    /// Starts to take back what a read has found of a product, unless that is under way or was tried a moment ago.
+    /// Starts to take back what a read has found of a product.
     ///
-    /// A few overdue orders are no reason to start, because they may still be paid.
+    /// It doesn't start if that is under way or was tried a moment ago. A few overdue orders are no reason to start
+    /// either, because they may still be paid.
     pub(in crate::checkout) fn found(&self, product_id: ProductId, lapsed: LapsedUnits) {
         let may_be_many_orders = usize::try_from(lapsed.ordered).is_ok_and(|units| units >= ORDERS_FOUND_MIN);
         if lapsed.held <= 0 && !may_be_many_orders {

@@ -112,7 +112,7 @@ async fn holds_past_their_time_do_not_count_however_many_they_are() {
     sale.finish().await;
 }
 
-/// A hold that is found as its buyer's and as the product's goes back once.
+/// A hold that is found twice, by its buyer and by its product, goes back once.
 #[tokio::test(flavor = "multi_thread")]
 async fn holds_past_their_time_go_back_once_also_where_stock_is_short() {
     let sale = Sale::start("box_past_and_short").await;

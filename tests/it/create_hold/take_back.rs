@@ -141,7 +141,7 @@ async fn more_expired_holds_than_one_transaction_takes_back_are_all_there_to_be_
     sale.finish().await;
 }
 
-/// An order may still be paid, and a hold may not.
+/// An order may still be paid. A hold can't be paid.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_order_is_cancelled_while_there_are_expired_holds() {
     let sale = Sale::start("holds_before_orders").await;
