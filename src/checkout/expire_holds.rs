@@ -1,7 +1,7 @@
-//! One batch of a sweep: expired holds give their units back.
+//! One batch of a sweep: expires holds whose time is over, and gives their units back.
 //!
-//! holds and products FOR UPDATE SKIP LOCKED · holds, products by id (one summed update each), totals and COMMIT as one
-//! script. A batch of one product reads the product, and waits for its row in the script.
+//! holds and products FOR UPDATE SKIP LOCKED · holds, products by id (one update for each), totals and COMMIT as one
+//! script. A batch of one product only reads the product, and waits for its row in the script.
 
 use std::{collections::BTreeMap, time::SystemTime};
 
@@ -20,7 +20,7 @@ use crate::{
     error::Error,
 };
 
-/// Expires up to `limit` holds whose time is over since `since` at the earliest and that nobody else has locked.
+/// Expires up to `limit` holds that nobody else has locked. Their time was over at `since` or later.
 ///
 /// # Errors
 /// Those of [`Database::transaction`].
@@ -28,7 +28,7 @@ pub async fn expire_holds(database: &Database, since: SystemTime, limit: usize) 
     expire_holds_of(database, Of::AllProducts, since.into(), limit).await
 }
 
-/// As [`expire_holds`], of all products or of one, and after a place.
+/// Does the same as [`expire_holds`], for all products or for one, and begins after a place.
 ///
 /// # Errors
 /// Those of [`Database::transaction`].

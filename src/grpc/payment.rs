@@ -37,14 +37,16 @@ fn payment_status(value: i32) -> Result<PaymentStatus, Invalid> {
 
 fn command(request: &HandlePaymentWebhookRequest) -> Result<HandlePaymentWebhook, Error> {
     let mut fields = Fields::default();
-    let key = fields.take(IdempotencyKey::parse(&request.idempotency_key));
+    let idempotency_key = fields.take(IdempotencyKey::parse(&request.idempotency_key));
     let order_id = fields.take(OrderId::parse(request.order_id));
     let status = fields.take(payment_status(request.status));
     let amount_cents = fields.take_optional(request.amount_cents.map(|cents| not_negative("amount_cents", cents)));
-    let (Some(key), Some(order_id), Some(status), Some(amount_cents)) = (key, order_id, status, amount_cents) else {
+    let (Some(idempotency_key), Some(order_id), Some(status), Some(amount_cents)) =
+        (idempotency_key, order_id, status, amount_cents)
+    else {
         return Err(fields.error());
     };
-    Ok(HandlePaymentWebhook { key, order_id, event: PaymentEvent { status, amount_cents } })
+    Ok(HandlePaymentWebhook { idempotency_key, order_id, event: PaymentEvent { status, amount_cents } })
 }
 
 /// As much of a key as a valid one has, cut between two characters: a bad one may be as long as the whole message.

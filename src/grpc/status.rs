@@ -124,7 +124,7 @@ fn refused(refusal: &Refusal) -> (Code, String, Metadata) {
         Refusal::SaleEnded => failed("The sale has ended", Vec::new()),
         Refusal::SalePaused => failed("The sale is paused", Vec::new()),
         Refusal::BuyerLimit { limit, already_taken } => failed(
-            "The buyer would have more than one buyer may",
+            "The buyer has reached the limit for this product",
             vec![("limit", limit.to_string()), ("alreadyTaken", already_taken.to_string())],
         ),
         Refusal::HoldExpired { hold_id } => failed("The hold has expired", vec![("holdId", hold_id.to_string())]),

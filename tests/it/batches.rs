@@ -48,7 +48,7 @@ impl Shop {
     /// Pays in one batch.
     async fn pay_all(&self, events: &[(&str, i64, PaymentStatus)]) -> Vec<Result<WebhookAnswer, Error>> {
         let commands = events.iter().map(|&(key, order_id, status)| HandlePaymentWebhook {
-            key: IdempotencyKey::parse(key).unwrap(),
+            idempotency_key: IdempotencyKey::parse(key).unwrap(),
             order_id: OrderId::stored(order_id),
             event: PaymentEvent { status, amount_cents: None },
         });
