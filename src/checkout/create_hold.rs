@@ -130,7 +130,7 @@ impl Batch for CreateHoldBatch {
             Err(Error::Invalid(_) | Error::NotFound(_)) => "invalid",
             Err(_) => "failed",
         };
-        metrics::counter!("flashsale_holds_total", "outcome" => outcome).increment(1);
+        metrics::counter!(crate::metric_names::HOLDS, "outcome" => outcome).increment(1);
     }
 }
 

@@ -106,7 +106,7 @@ impl Batch for HandlePaymentWebhookBatch {
             Ok(answer) => log_handled(command, answer),
             Err(error) => log_error(&command.idempotency_key.to_string(), command.order_id.get(), error),
         };
-        metrics::counter!("flashsale_webhooks_total", "outcome" => outcome).increment(1);
+        metrics::counter!(crate::metric_names::WEBHOOKS, "outcome" => outcome).increment(1);
     }
 }
 
@@ -160,7 +160,7 @@ fn log_error(idempotency_key: &str, order_id: i64, error: &Error) -> &'static st
 /// Records a delivery that never gets to a lane, because it has a bad field or the server isn't ready.
 pub fn record_early(idempotency_key: &str, order_id: i64, error: &Error) {
     let outcome = log_error(idempotency_key, order_id, error);
-    metrics::counter!("flashsale_webhooks_total", "outcome" => outcome).increment(1);
+    metrics::counter!(crate::metric_names::WEBHOOKS, "outcome" => outcome).increment(1);
 }
 
 /// Says why an event was not handled.

@@ -69,12 +69,12 @@ impl Retries {
     pub(super) async fn wait_after(&mut self, failure: Failure) -> Result<(), Error> {
         let transaction = self.transaction;
         if matches!(failure.kind, FailureKind::Deadlock | FailureKind::LockWait) {
-            metrics::counter!("flashsale_lock_conflicts_total", "kind" => failure.name(), "transaction" => transaction)
-                .increment(1);
+            let (kind, name) = (failure.name(), crate::metric_names::LOCK_CONFLICTS);
+            metrics::counter!(name, "kind" => kind, "transaction" => transaction).increment(1);
         }
         let pause = self.next_pause(&failure).map_err(|error| self.final_error(error))?;
-        metrics::counter!("flashsale_transaction_retries_total", "transaction" => transaction, "reason" => failure.name())
-            .increment(1);
+        let (reason, name) = (failure.name(), crate::metric_names::TRANSACTION_RETRIES);
+        metrics::counter!(name, "transaction" => transaction, "reason" => reason).increment(1);
         let jittered = rand::rng().random_range(pause / 2..=pause);
         tokio::time::sleep(jittered).await;
         Ok(())

@@ -1,11 +1,12 @@
 //! What tests of a sale say often: requests that they add to with `..`, and short ways to a state.
 
 use flashsale::{
-    config::{LogFormat, SweeperCommand, SweeperConfig},
+    config::{SweeperCommand, SweeperConfig},
     db::Database,
     pb::{
         CreateHoldRequest, CreateOrderRequest, CreateProductRequest, HandlePaymentWebhookRequest, Order, PaymentStatus,
     },
+    telemetry::LogFormat,
 };
 use tonic::Status;
 
