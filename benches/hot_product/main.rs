@@ -14,10 +14,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a benchmark whose processes can't be reached has nothing to report")]
 
-#[expect(dead_code, reason = "the tests' support, of which a benchmark needs a part")]
-#[path = "../../tests/it/support/mod.rs"]
-mod support;
-
 mod bench;
 mod callers;
 mod load;
@@ -34,6 +30,7 @@ mod targets;
 use std::{env, fs, io, path::Path, process::ExitCode};
 
 use clap::Parser;
+use flashsale_test_support as support;
 use tikv_jemallocator::Jemalloc;
 
 use bench::Bench;

@@ -6,6 +6,8 @@
     reason = "a test that can't go on has failed; clippy knows #[test] functions only, not their helpers"
 )]
 
+use flashsale_test_support as support;
+
 mod adjust_stock;
 mod audit;
 mod batches;
@@ -44,7 +46,6 @@ mod retries;
 mod sale_day;
 mod session;
 mod settings;
-mod support;
 mod sweep;
 mod take_back_overdue;
 mod telemetry;

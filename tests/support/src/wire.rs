@@ -1,5 +1,6 @@
-//! Calls below the level of a gRPC client: any header, any bytes, no timer of the client's own, and a connection that
-//! can be reset.
+//! Calls below the level of a gRPC client.
+//!
+//! A call can have any header and any bytes, no client's timer ends it, and the connection can be reset.
 
 use std::{io::Cursor, time::Duration};
 
@@ -11,16 +12,16 @@ use tonic::{Code, Status};
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
-/// One HTTP/2 connection to a server. Dropped: reset, in the middle of whatever it does.
-pub(crate) struct Wire {
+/// Holds one HTTP/2 connection to a server; a drop resets it, also in the middle of a call.
+pub struct Wire {
     address: String,
     requests: SendRequest<Cursor<Vec<u8>>>,
     connection: JoinHandle<()>,
 }
 
 impl Wire {
-    /// To the server at `address`.
-    pub(crate) async fn connect(address: &str) -> Self {
+    /// Connects to the server at `address`.
+    pub async fn connect(address: &str) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_zero_linger().unwrap();
         let (requests, connection) = Builder::new().handshake(stream).await.unwrap();
@@ -32,7 +33,7 @@ impl Wire {
     }
 
     /// Calls `path`, such as `flashsale.v1.FlashSaleService/CreateHold`, with further headers.
-    pub(crate) async fn call<A: Message + Default>(
+    pub async fn call<A: Message + Default>(
         &self,
         path: &str,
         headers: &[(&str, &str)],
@@ -43,7 +44,7 @@ impl Wire {
     }
 
     /// Sends `body` as it is and returns the body of the answer, if the status is OK.
-    pub(crate) async fn send(&self, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Result<Vec<u8>, Status> {
+    pub async fn send(&self, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Result<Vec<u8>, Status> {
         let answer = timeout(ANSWER_LIMIT, self.exchange(path, headers, body)).await;
         answer
             .unwrap_or_else(|_| panic!("no answer to {path}"))
@@ -88,8 +89,8 @@ fn status(headers: &HeaderMap) -> Status {
     Status::from_header_map(headers).unwrap_or_else(|| panic!("no grpc-status in {headers:?}"))
 }
 
-/// A message as gRPC sends it: not compressed, its length, its bytes.
-pub(crate) fn framed(message: &[u8]) -> Vec<u8> {
+/// Returns a message as gRPC sends it: a zero for "not compressed", the length, the bytes.
+pub fn framed(message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).unwrap();
     [&[0], &length.to_be_bytes()[..], message].concat()
 }

@@ -1,9 +1,10 @@
-//! Private database servers: one for all tests of the process, and more for the tests that stop, kill or reconfigure
-//! theirs. Never a system's own server.
+//! Starts private database servers, never a system's own server.
 //!
-//! Each has its own folder and port, and the engine's default durability (a commit is on disk). Two settings are traps
-//! on purpose: the default time zone isn't UTC, and the default isolation is the engine's own REPEATABLE READ; both
-//! are for the service's sessions to set.
+//! All tests of the process share one server. A test that stops, kills or reconfigures its server starts another one.
+//! Each server has its own folder and port, and the engine's default durability: a commit is on disk.
+//!
+//! Two defaults are traps on purpose: the time zone isn't UTC, and the isolation is the engine's REPEATABLE READ. The
+//! service's sessions have to set both.
 
 mod engine;
 mod supervisor;
@@ -25,38 +26,39 @@ use std::{
 
 use tempfile::TempDir;
 
-pub(crate) use self::engine::Engine;
+pub use self::engine::Engine;
 use self::{
     engine::{Program, data_option},
     supervisor::Supervised,
 };
-use crate::support::{signal, wait};
+use crate::{place, signal, wait};
 
-/// With a password, so that logging in is tested too; it has characters that a URL must escape.
-pub(crate) const SERVICE_USER: &str = "flashsale";
-pub(crate) const SERVICE_PASSWORD: &str = "p@ss/w:rd";
+/// The service's account.
+pub const SERVICE_USER: &str = "flashsale";
+/// Its password, with characters that a URL must escape.
+pub const SERVICE_PASSWORD: &str = "p@ss/w:rd";
 const SERVICE_PASSWORD_IN_URL: &str = "p%40ss%2Fw%3Ard";
 
-/// Generous: the machine may be building something else meanwhile.
+/// How long a server may take to start: the machine may be compiling at the same time.
 const START_LIMIT: Duration = Duration::from_secs(120);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
-/// Another program may take a port between the look and the start.
+/// How often a start is tried: another program may take the port that was found free.
 const START_TRIES: usize = 3;
 
 const FOLDER_PREFIX: &str = "mysqld-";
 const TEMPLATE_PREFIX: &str = "template-";
 
-/// Who logs in.
+/// Says who logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Account {
-    /// What the service uses: all rights on the tests' databases, none on the server.
+pub enum Account {
+    /// The service's account: all rights on the tests' databases, none on the server.
     Service,
-    /// What the tests use to look and to disturb: all rights, no password.
+    /// The tests' account, to look and to disturb: all rights, no password.
     Root,
 }
 
-/// A database server. Dropped: killed, and its folder removed.
-pub(crate) struct Mysqld {
+/// Runs a database server; a drop kills it and removes its folder.
+pub struct Mysqld {
     instance: Arc<Instance>,
 }
 
@@ -64,17 +66,17 @@ struct Instance {
     program: Program,
     port: u16,
     options: Mutex<Vec<String>>,
-    /// Before `folder`, so that the process is gone when the folder is removed.
+    /// Stands before `folder`, so that the process has ended when the folder is removed.
     running: Mutex<Option<Supervised>>,
     folder: TempDir,
 }
 
 impl Mysqld {
-    /// The server that the tests of this process share; the first caller starts it. Blocks meanwhile.
-    pub(crate) fn shared() -> &'static Self {
+    /// Returns the server that the tests of this process share. The first call starts it and blocks meanwhile.
+    pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Result<Mysqld, String>> = OnceLock::new();
         let shared = SHARED.get_or_init(|| {
-            remove_leftovers(Path::new(env!("CARGO_TARGET_TMPDIR")));
+            remove_leftovers(&place::scratch());
             Self::create(&[])
         });
         match shared {
@@ -83,20 +85,20 @@ impl Mysqld {
         }
     }
 
-    /// A server of the caller's own, with `options` beside the usual ones.
-    pub(crate) async fn start_private(options: &[&str]) -> Self {
+    /// Starts a server for the caller alone, with `options` beside the usual ones.
+    pub async fn start_private(options: &[&str]) -> Self {
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
         let created = tokio::task::spawn_blocking(move || Self::create(&options)).await;
         created.unwrap().unwrap()
     }
 
-    /// Shuts the server down in order, and waits for its end.
-    pub(crate) async fn stop(&self) {
+    /// Shuts the server down by SIGTERM and waits for its end.
+    pub async fn stop(&self) {
         self.end("TERM").await;
     }
 
-    /// Kills the server in the middle of whatever it does, and waits for its end.
-    pub(crate) async fn kill(&self) {
+    /// Kills the server by SIGKILL and waits for its end.
+    pub async fn kill(&self) {
         self.end("KILL").await;
     }
 
@@ -106,48 +108,48 @@ impl Mysqld {
         ended.unwrap();
     }
 
-    /// Starts the server again after [`Self::stop`] or [`Self::kill`]: same port, same data, same options.
-    pub(crate) async fn start(&self) {
+    /// Starts the server again after [`Self::stop`] or [`Self::kill`], with the same port, data and options.
+    pub async fn start(&self) {
         let instance = Arc::clone(&self.instance);
         let started = tokio::task::spawn_blocking(move || instance.start()).await;
         started.unwrap().unwrap();
     }
 
-    /// As [`Self::start`], from now on with other `options`.
-    pub(crate) async fn start_with(&self, options: &[&str]) {
+    /// Starts the server again with other `options`, which it keeps.
+    pub async fn start_with(&self, options: &[&str]) {
         *self.instance.options.lock().unwrap() = options.iter().map(|&option| option.to_owned()).collect();
         self.start().await;
     }
 
-    /// Which of the two it is.
-    pub(crate) fn engine(&self) -> Engine {
+    /// Returns the server's engine.
+    pub fn engine(&self) -> Engine {
         self.instance.program.engine
     }
 
-    /// On 127.0.0.1.
-    pub(crate) fn port(&self) -> u16 {
+    /// Returns the server's port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
         self.instance.port
     }
 
-    /// Its process id; `None` while it is stopped.
-    pub(crate) fn pid(&self) -> Option<u32> {
+    /// Returns the server's process id, or `None` while it is stopped.
+    pub fn pid(&self) -> Option<u32> {
         let running = self.instance.running.lock().unwrap();
         running.as_ref().map(|running| running.pid)
     }
 
-    /// Its folder, which goes with it.
-    pub(crate) fn folder(&self) -> &Path {
+    /// Returns the server's folder, which is removed with the server.
+    pub fn folder(&self) -> &Path {
         self.instance.folder.path()
     }
 
-    /// What the server has logged.
-    pub(crate) fn log(&self) -> String {
+    /// Returns what the server has logged.
+    pub fn log(&self) -> String {
         self.instance.log()
     }
 
     fn create(options: &[String]) -> Result<Self, String> {
         let program = Program::find()?;
-        let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let place = &place::scratch();
         let folder = tempfile::Builder::new()
             .prefix(&format!("{FOLDER_PREFIX}{}-", process::id()))
             .tempdir_in(place)
@@ -181,7 +183,7 @@ impl Instance {
         options.push(tmpdir_option(folder)?);
         options.extend(
             [
-                // In the data folder: an absolute path may be longer than a socket's name can be.
+                // The socket is in the data folder, since an absolute path may be too long for a socket's name.
                 "--socket=server.sock",
                 "--bind-address=127.0.0.1",
                 "--skip-name-resolve",
@@ -202,7 +204,7 @@ impl Instance {
         });
         if let Err(problem) = ready.unwrap_or(Err("it answered no connection in time")) {
             let log = self.log();
-            // Keeps the folder for another try: killed here, not by the supervisor.
+            // The supervisor would remove the folder, which the next try needs.
             signal::send(server.pid, "KILL");
             server.wait_end(STOP_LIMIT);
             return Err(format!("{}: {problem}; its log:\n{log}", self.program.path.display()));
@@ -224,8 +226,8 @@ impl Instance {
     }
 }
 
-/// The address of `database` on the server, or on a proxy in front of it, at `port`.
-pub(crate) fn url(account: Account, port: u16, database: &str) -> String {
+/// Returns the URL of `database` on the server, or on a proxy in front of it, at `port`.
+pub fn url(account: Account, port: u16, database: &str) -> String {
     let login = match account {
         Account::Service => format!("{SERVICE_USER}:{SERVICE_PASSWORD_IN_URL}"),
         Account::Root => "root".to_owned(),
@@ -239,8 +241,9 @@ fn pid_option(folder: &Path) -> OsString {
     option
 }
 
-/// A folder for the server's temporary tables. In a common one, such as /tmp, MariaDB deletes at its start those of every
-/// other server.
+/// Makes a folder for the server's temporary tables.
+///
+/// In a shared folder MariaDB would delete the temporary tables of every other server when it starts.
 fn tmpdir_option(folder: &Path) -> Result<OsString, String> {
     let tmpdir = folder.join("tmp");
     fs::create_dir_all(&tmpdir).map_err(|error| format!("{}: {error}", tmpdir.display()))?;
@@ -253,7 +256,7 @@ fn pid_file(folder: &Path) -> PathBuf {
     folder.join("server.pid")
 }
 
-/// Whether a database server says hello: a packet whose first byte is the protocol version, 10.
+/// Tells whether a database server greets: its first packet begins with the protocol version, 10.
 fn greets(port: u16) -> bool {
     let mut packet = [0; 5];
     TcpStream::connect(("127.0.0.1", port)).is_ok_and(|mut stream| {
@@ -262,9 +265,10 @@ fn greets(port: u16) -> bool {
     })
 }
 
-/// A port below those that systems give to outgoing connections: one of these could take it while a stopped server is
-/// to come back, or even connect to itself there.
-pub(crate) fn free_port() -> u16 {
+/// Returns a free port below those that systems give to outgoing connections.
+///
+/// An outgoing connection could otherwise take the port of a stopped server, or even connect to itself there.
+pub fn free_port() -> u16 {
     const FIRST: u16 = 15_000;
     const COUNT: u16 = 15_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -278,9 +282,10 @@ pub(crate) fn free_port() -> u16 {
         .unwrap()
 }
 
-/// Removes from `place` the folders of earlier test processes that were killed together with their supervisors, or while their
-/// server was stopped.
-pub(crate) fn remove_leftovers(place: &Path) {
+/// Removes from `place` the folders that earlier test processes have left.
+///
+/// They stay when a test process is killed together with its supervisor, or while its server is stopped.
+pub fn remove_leftovers(place: &Path) {
     let entries = fs::read_dir(place).unwrap();
     for folder in entries.flatten().map(|entry| entry.path()) {
         let owner = folder
@@ -289,13 +294,13 @@ pub(crate) fn remove_leftovers(place: &Path) {
             .and_then(|(pid, _)| pid.parse().ok());
         if owner.is_some_and(|pid| !signal::is_alive(pid)) {
             kill_server_of(&folder);
-            // Its supervisor may be at it too.
+            // The folder's supervisor may be removing it at the same time.
             let _ = fs::remove_dir_all(&folder);
         }
     }
 }
 
-/// Only if the process of that number is still this folder's server.
+/// Kills the process that the folder's pid file names, if it is still the folder's server.
 fn kill_server_of(folder: &Path) {
     let Ok(pid) = fs::read_to_string(pid_file(folder)) else {
         return;

@@ -1,4 +1,4 @@
-//! Which database server there is, and what differs between the two.
+//! Finds the database server's program, and knows what differs between MariaDB and MySQL.
 
 use std::{
     env,
@@ -7,20 +7,22 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// The two that the service runs on.
+/// Names the database engines that the service runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Engine {
+pub enum Engine {
+    /// MariaDB.
     MariaDb,
+    /// MySQL.
     MySql,
 }
 
 impl Engine {
-    /// The view of the server's connections.
+    /// Returns the name of the view of the server's connections.
     ///
-    /// MySQL's information_schema also shows what each of them is running, as text: it fails for all who look as long
-    /// as any statement has bytes that are no text (error 3854), whatever the columns asked for and the sql_mode.
+    /// MySQL's information_schema.processlist also shows each connection's statement as text. While any statement has
+    /// bytes that are no text, every read of it fails (error 3854), whatever the columns and the sql_mode.
     /// MariaDB has performance_schema off by default.
-    pub(crate) fn processlist(self) -> &'static str {
+    pub fn processlist(self) -> &'static str {
         match self {
             Self::MariaDb => "information_schema.processlist",
             Self::MySql => "performance_schema.processlist",
@@ -28,17 +30,17 @@ impl Engine {
     }
 }
 
-/// A database server's program.
+/// Describes a database server's program.
 #[derive(Clone, Debug)]
 pub(super) struct Program {
     pub(super) engine: Engine,
     pub(super) path: PathBuf,
-    /// What it says of itself.
+    /// What `--version` prints.
     pub(super) version: String,
 }
 
 impl Program {
-    /// `FLASHSALE_TEST_MYSQLD`, else mariadbd or mysqld from PATH and where systems keep their daemons.
+    /// Finds the program in `FLASHSALE_TEST_MYSQLD`, or mariadbd or mysqld in PATH and the systems' folders for daemons.
     pub(super) fn find() -> Result<Self, String> {
         let path = match env::var_os("FLASHSALE_TEST_MYSQLD") {
             Some(path) if !path.is_empty() => PathBuf::from(path),
@@ -60,7 +62,9 @@ impl Program {
         Ok(Self { engine, path, version })
     }
 
-    /// Options of every start, also the initialising one. The log is small because the template is copied often.
+    /// Returns the options of every start, the first one that makes the system tables included.
+    ///
+    /// The log is small because the template is copied often.
     pub(super) fn base_options(&self) -> Vec<OsString> {
         let mut options: Vec<OsString> = vec!["--no-defaults".into()];
         options.extend(runs_as_root().then(|| "--user=root".into()));
@@ -69,14 +73,14 @@ impl Program {
             Engine::MySql => options.extend([
                 "--innodb-redo-log-capacity=32M".into(),
                 "--mysqlx=OFF".into(),
-                // A packaged server's default is a folder that others may not read.
+                // The default of a packaged server is a folder that other users can't read.
                 "--secure-file-priv=NULL".into(),
             ]),
         }
         options
     }
 
-    /// The command that makes the system tables in `data`.
+    /// Returns the command that makes the system tables in `data`.
     pub(super) fn install_command(&self, data: &Path) -> Result<Command, String> {
         let mut command = match self.engine {
             Engine::MySql => {
@@ -101,7 +105,7 @@ impl Program {
     }
 }
 
-/// `--datadir=…`.
+/// Returns the option `--datadir=…`.
 pub(super) fn data_option(data: &Path) -> OsString {
     let mut option = OsString::from("--datadir=");
     option.push(data);
@@ -115,7 +119,7 @@ fn find_executable(names: &[&str], first_places: &[PathBuf]) -> Option<PathBuf> 
     names.iter().find_map(|name| places.iter().map(|place| place.join(name)).find(|file| file.is_file()))
 }
 
-/// Both servers refuse to run as root unless told to.
+/// Tells whether this process runs as root, under which both engines start only when an option says so.
 fn runs_as_root() -> bool {
     let output = Command::new("id").arg("-u").output().unwrap();
     output.stdout.trim_ascii() == b"0"

@@ -1,12 +1,13 @@
-//! Calls that are made at the same moment.
+//! Makes calls at the same moment.
 
 use std::sync::Arc;
 
 use tokio::sync::Barrier;
 
-/// Runs `call(0)` … `call(count - 1)` as tasks of their own that all start together: none before the last is ready.
-/// The results are in the order of the numbers. Truly parallel only on a runtime with several threads.
-pub(crate) async fn at_once<F, T>(count: usize, call: impl Fn(usize) -> F) -> Vec<T>
+/// Runs `call(0)` … `call(count - 1)` as tasks that all start at the same moment.
+///
+/// The results are in the order of the numbers. The calls run in parallel only on a runtime with several threads.
+pub async fn at_once<F, T>(count: usize, call: impl Fn(usize) -> F) -> Vec<T>
 where
     F: Future<Output = T> + Send + 'static,
     T: Send + 'static,

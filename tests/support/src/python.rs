@@ -1,5 +1,6 @@
-//! A Python with the packages that the tests need: `standardwebhooks`, the independent sender of signed webhooks, and
-//! those of deploy/sale_day.py.
+//! Finds or makes a Python with the packages that the tests need.
+//!
+//! These are `standardwebhooks`, an independent sender of signed webhooks, and the packages of deploy/sale_day.py.
 
 use std::{
     env, fs,
@@ -8,17 +9,21 @@ use std::{
     sync::OnceLock,
 };
 
-/// What deploy/requirements.txt pins it as, and what is imported.
+use super::place;
+
+/// The packages: the name in deploy/requirements.txt, and the module.
 const PACKAGES: [(&str, &str); 3] =
     [("standardwebhooks", "standardwebhooks"), ("grpcio-tools", "grpc_tools"), ("grpcio-status", "grpc_status")];
 
-/// The interpreter in FLASHSALE_TEST_PYTHON, or `python3` where it has the packages, or one in a virtual environment of
-/// the tests' own, made with the versions that deploy/requirements.txt pins. Blocks while it is made, the first time.
-pub(crate) fn interpreter() -> &'static Path {
+/// Returns the interpreter in FLASHSALE_TEST_PYTHON, or `python3`, if it has the packages.
+///
+/// Otherwise it is the one of the tests' own virtual environment, with the versions that deploy/requirements.txt pins.
+/// The first call makes the environment and blocks meanwhile.
+pub fn interpreter() -> &'static Path {
     static INTERPRETER: OnceLock<PathBuf> = OnceLock::new();
     INTERPRETER.get_or_init(|| {
-        let known = env::var_os("FLASHSALE_TEST_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from);
-        if has_packages(&known) { known } else { own_environment() }
+        let found = env::var_os("FLASHSALE_TEST_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from);
+        if has_packages(&found) { found } else { own_environment() }
     })
 }
 
@@ -28,10 +33,10 @@ fn has_packages(python: &Path) -> bool {
 }
 
 fn own_environment() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
+    let folder = place::scratch().join("python");
     let python = folder.join("bin/python");
     if !has_packages(&python) {
-        let pins = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/requirements.txt")).unwrap();
+        let pins = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/requirements.txt")).unwrap();
         let pins = pins.lines().filter(|line| PACKAGES.iter().any(|(name, _)| line.starts_with(&format!("{name}=="))));
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
         run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--no-input"]).args(pins));

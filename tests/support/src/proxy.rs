@@ -1,8 +1,8 @@
-//! A network between the service and its database that can be cut, go silent, or lose the one packet that matters.
+//! Stands for the network between the service and its database: it can be cut, go silent, or lose one packet.
 //!
-//! It understands just enough of the MySQL protocol (without TLS or compression) to see a client's commands: a packet
-//! is a length of three bytes, a sequence number, and the payload; number 0 begins a command, whose first byte says
-//! which.
+//! It understands just enough of the MySQL protocol (without TLS or compression) to see a client's commands. A packet
+//! is a length of three bytes, a sequence number, and the payload. Number 0 begins a command, whose first byte is the
+//! command's code.
 
 use std::{
     io::{self, ErrorKind},
@@ -37,8 +37,8 @@ const COMMAND_QUERY: u8 = 0x03;
 const COMMAND_PREPARE: u8 = 0x16;
 const COMMAND_EXECUTE: u8 = 0x17;
 
-/// A proxy on 127.0.0.1; it lives as long as this value, in the runtime that started it.
-pub(crate) struct Proxy {
+/// Runs a proxy on 127.0.0.1 as long as this value lives, in the runtime that started it.
+pub struct Proxy {
     port: u16,
     state: Arc<State>,
     listening: JoinHandle<()>,
@@ -51,7 +51,7 @@ struct State {
     counts: [AtomicU64; 5],
 }
 
-/// A COMMIT that hasn't been sent yet, and the session it belongs to, whose client is gone.
+/// Keeps a COMMIT that isn't sent yet, and its session at the database, whose client has gone.
 struct HeldBack {
     database: TcpStream,
     packet: Packet,
@@ -60,7 +60,7 @@ struct HeldBack {
 #[derive(Clone, Copy)]
 struct Network {
     passage: Passage,
-    /// A connection of an earlier number is reset.
+    /// A connection that began at another number is reset.
     resets: u64,
 }
 
@@ -79,25 +79,26 @@ enum CommitFault {
     Stall,
 }
 
-/// How a connection ends.
+/// Says how a connection ends.
 enum End {
     Closed,
     Reset,
     HeldBack(Packet),
 }
 
-/// What clients have sent so far, those that a fault swallowed included.
+/// Counts what clients have sent so far, including what a fault has dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) connections: u64,
-    /// COM_QUERY, commits included: one or several statements as text.
-    pub(crate) queries: u64,
+pub struct Counts {
+    /// Connections that were opened.
+    pub connections: u64,
+    /// COM_QUERY, commits included: one or more statements as text.
+    pub queries: u64,
     /// COM_STMT_PREPARE.
-    pub(crate) prepares: u64,
+    pub prepares: u64,
     /// COM_STMT_EXECUTE.
-    pub(crate) executes: u64,
+    pub executes: u64,
     /// Queries that are or end in COMMIT.
-    pub(crate) commits: u64,
+    pub commits: u64,
 }
 
 impl Sub for Counts {
@@ -115,8 +116,8 @@ impl Sub for Counts {
 }
 
 impl Sale {
-    /// With a server that reaches its database through a proxy.
-    pub(crate) async fn start_behind_proxy(name: &str) -> (Self, Proxy) {
+    /// Starts a sale whose server reaches its database through a proxy.
+    pub async fn start_behind_proxy(name: &str) -> (Self, Proxy) {
         let database = TestDatabase::create(name).await;
         let proxy = Proxy::start(database.port()).await;
         let server = TestServer::start_with(&database.url_at(proxy.port()), default_settings()).await;
@@ -125,8 +126,8 @@ impl Sale {
 }
 
 impl Proxy {
-    /// A proxy in front of the database server at `database_port`.
-    pub(crate) async fn start(database_port: u16) -> Self {
+    /// Starts a proxy in front of the database server at `database_port`.
+    pub async fn start(database_port: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let open = Network { passage: Passage::Open, resets: 0 };
@@ -140,70 +141,72 @@ impl Proxy {
         Self { port, state, listening }
     }
 
-    /// Where it listens.
-    pub(crate) fn port(&self) -> u16 {
+    /// Returns the proxy's port.
+    pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Resets all connections, and every new one at once.
-    pub(crate) fn cut(&self) {
+    /// Resets all connections, and from now on every new one.
+    pub fn cut(&self) {
         self.state.network.send_modify(|network| {
             network.passage = Passage::Closed;
             network.resets += 1;
         });
     }
 
-    /// Resets the connections of now; new ones pass.
-    pub(crate) fn reset_connections(&self) {
+    /// Resets the present connections and lets new ones pass.
+    pub fn reset_connections(&self) {
         self.state.network.send_modify(|network| network.resets += 1);
     }
 
-    /// Lets nothing through, in either direction, and breaks nothing: connections stay open, new ones hang.
-    pub(crate) fn blackhole(&self) {
+    /// Lets nothing through in either direction: connections stay open, and new ones hang.
+    pub fn blackhole(&self) {
         self.state.network.send_modify(|network| network.passage = Passage::Silent);
     }
 
-    /// Ends [`Self::cut`] or [`Self::blackhole`]; what was held back by a black hole arrives.
-    pub(crate) fn heal(&self) {
+    /// Ends [`Self::cut`] or [`Self::blackhole`], and delivers what a black hole has kept.
+    pub fn heal(&self) {
         self.state.network.send_modify(|network| network.passage = Passage::Open);
     }
 
-    /// The next COMMIT, of whichever connection, reaches the database and is carried out there; the client sees its
-    /// connection reset in place of the answer.
-    pub(crate) fn lose_next_commit_answer(&self) {
+    /// Loses the answer to the next COMMIT of any connection.
+    ///
+    /// The database carries the COMMIT out. The client sees its connection reset in place of the answer.
+    pub fn lose_next_commit_answer(&self) {
         *self.state.commit_fault.lock().unwrap() = Some(CommitFault::LoseAnswer);
     }
 
-    /// The next COMMIT, of whichever connection, doesn't reach the database; the client sees its connection reset.
-    pub(crate) fn drop_next_commit_request(&self) {
+    /// Drops the next COMMIT of any connection before it reaches the database, and resets the client's connection.
+    pub fn drop_next_commit_request(&self) {
         *self.state.commit_fault.lock().unwrap() = Some(CommitFault::DropRequest);
     }
 
-    /// The next COMMIT, of whichever connection, is kept here; the client sees its connection reset, and the session
-    /// goes on at the database, with its locks, until [`Self::deliver_held_back_commit`].
-    pub(crate) fn hold_back_next_commit(&self) {
+    /// Keeps the next COMMIT of any connection, and resets the client's connection.
+    ///
+    /// The session stays at the database, with its locks, until [`Self::deliver_held_back_commit`].
+    pub fn hold_back_next_commit(&self) {
         *self.state.commit_fault.lock().unwrap() = Some(CommitFault::HoldBack);
     }
 
-    /// The next COMMIT, of whichever connection, stays on its way for ever: the connection is open, and nobody hears
-    /// anything on it any more.
-    pub(crate) fn stall_next_commit(&self) {
+    /// Never delivers the next COMMIT of any connection: the connection stays open and silent.
+    pub fn stall_next_commit(&self) {
         *self.state.commit_fault.lock().unwrap() = Some(CommitFault::Stall);
     }
 
-    /// Whether a COMMIT is held back now.
-    pub(crate) fn holds_back_a_commit(&self) -> bool {
+    /// Tells whether a COMMIT is held back now.
+    pub fn holds_back_a_commit(&self) -> bool {
         self.state.held_back.lock().unwrap().is_some()
     }
 
-    /// Sends the COMMIT that was held back. Returns when the database has done with it, well or not, or has ended the
-    /// session before.
-    pub(crate) async fn deliver_held_back_commit(&self) {
+    /// Sends the COMMIT that was held back.
+    ///
+    /// Returns when the database has carried it out or refused it, or had already ended the session.
+    pub async fn deliver_held_back_commit(&self) {
         let held_back = self.state.held_back.lock().unwrap().take();
         let HeldBack { mut database, packet } = held_back.unwrap();
         let deliver = async {
             database.write_all(&packet.bytes).await?;
-            // As with a lost answer: the end of the answers says that all of it is done.
+            // The database closes its side when the COMMIT is done, so the end of the answers says so.
             database.shutdown().await?;
             database.read_to_end(&mut Vec::new()).await
         };
@@ -219,19 +222,20 @@ impl Proxy {
         }
     }
 
-    /// Whether the fault of the next COMMIT is still to come.
-    pub(crate) fn is_waiting_for_commit(&self) -> bool {
+    /// Tells whether the fault of the next COMMIT is still to come.
+    pub fn is_waiting_for_commit(&self) -> bool {
         self.state.commit_fault.lock().unwrap().is_some()
     }
 
-    /// Waits until one more transaction has ended than at `before`: a call that met a row that somebody has locked has
-    /// looked, and waits outside of any transaction.
-    pub(crate) async fn wait_for_commit_after(&self, before: Counts) {
+    /// Waits until one more transaction has ended than at `before`.
+    ///
+    /// A call that has met a locked row then waits outside of any transaction.
+    pub async fn wait_for_commit_after(&self, before: Counts) {
         wait::eventually(COMMIT_LIMIT, "a COMMIT", async || self.counts().commits > before.commits).await;
     }
 
-    /// What has passed so far.
-    pub(crate) fn counts(&self) -> Counts {
+    /// Returns the counts so far.
+    pub fn counts(&self) -> Counts {
         let [connections, queries, prepares, executes, commits] =
             [0, 1, 2, 3, 4].map(|at| self.state.counts[at].load(Ordering::Relaxed));
         Counts { connections, queries, prepares, executes, commits }
@@ -260,7 +264,7 @@ impl State {
 }
 
 async fn listen(listener: TcpListener, database_port: u16, state: Arc<State>) {
-    // Aborted with this task.
+    // A drop of the set ends the connections with this task.
     let mut connections = JoinSet::new();
     loop {
         let Ok((client, _)) = listener.accept().await else {
@@ -272,7 +276,7 @@ async fn listen(listener: TcpListener, database_port: u16, state: Arc<State>) {
     }
 }
 
-/// One connection, from its beginning to its end.
+/// Carries one connection from its beginning to its end.
 async fn carry(mut client: TcpStream, database_port: u16, state: Arc<State>) {
     let mut network = state.network.subscribe();
     let start = *network.borrow_and_update();
@@ -330,8 +334,8 @@ async fn pass_requests(
             Some(CommitFault::LoseAnswer) => {
                 answer_is_lost.store(true, Ordering::Relaxed);
                 to.write_all(&packet.bytes).await?;
-                // The database finishes what it is at before it sees the end of the connection and closes its side.
-                // So the end of the answers says that the COMMIT is done.
+                // The database carries out the COMMIT before it sees the end of the connection and closes its side.
+                // The end of the answers therefore says that the COMMIT is done.
                 to.shutdown().await?;
                 return std::future::pending().await;
             }
@@ -363,18 +367,18 @@ async fn pass_answers(
 impl State {
     async fn wait_for_passage(&self) {
         let mut network = self.network.subscribe();
-        // A connection that has been cut is ended elsewhere.
+        // A cut connection doesn't wait here for long: `carry` ends it.
         let _ = network.wait_for(|now| now.passage == Passage::Open).await;
     }
 }
 
-/// With its four bytes of header.
+/// Holds a packet with its four bytes of header.
 struct Packet {
     bytes: Vec<u8>,
 }
 
 impl Packet {
-    /// `None` at the end of the connection.
+    /// Reads a packet, or `None` at the end of the connection.
     async fn read(from: &mut BufReader<ReadHalf<'_>>) -> io::Result<Option<Self>> {
         let mut bytes = vec![0; 4];
         match from.read_exact(&mut bytes).await {
@@ -387,12 +391,12 @@ impl Packet {
         Ok(Some(Self { bytes }))
     }
 
-    /// `None`: not the beginning of a command, but a part of the login, say.
+    /// Returns the command's code, or `None` for a packet that begins no command, such as one of the login.
     fn command(&self) -> Option<u8> {
         (self.bytes[3] == 0).then_some(*self.bytes.get(4)?)
     }
 
-    /// Whether it is a query whose last statement is COMMIT.
+    /// Tells whether the packet is a query whose last statement is COMMIT.
     fn is_commit(&self) -> bool {
         if self.command() != Some(COMMAND_QUERY) {
             return false;

@@ -1,7 +1,8 @@
-//! The real programs, as their users start them.
+//! Starts the real programs as their users do.
 
 use std::{
     io::{self, BufRead, BufReader, Read},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{
         Arc, Condvar, Mutex,
@@ -13,33 +14,37 @@ use std::{
 
 use serde_json::Value;
 
-use super::{signal, wait};
+use super::{place, signal, wait};
 
-/// Later lines are dropped: a program that logs without end must not fill the memory.
+/// How many lines are kept; a program that logs without end must not fill the memory.
 const LINES_MAX: usize = 100_000;
-/// Of a program whose test has failed.
+/// How many lines are shown of a program whose test has failed.
 const LINES_SHOWN: usize = 100;
 
-/// Which program.
+/// Names the service's programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Program {
+pub enum Program {
+    /// The gRPC server.
     Server,
+    /// The HTTP gateway.
     Gateway,
+    /// The sweeper, with its audit.
     Sweeper,
 }
 
 impl Program {
-    fn path(self) -> &'static str {
-        match self {
-            Self::Server => env!("CARGO_BIN_EXE_server"),
-            Self::Gateway => env!("CARGO_BIN_EXE_gateway"),
-            Self::Sweeper => env!("CARGO_BIN_EXE_sweeper"),
-        }
+    /// Returns the path of the built program.
+    pub fn path(self) -> PathBuf {
+        place::program(match self {
+            Self::Server => "server",
+            Self::Gateway => "gateway",
+            Self::Sweeper => "sweeper",
+        })
     }
 }
 
-/// A running program. Dropped: killed.
-pub(crate) struct Process {
+/// Runs a program; a drop kills it.
+pub struct Process {
     command: String,
     child: Child,
     output: Arc<Output>,
@@ -49,14 +54,14 @@ pub(crate) struct Process {
 struct Output {
     stdout: Mutex<Vec<String>>,
     stderr: Mutex<Vec<String>>,
-    /// Streams that have come to their end.
+    /// How many of the two streams have ended.
     ended: AtomicU32,
-    /// Nobody reads the streams.
+    /// Whether nobody reads the streams.
     stalled: Mutex<bool>,
     read_on: Condvar,
 }
 
-/// A stream that is read unless its reader has stalled.
+/// Reads a stream unless its reader has stalled.
 struct Tap<S>(S, Arc<Output>);
 
 impl<S: Read> Read for Tap<S> {
@@ -67,23 +72,24 @@ impl<S: Read> Read for Tap<S> {
 }
 
 impl Process {
-    /// Starts the program with these settings as its whole environment. Port 0 in a setting lets the system choose;
-    /// see [`Self::address`].
-    pub(crate) fn spawn(program: Program, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
+    /// Starts the program with these settings as its whole environment.
+    ///
+    /// For port 0 in a setting the system chooses a port, which [`Self::address`] returns.
+    pub fn spawn(program: Program, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new(program.path());
         command.args(arguments).env_clear().envs(settings.iter().copied());
         Self::run(command)
     }
 
-    /// As [`Self::spawn`], with standard output and standard error in one pipe, as `2>&1` has them.
-    pub(crate) fn spawn_on_one_pipe(program: Program, settings: &[(&str, &str)]) -> Self {
+    /// Starts the program with standard output and standard error in one pipe, as `2>&1` has them.
+    pub fn spawn_on_one_pipe(program: Program, settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", r#"exec "$0" 2>&1"#, program.path()]).env_clear().envs(settings.iter().copied());
+        command.args(["-c", r#"exec "$0" 2>&1"#]).arg(program.path()).env_clear().envs(settings.iter().copied());
         Self::run(command)
     }
 
-    /// As [`Self::spawn`], for any program.
-    pub(crate) fn run(mut command: Command) -> Self {
+    /// Starts any program.
+    pub fn run(mut command: Command) -> Self {
         let text = format!("{command:?}");
         let mut child = command
             .stdin(Stdio::null())
@@ -97,57 +103,57 @@ impl Process {
         Self { command: text, child, output }
     }
 
-    /// Stops reading what the program writes: its pipes fill up. Up to 8 KiB more are read of each.
-    pub(crate) fn stop_reading(&self) {
+    /// Stops reading what the program writes, so that its pipes fill up. Up to 8 KiB more are read from each.
+    pub fn stop_reading(&self) {
         *self.output.stalled.lock().unwrap() = true;
     }
 
-    /// Reads what the program has written meanwhile, and goes on reading.
-    pub(crate) fn read_on(&self) {
+    /// Reads again, from what the program has written meanwhile.
+    pub fn read_on(&self) {
         *self.output.stalled.lock().unwrap() = false;
         self.output.read_on.notify_all();
     }
 
-    /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
+    /// Returns the program's process id.
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// The lines on standard output so far, as they are.
-    pub(crate) fn stdout(&self) -> Vec<String> {
+    /// Returns the lines on standard output so far, as they are.
+    pub fn stdout(&self) -> Vec<String> {
         self.output.stdout.lock().unwrap().clone()
     }
 
-    /// Standard error so far.
-    pub(crate) fn stderr(&self) -> String {
+    /// Returns the text on standard error so far.
+    pub fn stderr(&self) -> String {
         self.output.stderr.lock().unwrap().join("\n")
     }
 
-    /// The log so far. Every line on standard output must be JSON.
-    pub(crate) fn lines(&self) -> Vec<Value> {
+    /// Returns the log so far. Every line on standard output must be JSON.
+    pub fn lines(&self) -> Vec<Value> {
         let parse = |line: &String| {
             serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON: {error}: {line}\n{}", self.describe()))
         };
         self.output.stdout.lock().unwrap().iter().map(parse).collect()
     }
 
-    /// The log lines so far with this message.
-    pub(crate) fn lines_of(&self, message: &str) -> Vec<Value> {
+    /// Returns the log lines so far with this message.
+    pub fn lines_of(&self, message: &str) -> Vec<Value> {
         let mut lines = self.lines();
         lines.retain(|line| line["message"] == message);
         lines
     }
 
     /// Waits for the first log line with this message.
-    pub(crate) async fn wait_for_line(&self, message: &str, limit: Duration) -> Value {
+    pub async fn wait_for_line(&self, message: &str, limit: Duration) -> Value {
         self.wait_for(message, limit, |line| line["message"] == message).await
     }
 
     /// Waits for the first log line that `fits`. Fails at once if the program ends without one.
-    pub(crate) async fn wait_for(&self, what: &str, limit: Duration, fits: impl Fn(&Value) -> bool) -> Value {
+    pub async fn wait_for(&self, what: &str, limit: Duration, fits: impl Fn(&Value) -> bool) -> Value {
         let what = format!("the log line {what:?} of {}", self.command);
         wait::eventually_some(limit, &what, async || {
-            // In this order: after the end no line is added.
+            // No line is added after the end, so the end is looked at first.
             let ended = self.has_closed_output();
             let line = self.lines().into_iter().find(&fits);
             assert!(line.is_some() || !ended, "{what} never came\n{}", self.describe());
@@ -156,33 +162,34 @@ impl Process {
         .await
     }
 
-    /// The address that the program says it listens on: `Listening`, field `address`.
-    pub(crate) async fn address(&self, limit: Duration) -> String {
+    /// Waits for the log line `Listening` and returns its field `address`.
+    pub async fn address(&self, limit: Duration) -> String {
         let line = self.wait_for_line("Listening", limit).await;
         line["address"].as_str().unwrap().to_owned()
     }
 
-    /// Asks the program to end, as an operator does.
-    pub(crate) fn terminate(&self) {
+    /// Asks the program to end, by SIGTERM.
+    pub fn terminate(&self) {
         signal::send(self.pid(), "TERM");
     }
 
-    /// Ends the program in the middle of whatever it does.
-    pub(crate) fn kill(&mut self) {
+    /// Kills the program by SIGKILL.
+    pub fn kill(&mut self) {
         let _ = self.child.kill();
     }
 
-    /// Waits for the end and returns the exit code, 128 + the signal's number if one ended it, as a shell does. All
-    /// output is there then.
-    pub(crate) async fn wait_exit(&mut self, limit: Duration) -> i32 {
+    /// Waits for the end and for all output, and returns the exit code.
+    ///
+    /// The code is 128 + the signal's number where a signal ended the program, as in a shell.
+    pub async fn wait_exit(&mut self, limit: Duration) -> i32 {
         let code = self.wait_exit_unread(limit).await;
         let what = format!("the end of the output of {}", self.command);
         wait::eventually(limit, &what, async || self.has_closed_output()).await;
         code
     }
 
-    /// As [`Self::wait_exit`], though nobody may have read the last output.
-    pub(crate) async fn wait_exit_unread(&mut self, limit: Duration) -> i32 {
+    /// Waits for the end and returns the exit code, without waiting for the output.
+    pub async fn wait_exit_unread(&mut self, limit: Duration) -> i32 {
         use std::os::unix::process::ExitStatusExt;
 
         let what = format!("the end of {}", self.command);
@@ -199,7 +206,7 @@ impl Process {
         let stdout = self.stdout();
         let last = &stdout[stdout.len().saturating_sub(LINES_SHOWN)..];
         format!(
-            "{} wrote {} lines, the last ones\n{}\nand on standard error\n{}",
+            "{} wrote {} lines, the last of them\n{}\nand on standard error\n{}",
             self.command,
             stdout.len(),
             last.join("\n"),
@@ -219,7 +226,7 @@ impl Drop for Process {
     }
 }
 
-/// Reads a stream to its end in a thread, so that the program never waits for its reader.
+/// Reads a stream to its end in a thread, so that the program doesn't wait for its reader.
 fn collect(stream: impl Read + Send + 'static, output: &Arc<Output>, lines: fn(&Output) -> &Mutex<Vec<String>>) {
     let output = Arc::clone(output);
     thread::spawn(move || {

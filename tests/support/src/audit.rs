@@ -1,4 +1,4 @@
-//! `sweeper audit` in the test's process: what it finds, in one word and one id each.
+//! Runs `sweeper audit` in the test's process and names each finding by one word and one id.
 
 use flashsale::{
     db::{Database, audit::Finding},
@@ -8,28 +8,30 @@ use flashsale::{
 use super::{database::TestDatabase, server::database_config};
 
 /// The default of FLASHSALE_AUDIT_PAGE.
-pub(crate) const DEFAULT_PAGE: usize = 10_000;
+pub const DEFAULT_PAGE: usize = 10_000;
 
-/// A test that makes rows older by SQL doesn't care about the other times of such a row.
-const OF_MOVED_TIMES: [&str; 4] = ["hold_times", "order_times", "order_after_hold_expired", "clock_went_back"];
+/// Findings about times that don't agree, which a test causes when it makes rows older by SQL.
+const MOVED_TIME_KINDS: [&str; 4] = ["hold_times", "order_times", "order_after_hold_expired", "clock_went_back"];
 
-/// An audit: what it found, and its report.
-pub(crate) struct Audited {
-    pub(crate) findings: Vec<Finding>,
-    pub(crate) report: AuditReport,
+/// Holds what an audit found.
+pub struct Audited {
+    /// All findings, in the order of the audit.
+    pub findings: Vec<Finding>,
+    /// The audit's own summary.
+    pub report: AuditReport,
 }
 
 impl Audited {
-    /// Kind and id of each finding, sorted.
-    pub(crate) fn names(&self) -> Vec<String> {
+    /// Returns kind and id of each finding, sorted.
+    pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.findings.iter().map(name).collect();
         names.sort();
         names
     }
 }
 
-/// Kind and id of a finding: the id of the row that is off.
-pub(crate) fn name(finding: &Finding) -> String {
+/// Returns a finding's kind and the id of the row that it is about.
+pub fn name(finding: &Finding) -> String {
     let Finding { kind, product_id, hold_id, order_id, webhook_id, exception_id, adjustment_id, .. } = finding;
     let ids = [exception_id, webhook_id, adjustment_id, order_id, hold_id, product_id];
     match ids.into_iter().flatten().next() {
@@ -39,8 +41,8 @@ pub(crate) fn name(finding: &Finding) -> String {
 }
 
 impl TestDatabase {
-    /// Audits, `page` rows a statement.
-    pub(crate) async fn audit(&self, page: usize, repair: bool) -> Audited {
+    /// Audits with `page` rows in each statement.
+    pub async fn audit(&self, page: usize, repair: bool) -> Audited {
         let database = Database::new(&database_config(&self.url(), 1)).unwrap();
         let mut findings = Vec::new();
         let mut audit = Audit::new(&database, page, |finding: &Finding| findings.push(finding.clone()));
@@ -49,12 +51,13 @@ impl TestDatabase {
         Audited { findings, report }
     }
 
-    /// Fails the test, and prints all that is off, if the audit finds anything. Only a test that moved times by SQL
-    /// ([`TestDatabase::move_times`]) isn't asked whether the times of a row agree.
-    pub(crate) async fn assert_audit_clean(&self) {
+    /// Fails the test if the audit finds anything, and prints the findings.
+    ///
+    /// After [`TestDatabase::move_times`] the times of a row need not agree with each other.
+    pub async fn assert_audit_clean(&self) {
         let mut findings = self.audit(DEFAULT_PAGE, false).await.findings;
         if self.has_moved_times() {
-            findings.retain(|finding| !OF_MOVED_TIMES.contains(&finding.kind));
+            findings.retain(|finding| !MOVED_TIME_KINDS.contains(&finding.kind));
         }
         assert!(findings.is_empty(), "the audit of {} found {findings:#?}", self.name());
     }

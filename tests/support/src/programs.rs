@@ -1,4 +1,4 @@
-//! The three programs at work: each on ports of its own, with the rest of its settings as they come.
+//! Runs the three programs, each on its own ports and with default settings for the rest.
 
 use std::time::Duration;
 
@@ -10,34 +10,38 @@ use super::{
     process::{Process, Program},
 };
 
-/// How long a program may take to start, and to end: an orchestrator is promised 25 s.
+/// How long a program may take to start.
 const START_LIMIT: Duration = Duration::from_secs(60);
-pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(25);
+/// How long a program may take to end: the 25 s that the service promises to orchestrators.
+pub const STOP_LIMIT: Duration = Duration::from_secs(25);
 
-/// How a program is started with its settings.
+/// Starts a program with settings.
 type Spawn = fn(&[(&str, &str)]) -> Process;
 
-/// A server and calls to it.
-pub(crate) struct ServerProgram {
-    pub(crate) process: Process,
-    pub(crate) address: String,
-    pub(crate) clients: Clients,
+/// Runs a server program.
+pub struct ServerProgram {
+    /// The program's process.
+    pub process: Process,
+    /// Where the server listens, as `host:port`.
+    pub address: String,
+    /// Calls to it over one connection.
+    pub clients: Clients,
     metrics: String,
 }
 
 impl ServerProgram {
-    /// On the database at `url`, with further settings.
-    pub(crate) async fn start(url: &str, settings: &[(&str, &str)]) -> Self {
+    /// Starts a server on the database at `url`, with further settings.
+    pub async fn start(url: &str, settings: &[(&str, &str)]) -> Self {
         Self::start_at("127.0.0.1:0", url, settings).await
     }
 
-    /// As [`Self::start`], on an address that is known before.
-    pub(crate) async fn start_at(address: &str, url: &str, settings: &[(&str, &str)]) -> Self {
+    /// Starts a server on a known address.
+    pub async fn start_at(address: &str, url: &str, settings: &[(&str, &str)]) -> Self {
         Self::run(address, url, settings, |settings| Process::spawn(Program::Server, &[], settings)).await
     }
 
-    /// As [`Self::start`], with standard output and standard error in one pipe.
-    pub(crate) async fn start_on_one_pipe(url: &str, settings: &[(&str, &str)]) -> Self {
+    /// Starts a server with standard output and standard error in one pipe.
+    pub async fn start_on_one_pipe(url: &str, settings: &[(&str, &str)]) -> Self {
         let spawn = |settings: &[(&str, &str)]| Process::spawn_on_one_pipe(Program::Server, settings);
         Self::run("127.0.0.1:0", url, settings, spawn).await
     }
@@ -51,13 +55,13 @@ impl ServerProgram {
         Self { process, address, clients, metrics }
     }
 
-    /// Its page of metrics.
-    pub(crate) async fn metrics(&self) -> String {
+    /// Reads the server's page of metrics.
+    pub async fn metrics(&self) -> String {
         page_of_metrics(&self.metrics).await
     }
 
-    /// Asks it to end, waits for that, and returns its log.
-    pub(crate) async fn stop(mut self) -> Vec<Value> {
+    /// Ends the server by SIGTERM and returns its log.
+    pub async fn stop(mut self) -> Vec<Value> {
         drop(self.clients);
         self.process.terminate();
         assert_eq!(self.process.wait_exit(STOP_LIMIT).await, 0);
@@ -65,21 +69,23 @@ impl ServerProgram {
     }
 }
 
-/// A gateway.
-pub(crate) struct GatewayProgram {
-    pub(crate) process: Process,
-    pub(crate) address: String,
+/// Runs a gateway program.
+pub struct GatewayProgram {
+    /// The program's process.
+    pub process: Process,
+    /// Where the gateway listens, as `host:port`.
+    pub address: String,
     metrics: String,
 }
 
 impl GatewayProgram {
-    /// In front of the server at `server_address`, with further settings.
-    pub(crate) async fn start(server_address: &str, settings: &[(&str, &str)]) -> Self {
+    /// Starts a gateway in front of the server at `server_address`, with further settings.
+    pub async fn start(server_address: &str, settings: &[(&str, &str)]) -> Self {
         Self::run(server_address, settings, |settings| Process::spawn(Program::Gateway, &[], settings)).await
     }
 
-    /// As [`Self::start`], with standard output and standard error in one pipe.
-    pub(crate) async fn start_on_one_pipe(server_address: &str, settings: &[(&str, &str)]) -> Self {
+    /// Starts a gateway with standard output and standard error in one pipe.
+    pub async fn start_on_one_pipe(server_address: &str, settings: &[(&str, &str)]) -> Self {
         let spawn = |settings: &[(&str, &str)]| Process::spawn_on_one_pipe(Program::Gateway, settings);
         Self::run(server_address, settings, spawn).await
     }
@@ -97,13 +103,13 @@ impl GatewayProgram {
         Self { process, address, metrics }
     }
 
-    /// Its page of metrics.
-    pub(crate) async fn metrics(&self) -> String {
+    /// Reads the gateway's page of metrics.
+    pub async fn metrics(&self) -> String {
         page_of_metrics(&self.metrics).await
     }
 
-    /// Asks it to end, waits for that, and returns its log.
-    pub(crate) async fn stop(mut self) -> Vec<Value> {
+    /// Ends the gateway by SIGTERM and returns its log.
+    pub async fn stop(mut self) -> Vec<Value> {
         self.process.terminate();
         assert_eq!(self.process.wait_exit(STOP_LIMIT).await, 0);
         self.process.lines()
@@ -117,22 +123,22 @@ async fn page_of_metrics(address: &str) -> String {
     answer.text().await.unwrap()
 }
 
-/// Runs the sweeper to its end; returns its exit code, its log, and its standard error.
-pub(crate) async fn sweep(url: &str, settings: &[(&str, &str)]) -> (i32, Vec<Value>, String) {
+/// Runs the sweeper to its end and returns its exit code, its log, and its standard error.
+pub async fn sweep(url: &str, settings: &[(&str, &str)]) -> (i32, Vec<Value>, String) {
     let mut process = Process::spawn(Program::Sweeper, &[], &[&[("DATABASE_URL", url)], settings].concat());
     let code = process.wait_exit(START_LIMIT).await;
     (code, process.lines(), process.stderr())
 }
 
-/// Runs `server migrate`, also with `--seed`, to its end; returns its exit code and its log.
-pub(crate) async fn migrate(url: &str, arguments: &[&str]) -> (i32, Vec<Value>) {
+/// Runs `server migrate` with further arguments, such as `--seed`, and returns its exit code and its log.
+pub async fn migrate(url: &str, arguments: &[&str]) -> (i32, Vec<Value>) {
     let arguments = [&["migrate"], arguments].concat();
     let mut process = Process::spawn(Program::Server, &arguments, &[("DATABASE_URL", url)]);
     let code = process.wait_exit(START_LIMIT).await;
     (code, process.lines())
 }
 
-/// The lines with this message.
-pub(crate) fn lines_of<'l>(lines: &'l [Value], message: &str) -> Vec<&'l Value> {
+/// Returns the lines with this message.
+pub fn lines_of<'l>(lines: &'l [Value], message: &str) -> Vec<&'l Value> {
     lines.iter().filter(|line| line["message"] == message).collect()
 }

@@ -1,4 +1,4 @@
-//! A database of one test's own, and plain SQL in it.
+//! Gives each test its own database, and runs plain SQL in it.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
@@ -16,18 +16,18 @@ use super::{
     wait,
 };
 
-/// MySQL's limit is 64 characters.
+/// MySQL allows 64 characters.
 const NAME_LENGTH_MAX: usize = 60;
 
-/// How long a transaction may take to be seen as ended.
+/// How long a transaction may take to end.
 const TRANSACTION_END_LIMIT: Duration = Duration::from_secs(10);
-/// For one statement, or a login; a test that hangs says nothing. More than a lock's wait of 50 s.
+/// How long one statement or login may take: more than the 50 s for which a statement waits for a lock.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(70);
-/// A little more than the server's own 0.1 s.
+/// A little more than the 0.1 s for which MariaDB keeps its copy of the open transactions.
 const TRANSACTIONS_AGE_MAX: Duration = Duration::from_millis(110);
 
-/// A database. Dropped from the server at its end, unless the test has failed.
-pub(crate) struct TestDatabase {
+/// Holds a database, and drops it from the server at the end unless the test has failed.
+pub struct TestDatabase {
     name: String,
     port: u16,
     engine: Engine,
@@ -35,28 +35,28 @@ pub(crate) struct TestDatabase {
 }
 
 impl TestDatabase {
-    /// On the shared server, with the service's tables. `name` is the test's.
-    pub(crate) async fn create(name: &str) -> Self {
+    /// Creates a database with the service's tables on the shared server. `name` is the test's.
+    pub async fn create(name: &str) -> Self {
         let database = Self::create_empty(name).await;
         database.migrate().await;
         database
     }
 
-    /// As [`Self::create`], on a server of the test's own.
-    pub(crate) async fn create_on(mysqld: &Mysqld, name: &str) -> Self {
+    /// Creates a database with the service's tables on the test's own server.
+    pub async fn create_on(mysqld: &Mysqld, name: &str) -> Self {
         let database = Self::create_empty_on(mysqld, name).await;
         database.migrate().await;
         database
     }
 
-    /// On the shared server, without any table.
-    pub(crate) async fn create_empty(name: &str) -> Self {
+    /// Creates a database without tables on the shared server.
+    pub async fn create_empty(name: &str) -> Self {
         let shared = tokio::task::spawn_blocking(Mysqld::shared).await;
         Self::create_empty_on(shared.unwrap(), name).await
     }
 
-    /// On a server of the test's own, without any table.
-    pub(crate) async fn create_empty_on(mysqld: &Mysqld, name: &str) -> Self {
+    /// Creates a database without tables on the test's own server.
+    pub async fn create_empty_on(mysqld: &Mysqld, name: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name: String = format!("it_{number}_{name}").chars().take(NAME_LENGTH_MAX).collect();
@@ -69,84 +69,86 @@ impl TestDatabase {
 
     async fn migrate(&self) {
         let config = database_config(&self.url(), 1);
-        // The migrations need a multi-threaded runtime, which a test's need not be.
+        // The migrations need a multi-threaded runtime, and a test's runtime may have one thread only.
         let migrated = on_own_runtime(async move { migrate(&config).await });
         tokio::task::spawn_blocking(|| migrated.join()).await.unwrap().unwrap().unwrap();
     }
 
-    /// The database's name.
-    pub(crate) fn name(&self) -> &str {
+    /// Returns the database's name.
+    pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// DATABASE_URL for the service.
-    pub(crate) fn url(&self) -> String {
+    /// Returns the service's DATABASE_URL.
+    pub fn url(&self) -> String {
         self.url_at(self.port)
     }
 
-    /// DATABASE_URL for the service, through a proxy at `port`.
-    pub(crate) fn url_at(&self, port: u16) -> String {
+    /// Returns the service's DATABASE_URL through a proxy at `port`.
+    pub fn url_at(&self, port: u16) -> String {
         mysqld::url(Account::Service, port, &self.name)
     }
 
-    /// The port of the database server itself.
-    pub(crate) fn port(&self) -> u16 {
+    /// Returns the port of the database server itself.
+    pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// A connection as root.
-    pub(crate) async fn connect(&self) -> RawConnection {
+    /// Connects as root.
+    pub async fn connect(&self) -> RawConnection {
         RawConnection::open(&mysqld::url(Account::Root, self.port, &self.name)).await.unwrap()
     }
 
-    /// Runs one statement, as root and on a connection of its own.
-    pub(crate) async fn execute(&self, sql: &str) {
+    /// Runs one statement as root, on its own connection.
+    pub async fn execute(&self, sql: &str) {
         let mut connection = self.connect().await;
         connection.execute(sql).await;
         connection.close().await;
     }
 
-    /// As [`Self::execute`], for a statement that makes holds or orders older or younger: from now on the times of a row
-    /// need not agree with each other, and [`Self::assert_audit_clean`] doesn't ask.
-    pub(crate) async fn move_times(&self, sql: &str) {
+    /// Runs a statement that makes holds or orders older or younger.
+    ///
+    /// From now on the times of a row need not agree with each other, and [`Self::assert_audit_clean`] passes over them.
+    pub async fn move_times(&self, sql: &str) {
         self.times_moved.store(true, Ordering::Relaxed);
         self.execute(sql).await;
     }
 
-    /// Whether the test has moved times.
-    pub(crate) fn has_moved_times(&self) -> bool {
+    /// Tells whether [`Self::move_times`] was called.
+    pub fn has_moved_times(&self) -> bool {
         self.times_moved.load(Ordering::Relaxed)
     }
 
-    /// The first column of the only row, which must be a number.
-    pub(crate) async fn query_i64(&self, sql: &str) -> i64 {
+    /// Returns the first column of the only row, which must be a number.
+    pub async fn query_i64(&self, sql: &str) -> i64 {
         let mut connection = self.connect().await;
         let number = connection.query_i64(sql).await;
         connection.close().await;
         number
     }
 
-    /// All rows, every value as text.
-    pub(crate) async fn query_rows(&self, sql: &str) -> Vec<Vec<String>> {
+    /// Returns all rows with every value as text.
+    pub async fn query_rows(&self, sql: &str) -> Vec<Vec<String>> {
         let mut connection = self.connect().await;
         let rows = connection.query_rows(sql).await;
         connection.close().await;
         rows
     }
 
-    /// How many transactions are open in connections to this database.
-    pub(crate) async fn open_transactions(&self) -> usize {
+    /// Counts the open transactions in connections to this database.
+    pub async fn open_transactions(&self) -> usize {
         self.transactions(Transactions::Open).await.len()
     }
 
-    /// How many of them wait for a row that another has locked: to make sure of a lock before going on.
-    pub(crate) async fn waiting_transactions(&self) -> usize {
+    /// Counts the transactions that wait for a row which another transaction has locked.
+    pub async fn waiting_transactions(&self) -> usize {
         self.transactions(Transactions::Waiting).await.len()
     }
 
-    /// A connection that has locked `rows`, such as `holds WHERE id = 1`, of which there is one at least, until it ends its
-    /// transaction. READ COMMITTED: else what it reads on the way to them would stay locked, too.
-    pub(crate) async fn lock_rows(&self, rows: &str) -> RawConnection {
+    /// Locks at least one row by `rows`, such as `holds WHERE id = 1`, until the connection ends its transaction.
+    ///
+    /// It runs under READ COMMITTED, since otherwise the rows that it only passes would stay locked.
+    pub async fn lock_rows(&self, rows: &str) -> RawConnection {
         let mut holder = self.connect().await;
         holder.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await;
         holder.execute("BEGIN").await;
@@ -155,8 +157,8 @@ impl TestDatabase {
         holder
     }
 
-    /// Waits until exactly one transaction waits for a locked row, and returns its connection's id, for KILL.
-    pub(crate) async fn wait_for_waiter(&self) -> u32 {
+    /// Waits until exactly one transaction waits for a locked row, and returns the id of its connection.
+    pub async fn wait_for_waiter(&self) -> u32 {
         wait::eventually_some(TRANSACTION_END_LIMIT, "a transaction that waits for a row", async || {
             let waiting = self.transactions(Transactions::Waiting).await;
             (waiting.len() == 1).then(|| waiting[0])
@@ -164,22 +166,21 @@ impl TestDatabase {
         .await
     }
 
-    /// Waits until somebody waits for a table that another has locked.
-    pub(crate) async fn wait_for_table_waiter(&self) {
+    /// Waits until a statement waits for a table that another connection has locked.
+    pub async fn wait_for_table_waiter(&self) {
         let waiting = format!(
             "SELECT COUNT(*) FROM {} WHERE db = DATABASE() AND state LIKE 'Waiting for table metadata lock'",
             self.engine.processlist()
         );
-        wait::eventually(TRANSACTION_END_LIMIT, "somebody who waits for a table", async || {
+        wait::eventually(TRANSACTION_END_LIMIT, "a statement that waits for a table", async || {
             self.query_i64(&waiting).await > 0
         })
         .await;
     }
 
-    /// The connections with such transactions.
+    /// Returns the ids of the connections with such transactions.
     async fn transactions(&self, which: Transactions) -> Vec<u32> {
-        // MariaDB's innodb_trx is a copy that the server renews only if nobody has looked for 0.1 s, on whichever
-        // connection: nothing else may look at it.
+        // MariaDB renews its copy innodb_trx only if no connection has read it for 0.1 s, so nothing else may read it.
         static LAST_LOOK: Mutex<Option<Instant>> = Mutex::const_new(None);
         let mut last_look = LAST_LOOK.lock().await;
         if let Some(last_look) = *last_look
@@ -194,16 +195,16 @@ impl TestDatabase {
         rows.iter().map(|row| row[0].parse().unwrap()).collect()
     }
 
-    /// Fails the test if a transaction stays open.
-    pub(crate) async fn assert_no_open_transactions(&self) {
+    /// Fails the test if a transaction stays open for too long.
+    pub async fn assert_no_open_transactions(&self) {
         wait::eventually(TRANSACTION_END_LIMIT, "the end of every transaction", async || {
             self.open_transactions().await == 0
         })
         .await;
     }
 
-    /// The ids of the connections to this database.
-    pub(crate) async fn connection_ids(&self) -> Vec<u32> {
+    /// Returns the ids of the connections to this database.
+    pub async fn connection_ids(&self) -> Vec<u32> {
         let mut connection = self.connect().await;
         let ids = connection.other_ids(self.engine, &self.name).await;
         connection.close().await;
@@ -211,17 +212,17 @@ impl TestDatabase {
     }
 
     /// Kills all connections to this database, as an operator would.
-    pub(crate) async fn kill_connections(&self) {
+    pub async fn kill_connections(&self) {
         let mut connection = self.connect().await;
         for id in connection.other_ids(self.engine, &self.name).await {
-            // One that has ended meanwhile is as good.
+            // The connection may have ended by itself.
             let _ = connection.try_execute(&format!("KILL {id}")).await;
         }
         connection.close().await;
     }
 }
 
-/// Which transactions.
+/// Says which transactions are asked for.
 #[derive(Clone, Copy)]
 enum Transactions {
     Open,
@@ -229,8 +230,9 @@ enum Transactions {
 }
 
 impl Transactions {
-    /// The ids of the connections to `database` with such transactions. MySQL's innodb_trx shows statements, see
-    /// [`Engine::processlist`].
+    /// Returns the query for the ids of the connections to `database` with such transactions.
+    ///
+    /// MySQL's innodb_trx also shows statements, which fails for the reason told at [`Engine::processlist`].
     fn query(self, engine: Engine, database: &str) -> String {
         match (engine, self) {
             (Engine::MariaDb, which) => format!(
@@ -266,13 +268,14 @@ impl Drop for TestDatabase {
             return;
         }
         let (name, url) = (self.name.clone(), mysqld::url(Account::Root, self.port, ""));
-        // A server that the test has stopped can't drop anything, and needn't.
+        // A server that the test has stopped can't drop the database and goes with its folder.
         let _ = on_own_runtime(drop_database(name, url)).join();
     }
 }
 
-/// Runs `work` in a thread and a multi-threaded runtime of its own: for what must not depend on the test's runtime, which
-/// may have one thread only, or be going away.
+/// Runs `work` in its own thread and multi-threaded runtime.
+///
+/// The test's runtime may have one thread only, or may be about to end.
 fn on_own_runtime<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
@@ -282,28 +285,28 @@ fn on_own_runtime<T: Send + 'static>(work: impl Future<Output = T> + Send + 'sta
 
 async fn drop_database(name: String, url: String) -> Result<(), mysql_async::Error> {
     let mut connection = RawConnection::open(&url).await?;
-    // An open transaction would block it; the server goes with the process anyway.
+    // An open transaction would block the drop, and the server ends with the process anyway.
     connection.try_execute("SET lock_wait_timeout = 1").await?;
     connection.try_execute(&format!("DROP DATABASE `{name}`")).await?;
     connection.connection.disconnect().await
 }
 
-/// What the tests' own connections rely on, whatever the server's defaults are.
+/// Settings that the tests' own connections rely on, whatever the server's defaults are.
 const SETTINGS: &str = "SET SESSION TRANSACTION READ WRITE;\
     SET time_zone = '+00:00', autocommit = 1, completion_type = NO_CHAIN, sql_safe_updates = 0,\
     sql_select_limit = 18446744073709551615, max_join_size = 18446744073709551615, sql_big_selects = 1,\
     wait_timeout = 28800 /*M!100301 , max_statement_time = 0 */ /*!80000 , max_execution_time = 0 */";
 
-/// One connection, for a test that holds locks, breaks things, or looks. In UTC; the isolation is the server's default.
-pub(crate) struct RawConnection {
+/// Runs SQL on one connection, in UTC and with the server's default isolation.
+pub struct RawConnection {
     connection: Conn,
 }
 
 impl RawConnection {
-    /// As the account in the `url`.
-    pub(crate) async fn open(url: &str) -> Result<Self, mysql_async::Error> {
+    /// Logs in with the account in the `url`.
+    pub async fn open(url: &str) -> Result<Self, mysql_async::Error> {
         let login = async {
-            // By default it would move to the socket that the server names.
+            // By default the client would move to the socket that the server names.
             let opts = OptsBuilder::from_opts(Opts::from_url(url)?).prefer_socket(false);
             let mut connection = Conn::new(opts).await?;
             connection.query_drop(SETTINGS).await?;
@@ -312,32 +315,32 @@ impl RawConnection {
         timeout(STATEMENT_LIMIT, login).await.unwrap_or_else(|_| panic!("no answer to the login {url}"))
     }
 
-    /// Its id at the server, for KILL.
-    pub(crate) fn id(&self) -> u32 {
+    /// Returns the connection's id at the server, for KILL.
+    pub fn id(&self) -> u32 {
         self.connection.id()
     }
 
     /// Runs one statement: `BEGIN`, `SELECT … FOR UPDATE`, `SET GLOBAL read_only = ON`…
-    pub(crate) async fn execute(&mut self, sql: &str) {
+    pub async fn execute(&mut self, sql: &str) {
         let done = self.try_execute(sql).await;
         done.unwrap_or_else(|error| panic!("{error} in {sql}"));
     }
 
-    /// As [`Self::execute`], for a statement that may fail.
-    pub(crate) async fn try_execute(&mut self, sql: &str) -> Result<(), mysql_async::Error> {
+    /// Runs one statement that may fail.
+    pub async fn try_execute(&mut self, sql: &str) -> Result<(), mysql_async::Error> {
         let done = timeout(STATEMENT_LIMIT, self.connection.query_drop(sql)).await;
         done.unwrap_or_else(|_| panic!("no answer to {sql}"))
     }
 
-    /// The first column of the only row, which must be a number.
-    pub(crate) async fn query_i64(&mut self, sql: &str) -> i64 {
+    /// Returns the first column of the only row, which must be a number.
+    pub async fn query_i64(&mut self, sql: &str) -> i64 {
         let rows = self.query_rows(sql).await;
         let [row] = rows.as_slice() else { panic!("{} rows from {sql}", rows.len()) };
         row[0].parse().unwrap_or_else(|error| panic!("{error}: {} from {sql}", row[0]))
     }
 
-    /// All rows, every value as text, `NULL` included.
-    pub(crate) async fn query_rows(&mut self, sql: &str) -> Vec<Vec<String>> {
+    /// Returns all rows with every value as text, and `NULL` for a missing one.
+    pub async fn query_rows(&mut self, sql: &str) -> Vec<Vec<String>> {
         let rows = timeout(STATEMENT_LIMIT, self.connection.query(sql)).await;
         let rows: Result<Vec<Row>, _> = rows.unwrap_or_else(|_| panic!("no answer to {sql}"));
         let rows = rows.unwrap_or_else(|error| panic!("{error} in {sql}"));
@@ -345,7 +348,7 @@ impl RawConnection {
         texts.collect()
     }
 
-    /// The ids of the connections to `database`, this one left out.
+    /// Returns the ids of the other connections to `database`.
     async fn other_ids(&mut self, engine: Engine, database: &str) -> Vec<u32> {
         let processlist = engine.processlist();
         let rows = self
@@ -356,13 +359,13 @@ impl RawConnection {
         rows.iter().map(|row| row[0].parse().unwrap()).collect()
     }
 
-    /// Says goodbye to the server; without it the connection just breaks.
-    pub(crate) async fn close(self) {
+    /// Closes the connection in order; a dropped one just breaks.
+    pub async fn close(self) {
         let _ = self.connection.disconnect().await;
     }
 }
 
-/// Values of the text protocol are bytes or NULL.
+/// Returns a value of the text protocol, which is bytes or NULL.
 fn text(value: &Value) -> String {
     match value {
         Value::NULL => "NULL".to_owned(),

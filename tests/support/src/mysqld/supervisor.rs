@@ -1,9 +1,10 @@
-//! A server process that ends with the test process, however that ends.
+//! Runs a server process that ends when the test process ends, however that happens.
 //!
-//! Between the two stands a shell that holds the reading end of a pipe whose only writing end is in the test process.
-//! The kernel closes it when the test process ends, also by SIGKILL; the shell then kills the server and removes its
-//! folder. Parent-death signals would need unsafe code, and a Drop doesn't run in a process that was killed, nor for
-//! a static.
+//! A shell runs the server. It holds the reading end of a pipe whose only writing end is in the test process. The
+//! kernel closes the pipe when the test process ends, also by SIGKILL. Then the shell kills the server and removes its
+//! folder.
+//!
+//! Parent-death signals would need unsafe code. A Drop doesn't run in a killed process, nor for a static.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -14,11 +15,12 @@ use std::{
     time::Duration,
 };
 
-use crate::support::wait;
+use crate::wait;
 
-/// $1: the server's folder; then the server's command line. Prints the server's process id.
-/// The server has its own group like the shell, so that a Ctrl-C in the terminal reaches only the test process.
-/// A shell gives its background commands /dev/null as standard input, hence file descriptor 3.
+/// Runs the server's command line behind the first argument, its folder, and prints the server's process id.
+///
+/// The shell and the server are in a process group of their own: Ctrl-C in the terminal reaches only the test process.
+/// The pipe is file descriptor 3, since a shell gives its background commands /dev/null as standard input.
 const SCRIPT: &str = r#"
 folder=$1
 shift
@@ -33,10 +35,10 @@ kill -TERM "$watch"
 wait "$watch" && rm -rf "$folder"
 "#;
 
-/// A running server and its supervisor. Dropped: the server is killed and its folder removed.
+/// Holds a running server and its supervisor; a drop kills the server and removes its folder.
 pub(super) struct Supervised {
     shell: Child,
-    /// Of the server.
+    /// The server's process id.
     pub(super) pid: u32,
 }
 
@@ -62,12 +64,12 @@ impl Supervised {
             .map_err(|error| format!("the supervisor printed no process id: {error}, {answer:?}, {line:?}"))
     }
 
-    /// Whether the server has ended.
+    /// Tells whether the server has ended.
     pub(super) fn has_ended(&mut self) -> bool {
         self.shell.try_wait().unwrap().is_some()
     }
 
-    /// Waits for the server's end; its folder stays. False: it is still running after `limit`.
+    /// Waits for the server's end and returns false if it still runs after `limit`. Its folder stays.
     pub(super) fn wait_end(&mut self, limit: Duration) -> bool {
         wait::look_until(limit, || self.has_ended().then_some(())).is_some()
     }

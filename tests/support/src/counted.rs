@@ -1,4 +1,4 @@
-//! Calls whose statements are counted.
+//! Counts the statements that a call sends.
 
 use flashsale::{
     checkout::{Checkout, CreateHold, request_id_or_made_up},
@@ -13,16 +13,18 @@ use super::{
     server::{database_config, default_settings},
 };
 
-/// The checkout behind a proxy that counts, and without a server: that looks at the database every second, at whatever
-/// moment.
-pub(crate) struct CountedCheckout {
+/// Runs the checkout behind a proxy that counts statements.
+///
+/// There is no server, since a server looks at the database every second and its statements would be counted.
+pub struct CountedCheckout {
     proxy: Proxy,
-    pub(crate) checkout: Checkout,
+    /// The checkout, for calls that [`Self::count`] counts.
+    pub checkout: Checkout,
 }
 
 impl CountedCheckout {
-    /// On a database, with one connection, which is there.
-    pub(crate) async fn open(database: &TestDatabase) -> Self {
+    /// Opens the checkout on a database and makes its only connection.
+    pub async fn open(database: &TestDatabase) -> Self {
         let proxy = Proxy::start(database.port()).await;
         let config = database_config(&database.url_at(proxy.port()), 1);
         let checkout = Checkout::open(&config, default_settings()).unwrap();
@@ -30,15 +32,15 @@ impl CountedCheckout {
         Self { proxy, checkout }
     }
 
-    /// What a call came to, and what it sent.
-    pub(crate) async fn count<T>(&self, call: impl Future<Output = T>) -> (T, Counts) {
+    /// Runs a call and returns its answer and the counts of what it sent.
+    pub async fn count<T>(&self, call: impl Future<Output = T>) -> (T, Counts) {
         let before = self.proxy.counts();
-        let came_to = call.await;
-        (came_to, self.proxy.counts() - before)
+        let answer = call.await;
+        (answer, self.proxy.counts() - before)
     }
 
-    /// CreateHold.
-    pub(crate) async fn hold(&self, request: CreateHoldRequest) -> (Result<Hold, Error>, Counts) {
+    /// Runs CreateHold and counts its statements.
+    pub async fn hold(&self, request: CreateHoldRequest) -> (Result<Hold, Error>, Counts) {
         let CreateHoldRequest { product_id, qty, request_id, buyer_id } = request;
         let command = CreateHold {
             product_id: ProductId::stored(product_id),
@@ -49,8 +51,8 @@ impl CountedCheckout {
         self.count(self.checkout.create_hold(command)).await
     }
 
-    /// Ends it.
-    pub(crate) async fn close(self) {
+    /// Closes the checkout.
+    pub async fn close(self) {
         self.checkout.close().await;
     }
 }

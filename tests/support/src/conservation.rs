@@ -1,9 +1,10 @@
-//! Rule 6 of the service and the tables' agreement with each other, checked with SQL of the tests' own: neither
-//! `sweeper audit` nor any other code under test has a say in it.
+//! Checks that no stock is lost or made, and that the tables agree with each other.
+//!
+//! The SQL is the tests' own, so no code under test can hide a fault: `sweeper audit` has no part in it.
 
 use super::database::{RawConnection, TestDatabase};
 
-/// What each query finds is a fault; its one column says which.
+/// The checks: a rule, and a query whose every row is a fault that its one column describes.
 const CHECKS: [(&str, &str); 10] = [
     (
         "stock is conserved",
@@ -78,15 +79,16 @@ const CHECKS: [(&str, &str); 10] = [
 ];
 
 impl TestDatabase {
-    /// Fails the test, and prints all that is off, if stock was lost or made, or the tables contradict each other.
-    /// May be called at any time, also under load: it looks at the commits of one moment.
-    pub(crate) async fn assert_conserved(&self) {
+    /// Fails the test if stock was lost or made, or if the tables contradict each other, and prints the faults.
+    ///
+    /// It may be called under load, since it reads the commits of one moment.
+    pub async fn assert_conserved(&self) {
         let faults = self.conservation_faults().await;
-        assert!(faults.is_empty(), "{} is off:\n{}", self.name(), faults.join("\n"));
+        assert!(faults.is_empty(), "{} has faults:\n{}", self.name(), faults.join("\n"));
     }
 
-    /// What [`Self::assert_conserved`] finds, one a line.
-    pub(crate) async fn conservation_faults(&self) -> Vec<String> {
+    /// Returns the faults that [`Self::assert_conserved`] fails for.
+    pub async fn conservation_faults(&self) -> Vec<String> {
         let mut connection = self.connect().await;
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").await;
         connection.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await;

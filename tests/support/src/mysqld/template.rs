@@ -1,7 +1,7 @@
-//! An initialised, never started data folder, from which every server starts as a copy.
+//! Copies each server's data folder from a template: an initialised folder that no server was started on.
 //!
-//! Initialising takes seconds, a copy a fraction of one. The template outlives the run: it is kept in the build's
-//! temporary folder under a name that says what it was made with, so a newer server makes a new one.
+//! To initialise a folder takes seconds, to copy it a fraction of a second. The template outlives the run. It is kept
+//! in the build's folder for tests, under a name that depends on the server's version, so a newer server makes a new one.
 
 use std::{
     fs::{self, File},
@@ -15,8 +15,9 @@ use super::{
     engine::{Engine, Program, data_option},
 };
 
-/// The accounts of [`super::Account`]. The service's has the engine's default login, and no right that lets it write
-/// to a read-only server.
+/// Returns the SQL that makes the accounts of [`super::Account`].
+///
+/// The service's account has the engine's default login, and no right to write to a read-only server.
 fn accounts() -> String {
     format!(
         "CREATE USER IF NOT EXISTS 'root'@'127.0.0.1';\n\
@@ -26,14 +27,15 @@ fn accounts() -> String {
     )
 }
 
-/// Makes `data` a copy of the template, which is made first if there is none. `scratch` and the template are on one
-/// file system.
+/// Makes `data` a copy of the template, and makes the template first if there is none.
+///
+/// `scratch` and the template are on one file system.
 pub(super) fn copy(program: &Program, folder: &Path, scratch: &Path, data: &Path) -> Result<(), String> {
     let template = folder.join(format!("{}{:016x}", super::TEMPLATE_PREFIX, key(program)));
     if !template.is_dir() {
         let new = scratch.join("template");
         make(program, scratch, &new)?;
-        // Another test process may have been faster: then its template is used, and this one goes with `scratch`.
+        // If another test process was faster, its template is used, and this one is removed with `scratch`.
         if let Err(error) = fs::rename(&new, &template)
             && !template.is_dir()
         {
@@ -62,7 +64,7 @@ fn make(program: &Program, scratch: &Path, data: &Path) -> Result<(), String> {
             run(install.arg(option), &log)
         }
         Engine::MariaDb => {
-            // Without the grant tables loaded, no account can be made.
+            // Accounts can be made only after the grant tables are loaded.
             fs::write(&sql, format!("FLUSH PRIVILEGES;\n{}", accounts())).map_err(|error| error.to_string())?;
             run(&mut install, &log)?;
             let mut bootstrap = Command::new(&program.path);
