@@ -1,0 +1,87 @@
+-- # More units
+
+BEGIN;
+
+SELECT
+    id,
+    price_cents,
+    total_stock,
+    available_stock,
+    max_per_buyer,
+    starts_at,
+    ends_at,
+    paused,
+    SYSDATE(6) AS now
+FROM products
+WHERE id = 21
+FOR UPDATE;
+-- products by PRIMARY
+
+SELECT name
+FROM products
+WHERE id = 21;
+-- products by PRIMARY
+
+SELECT delta, reason, total_stock, available_stock
+FROM stock_adjustments
+WHERE product_id = 21 AND request_id = 'pallet';
+-- stock_adjustments by stock_adjustments_request
+
+SELECT
+    (
+        SELECT CAST(COALESCE(SUM(qty), 0) AS SIGNED)
+        FROM holds FORCE INDEX (holds_product_expiry)
+        WHERE product_id = 21
+            AND status = 'active' AND expires_at < UTC_TIMESTAMP(6)
+    ) AS lapsed_held,
+    (
+        SELECT CAST(COALESCE(SUM(qty), 0) AS SIGNED)
+        FROM orders FORCE INDEX (orders_product_due)
+        WHERE product_id = 21
+            AND status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6)
+    ) AS lapsed_ordered;
+-- holds by holds_product_expiry
+-- orders by orders_product_due
+
+UPDATE products SET
+    total_stock = total_stock + 5, available_stock = available_stock + 5
+WHERE id = 21 AND available_stock + 5 >= 0;
+-- products by PRIMARY
+
+SET @rows = ? + (ROW_COUNT() <> 1);
+
+INSERT INTO stock_adjustments (product_id, delta, reason, request_id, total_stock, available_stock, created_at)
+VALUES (21, 5, ?, ?, ?, ?, UTC_TIMESTAMP(6));
+
+COMMIT;
+
+-- # A repeat
+
+BEGIN;
+
+SELECT
+    id,
+    price_cents,
+    total_stock,
+    available_stock,
+    max_per_buyer,
+    starts_at,
+    ends_at,
+    paused,
+    SYSDATE(6) AS now
+FROM products
+WHERE id = 21
+FOR UPDATE;
+-- products by PRIMARY
+
+SELECT name
+FROM products
+WHERE id = 21;
+-- products by PRIMARY
+
+SELECT delta, reason, total_stock, available_stock
+FROM stock_adjustments
+WHERE product_id = 21 AND request_id = 'pallet';
+-- stock_adjustments by stock_adjustments_request
+
+COMMIT;
