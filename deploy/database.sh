@@ -1,14 +1,14 @@
 # shellcheck shell=bash
-# A private database server: found or installed here, its data in target/, on a free port of 127.0.0.1.
-# It never starts, stops or reads a system's own instance. Sourced after deploy/lib.sh.
+# Finds or installs a private database server, with its data in target/, on a free port of 127.0.0.1.
+# The machine's own instance is never started, stopped or read. This file is sourced after deploy/lib.sh.
 
-# find_server NAME: answers in FOUND. Ordinary users often lack /usr/sbin in their PATH.
+# find_server NAME: sets FOUND. Ordinary users often lack /usr/sbin in their PATH.
 find_server() {
     FOUND=$(PATH=$PATH:/usr/local/sbin:/usr/sbin:/usr/libexec command -v "$1") || return 1
 }
 
-# engine_of SERVER: mariadb or mysql; empty if it can't even tell its version. Its name isn't enough: Debian's mysqld
-# may be a link to mariadbd.
+# engine_of SERVER: prints mariadb or mysql, or nothing if the server can't tell its version. Its name isn't enough:
+# Debian's mysqld may be a link to mariadbd.
 engine_of() {
     local version
     version=$("$1" --no-defaults --version 2>/dev/null </dev/null) || return 0
@@ -18,8 +18,8 @@ engine_of() {
     esac
 }
 
-# find_database_server mariadb|any: answers in DATABASE_SERVER and DATABASE_ENGINE. Fails if there is none.
-# FLASHSALE_TEST_MYSQLD decides alone if it is set.
+# find_database_server mariadb|any: sets DATABASE_SERVER and DATABASE_ENGINE, and fails if there is no server.
+# Where FLASHSALE_TEST_MYSQLD is set, it alone decides.
 find_database_server() {
     local wanted=$1 name
     if [ -n "${FLASHSALE_TEST_MYSQLD:-}" ]; then
@@ -37,7 +37,7 @@ find_database_server() {
             any:m* | mariadb:mariadb) ;;
             *) continue ;;
         esac
-        # MariaDB's data folder is made by a script, which needs this little program of the client's package.
+        # MariaDB's data folder is made by a script, which needs my_print_defaults of the client's package.
         if [ "$DATABASE_ENGINE" = mysql ] || { command -v mariadb-install-db && command -v my_print_defaults; } >/dev/null; then
             return
         fi
@@ -45,8 +45,8 @@ find_database_server() {
     return 1
 }
 
-# ensure_database_server mariadb|any: finds one or installs MariaDB. Only Debian's -core packages: the programs without
-# the service, so nothing is started and a system's data is not touched.
+# ensure_database_server mariadb|any: finds a server or installs MariaDB. Debian's -core packages are the programs
+# without the service, so nothing is started and no data of the machine is touched.
 ensure_database_server() {
     local package
     if ! find_database_server "$1"; then
@@ -61,7 +61,7 @@ ensure_database_server() {
     check_version
 }
 
-# SKIP LOCKED came with MariaDB 10.6; CHECK constraints with MySQL 8.0. Older ones would fail late and obscurely.
+# SKIP LOCKED came with MariaDB 10.6, and CHECK constraints with MySQL 8.0. An older server would fail late and obscurely.
 check_version() {
     local major minor
     read -r major minor < <("$DATABASE_SERVER" --no-defaults --version | sed -n 's/.* Ver \([0-9]*\)\.\([0-9]*\).*/\1 \2/p')
@@ -72,7 +72,7 @@ check_version() {
 }
 
 # initialize_database FOLDER LOG: makes a data folder, once. It is made under another name and renamed when it is
-# complete, so one that was interrupted half-way is seen as what it is, and redone.
+# complete, so a folder that was interrupted half-way is recognized and made anew.
 initialize_database() {
     local folder=$1 log=$2 unfinished=$1.unfinished
     if [ -d "$folder" ]; then
@@ -101,8 +101,8 @@ initialize_database() {
     mv "$unfinished" "$folder"
 }
 
-# start_database FOLDER [OPTION…]: starts DATABASE_SERVER on FOLDER/data-<engine>, default durability; waits until it
-# greets; answers in DATABASE_PID and DATABASE_PORT. Its log is FOLDER/database.log. OPTIONs go to the server.
+# start_database FOLDER [OPTION…]: starts DATABASE_SERVER on FOLDER/data-<engine> with its default durability, and waits
+# until it greets. Sets DATABASE_PID and DATABASE_PORT. Its log is FOLDER/database.log. Each OPTION goes to the server.
 start_database() {
     local folder=$1
     shift
@@ -110,26 +110,26 @@ start_database() {
     mkdir -p "$folder"
     initialize_database "$data" "$log"
 
-    # A script killed a moment ago leaves a server that is still closing its files.
+    # A script that was killed a moment ago leaves a server that still closes its files.
     old=$(cat "$data/server.pid" 2>/dev/null) || old=
     if [ -n "$old" ] && tr '\0' ' ' <"/proc/$old/cmdline" 2>/dev/null | grep -qF -- "--datadir=$data "; then
         stop_process "the database server of an earlier run" "$old" 60 || true
     fi
 
-    # A socket's path has at most 107 bytes, a project's folder may be deep: then it goes to a short path.
+    # A socket's path has at most 107 bytes. Where the project's folder is deep, the socket gets a short path.
     local socket=$folder/database.sock
     if [ "${#socket}" -gt 100 ]; then
         DATABASE_SOCKET_FOLDER=$(mktemp -d /tmp/flashsale.XXXXXX)
         socket=$DATABASE_SOCKET_FOLDER/database.sock
     fi
 
-    # Its own: in /tmp, another MariaDB deletes at its start the temporary tables of every server there.
+    # The server gets its own tmpdir: in /tmp, another MariaDB deletes all servers' temporary tables at its start.
     mkdir -p "$folder/tmp"
     local options=(--no-defaults --datadir="$data" --socket="$socket" --pid-file="$data/server.pid" --tmpdir="$folder/tmp"
         --bind-address=127.0.0.1)
     [ "$(id -u)" -ne 0 ] || options+=(--user=root)
     [ "$DATABASE_ENGINE" != mysql ] || options+=(--mysqlx=OFF)
-    for try in 1 2 3; do # a port can be taken between the look and the start
+    for try in 1 2 3; do # somebody may take the port between the look and the start
         free_port
         DATABASE_PORT=$PORT
         say "Starting the private database server on 127.0.0.1:$DATABASE_PORT"
@@ -145,7 +145,7 @@ start_database() {
     die "The private database server did not start. Its log: $log. To start anew without its data: rm -r $data"
 }
 
-# The server sends a greeting to whoever connects, once it takes statements. After a crash it first repairs its files.
+# Once the server takes statements, it sends a greeting to whoever connects. After a crash it first repairs its files.
 wait_for_greeting() {
     local seconds
     for seconds in {1..120}; do

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# What deploy/test, deploy/up, deploy/mysql and .ci/run share: messages, installing, ports, processes, the Python
-# environment. Sourced, never run. The database server has a file of its own: deploy/database.sh.
+# Shared by deploy/test, deploy/up, deploy/mysql and .ci/run: messages, installing, ports, processes, the Python
+# environment. It is sourced, never run. The database server has its own file: deploy/database.sh.
 
 REPOSITORY=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 TARGET_DIR=${CARGO_TARGET_DIR:-$REPOSITORY/target}
 case $TARGET_DIR in
     /*) ;;
-    *) TARGET_DIR=$PWD/$TARGET_DIR ;; # cargo, too, takes it from the folder it is started in
+    *) TARGET_DIR=$PWD/$TARGET_DIR ;; # cargo also takes it from the folder that it is started in
 esac
 
 # Everything said to a person goes to stderr, so that stdout stays free for what a script answers.
@@ -26,7 +26,8 @@ show_tail() {
 
 # --- Installing ---------------------------------------------------------------------------------------------------
 
-# as_root COMMAND…: as it is for root, else through sudo. With nobody at a terminal sudo must not ask for a password.
+# as_root COMMAND…: runs it as root, through sudo where that is needed. sudo may ask for a password only where somebody is
+# at a terminal.
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then
         "$@"
@@ -39,8 +40,8 @@ as_root() {
 
 APT_LISTS_FRESH=no
 
-# apt_install PURPOSE PACKAGE…: what it installs is needed for PURPOSE, which the message names when it can't be had.
-# --no-remove: never trade something the machine has for what we would like.
+# apt_install PURPOSE PACKAGE…: installs packages. Where that fails, the message says that PURPOSE needs them.
+# --no-remove: no package that the machine has is removed for them.
 apt_install() {
     local purpose=$1
     shift
@@ -52,7 +53,7 @@ apt_install() {
         warn "Needed for $purpose, and there is neither root nor sudo here. As root: apt-get install --no-install-recommends $*"
         return 1
     fi
-    # A package manager that waits for a lock or a mirror gives up after these limits.
+    # apt gives up after these limits where it waits for a lock or a mirror.
     local options=(-o DPkg::Lock::Timeout=300 -o Acquire::http::Timeout=60 -o Acquire::https::Timeout=60 -o Acquire::Retries=2)
     if [ "$APT_LISTS_FRESH" = no ]; then
         say "Updating the package lists (apt-get update)"
@@ -67,7 +68,7 @@ apt_install() {
     fi
 }
 
-# cargo, the C compiler that Rust links with, and what builds the allocator.
+# ensure_rust: finds cargo, the C compiler that Rust links with, and make, which the allocator is built with.
 ensure_rust() {
     if ! command -v cargo >/dev/null && [ -x "${HOME:-}/.cargo/bin/cargo" ]; then
         PATH=$HOME/.cargo/bin:$PATH
@@ -78,19 +79,19 @@ ensure_rust() {
     fi
 }
 
-# ensure_python: a virtual environment in target/ with exactly what deploy/requirements.txt pins; sets FLASHSALE_TEST_PYTHON
-# and PYTHON_BIN, the folder of its programs. Done only anew when the pins change.
+# ensure_python: makes a virtual environment in target/ with exactly what deploy/requirements.txt pins, anew only when the
+# pins change. Sets FLASHSALE_TEST_PYTHON, and PYTHON_BIN, the folder of its programs.
 ensure_python() {
     local environment=$TARGET_DIR/venv pins=$REPOSITORY/deploy/requirements.txt
     PYTHON_BIN=$environment/bin
     export FLASHSALE_TEST_PYTHON=$PYTHON_BIN/python
-    # Copied in last, so it also says that the environment is complete; and python must still start, since the
-    # system's own Python may have been replaced meanwhile.
+    # The pins are copied in last, so they also say that the environment is complete. Python is started, since the
+    # machine's own Python may have been replaced.
     if cmp -s "$pins" "$environment/pins" && "$FLASHSALE_TEST_PYTHON" -c '' 2>/dev/null; then
         return
     fi
     say "Making the Python environment $environment"
-    # ensurepip is what Debian leaves out of python3 and puts into python3-venv.
+    # Debian leaves ensurepip out of python3 and puts it into python3-venv.
     if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
         apt_install "the tests' independent webhook sender" python3 python3-venv || exit 1
     fi
@@ -112,8 +113,8 @@ port_is_free() {
 
 PORTS_GIVEN=" "
 
-# free_port [WANTED]: answers in PORT: WANTED if it is free, else a random one below the range that the kernel hands
-# out for outgoing connections. Never the same twice, as nothing listens yet on a port given a moment ago.
+# free_port [WANTED]: sets PORT to WANTED if that is free, else to a random free port below the range that the kernel
+# uses for outgoing connections. No port is given twice, since nothing may listen yet on the one given before.
 free_port() {
     local try
     PORT=${1:-$((20000 + RANDOM % 12000))}
@@ -127,7 +128,7 @@ free_port() {
     die "Found no free port on 127.0.0.1 in $try tries"
 }
 
-# http_status PORT PATH: the status of a GET on 127.0.0.1, or 000. Without curl, which a fresh machine may not have.
+# http_status PORT PATH: prints the status of a GET on 127.0.0.1, or 000. A fresh machine may have no curl.
 http_status() {
     local line
     # shellcheck disable=SC2016 # expanded by the inner shell
@@ -142,9 +143,9 @@ http_status() {
 
 # --- Processes ----------------------------------------------------------------------------------------------------
 
-# start_process LOG COMMAND…: in the background, output to LOG; its pid is in PID.
-# setsid: a Ctrl-C at the terminal reaches the script alone, which then stops everything in the right order.
-# setpriv: should the script be killed outright, the kernel sends the process a SIGTERM, and nothing is left behind.
+# start_process LOG COMMAND…: starts it in the background with its output in LOG, and sets PID.
+# setsid: a Ctrl-C at the terminal reaches the script alone, which stops everything in the right order.
+# setpriv: where the script is killed outright, the kernel sends the process a SIGTERM, so that nothing is left behind.
 start_process() {
     local log=$1
     shift
@@ -152,13 +153,13 @@ start_process() {
     if setpriv --help 2>/dev/null | grep -q -- --pdeathsig; then
         launch=(setsid setpriv --pdeathsig TERM --)
     fi
-    # 9 is the lock of deploy/up: were it passed on, a child would hold it longer than the script.
+    # 9 is the lock of deploy/up. A child that inherits it would hold it longer than the script.
     "${launch[@]}" "$@" >>"$log" 2>&1 </dev/null 9>&- &
     # shellcheck disable=SC2034 # the answer, read by the caller
     PID=$!
 }
 
-# is_running PID. A zombie doesn't count: it has ended, only nobody has asked how.
+# is_running PID: a zombie doesn't count, since it has ended.
 is_running() {
     local state
     kill -0 "$1" 2>/dev/null || return 1
@@ -166,7 +167,7 @@ is_running() {
     [ "${state:0:1}" != Z ]
 }
 
-# stop_process NAME PID SECONDS: SIGTERM, then at most SECONDS of patience, then SIGKILL and a word about it.
+# stop_process NAME PID SECONDS: sends SIGTERM, and after SECONDS SIGKILL with a warning.
 stop_process() {
     local name=$1 pid=$2 limit=$3 tenths=0
     is_running "$pid" || return 0

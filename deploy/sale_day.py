@@ -11,9 +11,9 @@
     deploy/sale_day.py refunds
     deploy/sale_day.py resolve 1 "refunded as re_17"
 
-It is a client of flashsale.v1.AdminService and nothing more; every command may be repeated. `put-on-sale` and `restock`
-are repeatable by their request id: without --request-id a new one is made up, and printed if the answer is lost, so that
-the same command with that id finds out what became of it.
+It is a client of flashsale.v1.AdminService and nothing more. Every command may be repeated. `put-on-sale` and `restock`
+are repeatable by their request id. Without --request-id the script makes one up, and prints it if the answer is lost:
+the same command with that id tells what became of it.
 
 Exit code: 0 done, 1 refused or failed, 2 wrong arguments.
 """
@@ -38,12 +38,12 @@ pb, services = grpc.protos_and_services("flashsale/v1/flash_sale.proto")
 DEADLINE_SECONDS = 10
 TRIES_MAX = 5
 PAGE_SIZE = 1000
-# A call that failed so may be repeated as it is.
+# A call that failed with one of these may be repeated as it is.
 TEMPORARY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 def call(method, request):
-    """Calls, and calls again while the failure is temporary."""
+    """Calls, and repeats the call while the failure is temporary."""
     for attempt in range(1, TRIES_MAX + 1):
         try:
             return method(request, timeout=DEADLINE_SECONDS)
@@ -54,7 +54,7 @@ def call(method, request):
 
 
 def why(error):
-    """The error's message, reason and metadata, on one line."""
+    """Returns the error's message, reason and metadata, on one line."""
     line = f"{error.code().name}: {error.details()}"
     status = rpc_status.from_call(error)
     for detail in status.details if status else []:
@@ -66,7 +66,7 @@ def why(error):
 
 
 def or_none(kind):
-    """Takes "none" for what is to be taken away."""
+    """Returns a parser that takes "none" for a value that is to be cleared."""
 
     def parse(text):
         return None if text == "none" else kind(text)
@@ -76,7 +76,7 @@ def or_none(kind):
 
 
 def moment(text):
-    """2025-11-28T09:00:00Z or +01:00; a time without a zone is refused."""
+    """Parses a time such as 2025-11-28T09:00:00Z. A time without a zone is refused."""
     value = datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
     if value.tzinfo is None:
         raise argparse.ArgumentTypeError("needs a time zone, such as Z or +01:00")
@@ -109,7 +109,7 @@ def put_on_sale(admin, options):
 
 
 def update(admin, options):
-    """Changes what is given, and nothing else. Holds made before keep their price."""
+    """Changes only the fields that are given. Holds made before keep their price."""
     fields = ("name", "price_cents", "max_per_buyer", "starts_at", "ends_at")
     paths = [field for field in fields if hasattr(options, field)]
     if not paths:
@@ -133,7 +133,7 @@ def restock(admin, options):
 
 
 def pause(admin, options):
-    """Holds made before can still become orders, and orders can still be paid."""
+    """Pauses or resumes the sale. Holds made before can still become orders, and orders can still be paid."""
     product = pb.Product(product_id=options.product, paused=options.command == "pause")
     request = pb.UpdateProductRequest(product=product, update_mask=FieldMask(paths=["paused"]))
     print(line_of(call(admin.UpdateProduct, request).product))
@@ -150,7 +150,7 @@ def stats(admin, options):
 
 
 def refunds(admin, options):
-    """All pages, newest first."""
+    """Prints all pages, newest first."""
     request = pb.ListPaymentExceptionsRequest(
         page_size=PAGE_SIZE, product_id=options.product, include_resolved=options.all
     )

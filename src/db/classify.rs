@@ -5,6 +5,8 @@
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
+use super::columns::UnknownWord;
+
 /// What to do about a failed statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureKind {
@@ -47,6 +49,8 @@ impl From<DieselError> for Failure {
             DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => FailureKind::Duplicate,
             DieselError::DatabaseError(DatabaseErrorKind::CheckViolation, _) => FailureKind::Check,
             DieselError::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _) => FailureKind::Away,
+            DieselError::QueryBuilderError(_) | DieselError::SerializationError(_) => FailureKind::Wrong,
+            DieselError::DeserializationError(cause) if cause.is::<UnknownWord>() => FailureKind::Wrong,
             other => kind_of_text(&other.to_string()),
         };
         Self { kind, text: error.to_string() }
@@ -63,7 +67,7 @@ const TEXTS: &[(&str, FailureKind)] = &[
     ("Lock wait timeout exceeded", FailureKind::LockWait),
     // 4025 (MariaDB); MySQL's 3819 comes as a kind of its own.
     ("CONSTRAINT `", FailureKind::Check),
-    // 1690, which only `Script::write` provokes of unsigned numbers: there are no others.
+    // 1690, which only `Script::update` provokes of unsigned numbers: there are no others.
     ("BIGINT UNSIGNED value is out of range", FailureKind::RowCount),
     // 1290, 1836, 1792, 1036, and 1665: the session's binlog_format, which only another session may have right.
     ("server is running with the --", FailureKind::Away),

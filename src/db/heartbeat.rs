@@ -10,11 +10,20 @@ use std::{
     time::Duration,
 };
 
-use diesel::{QueryableByName, sql_types::Text};
+use diesel::{
+    ExpressionMethods, QueryDsl, QueryableByName, dsl::DuplicatedKeys, mysql::Mysql, query_builder::QueryFragment,
+    sql_types::Text,
+};
 use diesel_async::SimpleAsyncConnection;
 use tokio::time::Instant;
 
-use super::{Connection, Database, Failure, FailureKind, statement::Statement};
+use super::{
+    Connection, Database, Failure, FailureKind,
+    read::statement_time,
+    render::with_literals,
+    schema::{server_heartbeats, sweeper_state},
+    statement::Statement,
+};
 
 /// The table's rows.
 const SLOTS: u8 = 16;
@@ -63,41 +72,53 @@ impl Database {
         if self.heartbeat.has_fresh_commit() {
             return Ok(());
         }
-        let beat = format!(
-            "INSERT INTO server_heartbeats (slot, beats, last_beat_at) VALUES ({}, 1, UTC_TIMESTAMP(6)) \
-            ON DUPLICATE KEY UPDATE beats = beats + 1, last_beat_at = UTC_TIMESTAMP(6)",
-            self.heartbeat.slot
-        );
-        let mut written = self.write_alone(&beat).await;
+        let mut written = self.beat().await;
         if written.as_ref().is_err_and(|failure| failure.kind == FailureKind::Away) {
-            written = self.write_alone(&beat).await;
+            written = self.beat().await;
         }
         if written.as_ref().is_err_and(|failure| failure.kind == FailureKind::LockWait) {
             // It matches no row, and so waits only where its table or all of them are locked.
-            written = self.write_alone("UPDATE sweeper_state SET runs = runs WHERE id = 0").await;
+            let nothing = diesel::update(sweeper_state::table.find(0)).set(sweeper_state::runs.eq(sweeper_state::runs));
+            written = self.write_alone(nothing).await;
         }
         written
+    }
+
+    async fn beat(&self) -> Result<(), Failure> {
+        let first = (
+            server_heartbeats::slot.eq(self.heartbeat.slot),
+            server_heartbeats::beats.eq(1),
+            server_heartbeats::last_beat_at.eq(statement_time()),
+        );
+        let next = (
+            server_heartbeats::beats.eq(server_heartbeats::beats + 1),
+            server_heartbeats::last_beat_at.eq(statement_time()),
+        );
+        let insert = diesel::insert_into(server_heartbeats::table).values(first);
+        self.write_alone(insert.on_conflict(DuplicatedKeys).do_update().set(next)).await
     }
 
     /// Whether the database is a secondary's sort of read-only. An account without further rights is told `--read-only`
     /// in either case. False where that can't be read, and on MariaDB, which has no such setting.
     pub async fn is_super_read_only(&self) -> bool {
         #[derive(QueryableByName)]
-        struct Row {
+        struct Variable {
             #[diesel(sql_type = Text, column_name = "Value")]
             value: String,
         }
         let read = self.read("super_read_only", async |conn: &mut Connection, _attempt| {
-            let rows: Vec<Row> = Statement::new("SHOW GLOBAL VARIABLES LIKE 'super_read_only'").rows(conn).await?;
+            let rows: Vec<Variable> = Statement::new("SHOW GLOBAL VARIABLES LIKE 'super_read_only'").rows(conn).await?;
             Ok(rows.first().is_some_and(|row| row.value == "ON"))
         });
         read.await.unwrap_or(false)
     }
 
     /// Runs one statement that is a transaction by itself.
-    async fn write_alone(&self, text: &str) -> Result<(), Failure> {
+    async fn write_alone(&self, statement: impl QueryFragment<Mysql>) -> Result<(), Failure> {
+        let text = with_literals(&statement)?;
+        drop(statement);
         let mut lease = self.lease().await?;
-        let writing = async { Ok(lease.connection()?.batch_execute(text).await?) };
+        let writing = async { Ok(lease.connection()?.batch_execute(&text).await?) };
         let written = tokio::time::timeout(WRITE_MAX, writing).await.unwrap_or_else(|_elapsed| {
             Err(Failure { kind: FailureKind::TooLong, text: format!("no answer in {} s", WRITE_MAX.as_secs()) })
         });

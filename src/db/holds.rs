@@ -7,38 +7,43 @@ use std::{
 
 use chrono::NaiveDateTime;
 use diesel::{
-    QueryableByName,
-    sql_types::{BigInt, Binary, Integer, Nullable, Text, Timestamp},
+    BoolExpressionMethods, ExpressionMethods, QueryDsl, Queryable, QueryableByName, Selectable, SelectableHelper,
+    dsl::{AsSelect, Eq},
+    expression::{AsExpression, SqlLiteral},
+    mysql::Mysql,
+    sql_types::{BigInt, Datetime},
 };
 
 use super::{
-    Connection, Failure, FailureKind, Script,
-    due::{Due, Of, Place},
-    statement::{Statement, bytes, bytes_or_null, list, moment, timestamp},
+    Connection, Failure, Script,
+    due::{Of, Place},
+    read::{Read, padded, read as select, row_time, statement_time},
+    render::Index,
+    schema::holds,
+    script::{script_time, script_time_plus_ttl},
+    statement::{Statement, datetime, moment},
 };
 use crate::domain::{BuyerId, Hold, HoldId, HoldStatus, ProductId, Quantity, RequestId};
 
-#[derive(QueryableByName)]
-struct Row {
-    #[diesel(sql_type = BigInt)]
-    id: i64,
-    #[diesel(sql_type = BigInt)]
-    product_id: i64,
-    #[diesel(sql_type = Integer)]
-    qty: i32,
-    #[diesel(sql_type = BigInt)]
+const PRIMARY: Index = Index { table: "holds", name: "PRIMARY" };
+const BY_REQUEST: Index = Index { table: "holds", name: "holds_request" };
+const BY_EXPIRY: Index = Index { table: "holds", name: "holds_expiry" };
+pub(super) const BY_PRODUCT_AND_EXPIRY: Index = Index { table: "holds", name: "holds_product_expiry" };
+pub(super) const BY_BUYER: Index = Index { table: "holds", name: "holds_buyer" };
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = holds, check_for_backend(Mysql))]
+struct HoldRow {
+    id: HoldId,
+    product_id: ProductId,
+    qty: Quantity,
     unit_price_cents: i64,
-    #[diesel(sql_type = Text)]
-    status: String,
-    #[diesel(sql_type = Timestamp)]
+    status: HoldStatus,
     expires_at: NaiveDateTime,
-    #[diesel(sql_type = Timestamp)]
     created_at: NaiveDateTime,
-    #[diesel(sql_type = Nullable<Binary>)]
-    buyer_id: Option<Vec<u8>>,
-    #[diesel(sql_type = Binary)]
-    request_id: Vec<u8>,
-    #[diesel(sql_type = Timestamp)]
+    buyer_id: Option<BuyerId>,
+    request_id: RequestId,
+    #[diesel(select_expression = row_time(), select_expression_type = SqlLiteral<Datetime>)]
     now: NaiveDateTime,
 }
 
@@ -53,41 +58,25 @@ pub struct StoredHold {
     pub now: SystemTime,
 }
 
-impl TryFrom<Row> for StoredHold {
-    type Error = Failure;
-
-    fn try_from(row: Row) -> Result<Self, Failure> {
-        let status = match row.status.as_str() {
-            "active" => HoldStatus::Active,
-            "used" => HoldStatus::Used,
-            "expired" => HoldStatus::Expired,
-            "cancelled" => HoldStatus::Cancelled,
-            other => {
-                let text = format!("hold {} has the unknown status {other:?}", row.id);
-                return Err(Failure { kind: FailureKind::Wrong, text });
-            }
-        };
+impl From<HoldRow> for StoredHold {
+    fn from(row: HoldRow) -> Self {
         let hold = Hold {
-            id: HoldId::stored(row.id),
-            product_id: ProductId::stored(row.product_id),
-            qty: Quantity::stored(row.qty),
+            id: row.id,
+            product_id: row.product_id,
+            qty: row.qty,
             unit_price_cents: row.unit_price_cents,
-            status,
+            status: row.status,
             expires_at: moment(row.expires_at),
             created_at: moment(row.created_at),
-            buyer_id: row.buyer_id.map(BuyerId::stored),
+            buyer_id: row.buyer_id,
         };
-        Ok(Self { hold, request_id: RequestId::stored(row.request_id), now: moment(row.now) })
+        Self { hold, request_id: row.request_id, now: moment(row.now) }
     }
 }
 
-/// SYSDATE, as in [`super::products`], is the time after the wait for a row's lock.
-const SELECT: &str = "SELECT id, product_id, qty, unit_price_cents, status, expires_at, created_at, buyer_id, \
-    request_id, SYSDATE(6) AS now FROM holds";
-
-async fn load(conn: &mut Connection, statement: Statement) -> Result<Vec<StoredHold>, Failure> {
-    let rows: Vec<Row> = statement.rows(conn).await?;
-    rows.into_iter().map(StoredHold::try_from).collect()
+async fn load(conn: &mut Connection, read: Read<AsSelect<HoldRow, Mysql>>) -> Result<Vec<StoredHold>, Failure> {
+    let rows: Vec<HoldRow> = read.rows(conn).await?;
+    Ok(rows.into_iter().map(StoredHold::from).collect())
 }
 
 fn by_id(holds: Vec<StoredHold>) -> BTreeMap<HoldId, StoredHold> {
@@ -95,7 +84,7 @@ fn by_id(holds: Vec<StoredHold>) -> BTreeMap<HoldId, StoredHold> {
 }
 
 fn integers(ids: impl IntoIterator<Item = HoldId>) -> Vec<i64> {
-    ids.into_iter().map(HoldId::get).collect()
+    padded(ids.into_iter().map(HoldId::get).collect())
 }
 
 /// Locks those of these holds that nobody else has locked, in the order of their ids. Waits for none. The primary key is
@@ -104,9 +93,13 @@ pub async fn lock_free(
     conn: &mut Connection,
     ids: impl IntoIterator<Item = HoldId>,
 ) -> Result<BTreeMap<HoldId, StoredHold>, Failure> {
-    let text = format!("{SELECT} FORCE INDEX (PRIMARY) WHERE id IN ");
-    let statement = Statement::new(&text).integers(&integers(ids), " ORDER BY id FOR UPDATE SKIP LOCKED");
-    Ok(by_id(load(conn, statement).await?))
+    let query = holds::table
+        .filter(holds::id.eq_any(integers(ids)))
+        .order(holds::id)
+        .select(HoldRow::as_select())
+        .for_update()
+        .skip_locked();
+    Ok(by_id(load(conn, select(query).force_index(PRIMARY)).await?))
 }
 
 /// As [`lock_free`], and which of the others are there: those that somebody else has locked.
@@ -128,8 +121,8 @@ pub async fn read(
     conn: &mut Connection,
     ids: impl IntoIterator<Item = HoldId>,
 ) -> Result<BTreeMap<HoldId, StoredHold>, Failure> {
-    let text = format!("{SELECT} FORCE INDEX (PRIMARY) WHERE id IN ");
-    Ok(by_id(load(conn, Statement::new(&text).integers(&integers(ids), "")).await?))
+    let query = holds::table.filter(holds::id.eq_any(integers(ids))).select(HoldRow::as_select());
+    Ok(by_id(load(conn, select(query).force_index(PRIMARY)).await?))
 }
 
 /// Reads which of these requests made a hold of this product, by the unique key on both.
@@ -138,62 +131,70 @@ pub async fn made_by(
     product_id: ProductId,
     request_ids: &[&RequestId],
 ) -> Result<Vec<StoredHold>, Failure> {
-    let request_ids: Vec<&[u8]> = request_ids.iter().map(|id| id.as_bytes()).collect();
-    let text = format!("{SELECT} FORCE INDEX (holds_request) WHERE product_id = ? AND request_id IN ");
-    load(conn, Statement::new(&text).integer(product_id.get()).byte_strings(&request_ids, "")).await
+    let request_ids = padded(request_ids.iter().map(|id| id.as_bytes()).collect());
+    let query = holds::table
+        .filter(holds::product_id.eq(product_id.get()))
+        .filter(holds::request_id.eq_any(request_ids))
+        .select(HoldRow::as_select());
+    load(conn, select(query).force_index(BY_REQUEST)).await
 }
 
 /// An active hold whose time is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, QueryableByName)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Queryable, Selectable)]
+#[diesel(table_name = holds, check_for_backend(Mysql))]
 pub struct ExpiredHold {
-    #[diesel(sql_type = BigInt)]
-    id: i64,
-    #[diesel(sql_type = BigInt)]
-    product_id: i64,
-    #[diesel(sql_type = Integer)]
-    qty: i32,
-    #[diesel(sql_type = Timestamp)]
+    id: HoldId,
+    product_id: ProductId,
+    qty: Quantity,
     expires_at: NaiveDateTime,
 }
 
 impl ExpiredHold {
     /// The hold.
     pub fn id(&self) -> HoldId {
-        HoldId::stored(self.id)
+        self.id
     }
 
     /// Its product.
     pub fn product_id(&self) -> ProductId {
-        ProductId::stored(self.product_id)
+        self.product_id
     }
 
     /// Its units.
     pub fn qty(&self) -> Quantity {
-        Quantity::stored(self.qty)
+        self.qty
     }
 
     /// Its place in a sweep.
     pub fn place(&self) -> Place {
-        Place { at: moment(self.expires_at), id: self.id }
+        Place { at: moment(self.expires_at), id: self.id.get() }
     }
 }
 
-const EXPIRED: Due = Due {
-    select: "SELECT id, product_id, qty, expires_at FROM holds",
-    status: "active",
-    column: "expires_at",
-    index: "holds_expiry",
-    index_of_product: "holds_product_expiry",
-};
-
-/// Locks up to `limit` expired holds after `since` that nobody else has locked, the oldest first.
+/// Locks up to `limit` expired holds after `since` that nobody else has locked, the oldest first. Those skipped are left
+/// to the next sweep.
 pub async fn lock_expired(
     conn: &mut Connection,
     of: Of,
     since: Place,
     limit: usize,
 ) -> Result<Vec<ExpiredHold>, Failure> {
-    Ok(EXPIRED.lock(of, since, limit).rows(conn).await?)
+    let since_at = datetime(since.at);
+    let query = holds::table
+        .filter(holds::status.eq(HoldStatus::Active))
+        .filter(holds::expires_at.ge(since_at))
+        .filter(holds::expires_at.gt(since_at).or(holds::id.gt(since.id)))
+        .filter(holds::expires_at.lt(statement_time()))
+        .order((holds::expires_at, holds::id))
+        .limit(limit.try_into().unwrap_or(i64::MAX))
+        .select(ExpiredHold::as_select())
+        .for_update()
+        .skip_locked();
+    let read = match of {
+        Of::AllProducts => select(query).force_index(BY_EXPIRY),
+        Of::Product(id) => select(query.filter(holds::product_id.eq(id.get()))).force_index(BY_PRODUCT_AND_EXPIRY),
+    };
+    Ok(read.rows(conn).await?)
 }
 
 /// As [`lock_expired`], of one product and from the oldest on: for whoever has that product locked.
@@ -202,11 +203,31 @@ pub async fn lock_expired_of(
     product_id: ProductId,
     limit: usize,
 ) -> Result<Vec<ExpiredHold>, Failure> {
-    let text = "SELECT id, product_id, qty, expires_at FROM holds FORCE INDEX (holds_product_expiry) \
-        WHERE product_id = ? AND status = 'active' AND expires_at < UTC_TIMESTAMP(6) \
-        ORDER BY expires_at LIMIT ? FOR UPDATE SKIP LOCKED";
-    let limit = limit.try_into().unwrap_or(i64::MAX);
-    Ok(Statement::new(text).integer(product_id.get()).integer(limit).rows(conn).await?)
+    let query = holds::table
+        .filter(holds::product_id.eq(product_id.get()))
+        .filter(holds::status.eq(HoldStatus::Active))
+        .filter(holds::expires_at.lt(statement_time()))
+        .order(holds::expires_at)
+        .limit(limit.try_into().unwrap_or(i64::MAX))
+        .select(ExpiredHold::as_select())
+        .for_update()
+        .skip_locked();
+    Ok(select(query).force_index(BY_PRODUCT_AND_EXPIRY).rows(conn).await?)
+}
+
+/// Locks those of these holds that are active and that nobody else has locked. Returns each one with its buyer.
+pub(super) async fn lock_active(
+    conn: &mut Connection,
+    ids: &[i64],
+) -> Result<Vec<(Option<BuyerId>, ExpiredHold)>, Failure> {
+    let query = holds::table
+        .filter(holds::status.eq(HoldStatus::Active))
+        .filter(holds::id.eq_any(padded(ids.to_vec())))
+        .order(holds::id)
+        .select((holds::buyer_id, ExpiredHold::as_select()))
+        .for_update()
+        .skip_locked();
+    Ok(select(query).force_index(PRIMARY).rows(conn).await?)
 }
 
 /// Whether one of these products is being sold: one of the last thousand holds, by the primary key, is of it and was made
@@ -245,10 +266,8 @@ pub fn insert(
     expires_at: SystemTime,
     holds: &[NewHold],
 ) {
-    script.insert_for_ids(
-        INTO,
-        rows(product_id, unit_price_cents, &timestamp(created_at), &timestamp(expires_at), holds),
-    );
+    let rows = rows(product_id, unit_price_cents, datetime(created_at), datetime(expires_at), holds);
+    script.insert_for_ids(diesel::insert_into(holds::table).values(rows));
 }
 
 /// Makes active holds of one product, created when the script gets there, and lasting `ttl`.
@@ -259,46 +278,50 @@ pub fn insert_at_its_moment(
     ttl: Duration,
     holds: &[NewHold],
 ) {
-    script.insert_at_its_moment(INTO, ttl, rows(product_id, unit_price_cents, "@moment", "@expires_at", holds));
+    let rows = rows(product_id, unit_price_cents, script_time(), script_time_plus_ttl(), holds);
+    script.insert_at_script_time(ttl, diesel::insert_into(holds::table).values(rows));
 }
 
-const INTO: &str = "holds (product_id,unit_price_cents,created_at,expires_at,qty,request_id,buyer_id)";
-
-fn rows<'h>(
+/// The rows to insert. `T` is a moment: one that was read, or SQL of one.
+fn rows<'h, T>(
     product_id: ProductId,
     unit_price_cents: i64,
-    created_at: &str,
-    expires_at: &str,
+    created_at: T,
+    expires_at: T,
     holds: &'h [NewHold],
-) -> impl Iterator<Item = String> + use<'h> {
-    let shared = format!("{product_id},{unit_price_cents},{created_at},{expires_at}");
-    holds.iter().map(move |hold| {
-        let request_id = bytes(hold.request_id.as_bytes());
-        let buyer_id = bytes_or_null(hold.buyer_id.as_ref().map(BuyerId::as_bytes));
-        format!("({shared},{},{request_id},{buyer_id})", hold.qty.get())
-    })
+) -> Vec<NewHoldRow<'h, T>>
+where
+    T: AsExpression<Datetime> + Clone,
+{
+    let row = |hold: &'h NewHold| {
+        (
+            holds::product_id.eq(product_id.get()),
+            holds::unit_price_cents.eq(unit_price_cents),
+            holds::created_at.eq(created_at.clone()),
+            holds::expires_at.eq(expires_at.clone()),
+            holds::qty.eq(hold.qty.get()),
+            holds::request_id.eq(hold.request_id.as_bytes()),
+            holds::buyer_id.eq(hold.buyer_id.as_ref().map(BuyerId::as_bytes)),
+        )
+    };
+    holds.iter().map(row).collect()
 }
+
+type NewHoldRow<'h, T> = (
+    Eq<holds::product_id, i64>,
+    Eq<holds::unit_price_cents, i64>,
+    Eq<holds::created_at, T>,
+    Eq<holds::expires_at, T>,
+    Eq<holds::qty, i32>,
+    Eq<holds::request_id, &'h [u8]>,
+    Eq<holds::buyer_id, Option<&'h [u8]>>,
+);
 
 /// Changes the status of locked holds, all of which have the status `from`.
 pub fn set_status(script: &mut Script, ids: &[HoldId], from: HoldStatus, to: HoldStatus) {
     if ids.is_empty() {
         return;
     }
-    let (from, to) = (as_str(from), as_str(to));
-    let id_list = list(ids.iter().map(|id| id.get()));
-    script.write(
-        ids.len(),
-        format_args!(
-            "UPDATE holds FORCE INDEX (PRIMARY) SET status = '{to}' WHERE id IN ({id_list}) AND status = '{from}'"
-        ),
-    );
-}
-
-fn as_str(status: HoldStatus) -> &'static str {
-    match status {
-        HoldStatus::Active => "active",
-        HoldStatus::Used => "used",
-        HoldStatus::Expired => "expired",
-        HoldStatus::Cancelled => "cancelled",
-    }
+    let rows = holds::table.filter(holds::id.eq_any(ids.iter().map(|id| id.get()))).filter(holds::status.eq(from));
+    script.update_by(PRIMARY, ids.len(), diesel::update(rows).set(holds::status.eq(to)));
 }

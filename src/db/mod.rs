@@ -1,38 +1,39 @@
 //! The one door to the database: pool, sessions, and [`Database::transaction`].
 //!
 //! Every transaction has a name, which is its span and its label in the metrics. It reads, decides, and returns a
-//! [`Plan`]: what to write, which goes out together with the COMMIT ([`statement`]). It may run several times, so it
+//! [`Plan`]. The plan's [`Script`] goes to the server together with the COMMIT. A transaction may run several times, so it
 //! changes nothing but the database.
 //!
 //! | failure | what happens | at most |
 //! |---|---|---|
 //! | deadlock | the whole transaction again after 5 to 80 ms, jittered | 5 × |
-//! | lock wait (1 s, on MySQL up to 2 s) | ROLLBACK; who asked decides whether to wait on | |
+//! | lock wait (1 s, on MySQL up to 2 s) | ROLLBACK; the caller decides whether to go on waiting | |
 //! | server away, read-only, shutting down; session killed; no answer to BEGIN (5 s) or a read (10 s) | all idle connections dropped, again on a new one | 3 × |
 //! | a connection can't be made | the idle ones kept, again | 3 × |
 //! | the database has no room for a connection | the call waits for one that is there, 3 s | |
 //! | a run takes more than 10 s | its connection dropped, again on another | 1 × |
-//! | duplicate key | ROLLBACK, again: the other's row is seen | 3 × |
+//! | duplicate key | ROLLBACK, again: now the other transaction's row is seen | 3 × |
 //! | any other error of the script that ends in COMMIT: its outcome is unknown | connection dropped, again | 3 × |
 //! | CHECK, row count | never again; an alarm in the log | |
 //! | a wrong statement | never again | |
 //!
-//! Before a transaction runs again after its connection was dropped, the session of that run is ended: by KILL, where the
-//! database doesn't know yet that nobody is there. So nothing that the run has sent can take effect later, and the next
-//! run finds all that it has committed. A run after the first looks up every request_id, the made-up ones too.
+//! A run whose connection was dropped may still have a session at the database. The next run ends that session first, by
+//! KILL if need be. So nothing that the earlier run sent can take effect later, and the next run finds all that it
+//! committed. A run after the first looks up every request_id, the made-up ones too.
 //!
-//! Once a run's outcome is unknown, whatever ends the transaction later, all that a caller may be told is
-//! `Unavailable`: try again with the same request_id. Where the next run finds that the work is done, nobody can say by
-//! whom, as two servers may do the same at the same moment. So it counts as this call's own where it was done for a
-//! request_id that the server made up, and else as done before: nothing is told or logged as new twice.
+//! Once a run's outcome is unknown, a later error tells the caller `Unavailable`, whatever it is: the call may be repeated
+//! with the same request_id. The next run may find that the work is done. It can't tell by whom, because two servers may
+//! have done the same at the same moment. Work for a request_id that this server made up counts as this call's own. Work
+//! for a caller's request_id counts as done before. So nothing is told or logged as new twice.
 //!
-//! No run begins for a caller who has gone: what he wanted may have been changed since, by another server.
+//! No run begins for a caller who has gone: another server may have changed meanwhile what the caller wanted.
 //!
-//! A hot product's transaction is one text from BEGIN to COMMIT, planned on what is known of the product and failing
-//! where that isn't so any more ([`Transactions::transaction_at_once`]).
+//! An optimistic transaction is one text from BEGIN to COMMIT ([`Transactions::transaction_at_once`]). It is planned on
+//! what this server last saw, and it fails where that has changed.
 
 pub mod audit;
 mod classify;
+mod columns;
 pub mod due;
 mod heartbeat;
 pub mod holds;
@@ -43,10 +44,15 @@ pub mod orders;
 pub mod payment_exceptions;
 pub mod payment_webhooks;
 pub mod products;
+mod read;
+mod render;
 mod retry;
 pub mod sale_stats;
+#[expect(unreachable_pub, reason = "as diesel print-schema writes it")]
+mod schema;
+mod script;
 mod session;
-pub mod statement;
+mod statement;
 pub mod stock_adjustments;
 pub mod sweeper_state;
 pub mod taken;
@@ -63,8 +69,9 @@ use tokio::time::Instant;
 use tracing::{Instrument, debug_span, error, warn};
 
 pub use classify::{Failure, FailureKind};
+pub use render::with_literals;
+pub use script::{InsertedIds, Script};
 pub use session::check_url;
-pub use statement::{InsertedIds, Script};
 pub use transaction::Transactions;
 
 use crate::{config::DatabaseConfig, error::Error};
@@ -78,18 +85,17 @@ use session::{
 /// A session of the database.
 pub type Connection = AsyncMysqlConnection;
 
-/// How long one run of a transaction may take, from its first statement after BEGIN to the answer of its COMMIT. Several
-/// times innodb_lock_wait_timeout, which bounds the wait for one lock; a statement or a script may wait for several, one
-/// after the other. So a run that gets there says nothing of the server: only its own connection is
-/// dropped, and the caller, whose patience is about that long, gets one more run. Reads wait for no lock: with them it
-/// is the server.
+/// Limits one run of a transaction, from its first statement after BEGIN to the answer of its COMMIT.
+///
+/// A script may wait for several locks, one after the other, each for innodb_lock_wait_timeout at the most. So a run that
+/// reaches this limit says nothing about the server: only its own connection is dropped, and the transaction gets one more
+/// run. A read waits for no lock. Where a read reaches the limit, the server is at fault.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long the answer to BEGIN may take, which waits for nothing: only a server or a network that hangs gets there. A
-/// run begins with it, so this is how the next run tells a hanging server from locks.
+/// Limits the wait for the answer to BEGIN, which waits for no lock. Only a server or a network that hangs takes so long.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
-/// What a transaction decided: its writes, and the value to return once they are committed.
+/// Holds what a transaction decided: its writes, and the value to return once they are committed.
 #[derive(Debug)]
 pub struct Plan<T> {
     /// What to write.
@@ -98,20 +104,20 @@ pub struct Plan<T> {
     pub value: T,
 }
 
-/// A transaction that has committed.
+/// Holds what a committed transaction returned.
 #[derive(Debug)]
 pub struct Committed<T> {
     /// What the last run returned.
     pub value: T,
-    /// The ids of its last INSERT, where the script asks for them.
+    /// The ids that its last INSERT was given, where the script asks for them.
     pub ids: InsertedIds,
-    /// When it came to that INSERT, where the script asks for that, too.
+    /// When the script came to that INSERT, by the database's clock, where the script asks for the time.
     pub moment: Option<SystemTime>,
 }
 
-/// The statements of a transaction, up to its plan. `attempt` counts from 0.
+/// Runs the statements of a transaction, up to its plan. `attempt` counts from 0.
 ///
-/// A trait only to name the future, which has to be `Send`: pass an `async |conn, attempt| { … }` without `move`.
+/// It is a trait only to name the future, which has to be `Send`. Pass an `async |conn, attempt| { … }` without `move`.
 pub trait Body<'c, T>: FnMut(&'c mut Connection, u32) -> Self::Future + Send {
     /// What the closure returns.
     type Future: Future<Output = Result<T, Failure>> + Send;
@@ -140,7 +146,7 @@ impl std::fmt::Debug for Database {
 }
 
 impl Database {
-    /// A pool that connects when it is used.
+    /// Makes a pool that connects when it is used.
     ///
     /// # Errors
     /// `Internal` where the pool can't be built, which only a wrong build does.
@@ -149,9 +155,10 @@ impl Database {
         Ok(Self { pool, room: Arc::new(Room::new(config.pool_size)), heartbeat: Heartbeat::new() })
     }
 
-    /// Transactions that somebody waits for. Before each run `wanted` is asked whether all of them still do: what nobody
-    /// waits for any more is not begun. `outcome_unknown` says whether an earlier run in their name may have committed,
-    /// and is set where one of these may have.
+    /// Runs transactions that callers wait for.
+    ///
+    /// `wanted` is asked before each run whether all callers still wait; if not, the run doesn't begin. `outcome_unknown`
+    /// says whether an earlier run for these callers may have committed, and is set once a run here may have.
     pub fn for_callers<'a>(
         &'a self,
         wanted: &'a (dyn Fn() -> bool + Send + Sync),
@@ -160,12 +167,12 @@ impl Database {
         Transactions { database: self, wanted, outcome_unknown: Some(outcome_unknown) }
     }
 
-    /// Transactions that nobody waits for.
+    /// Runs transactions that no caller waits for.
     pub fn unattended(&self) -> Transactions<'_> {
         Transactions { database: self, wanted: &|| true, outcome_unknown: None }
     }
 
-    /// Runs a transaction that nobody waits for.
+    /// Runs a transaction that no caller waits for.
     ///
     /// # Errors
     /// As [`Transactions::transaction`].
@@ -177,17 +184,17 @@ impl Database {
         self.unattended().transaction(name, body).await
     }
 
-    /// The number of sessions that the pool may have.
+    /// Returns the number of sessions that the pool may have.
     pub fn pool_size(&self) -> usize {
         self.pool.status().max_size
     }
 
-    /// Whether half of the sessions that there may be are in use. Where there are fewer than four, none is kept back.
+    /// Tells whether half of the sessions that the pool may have are in use. A pool of fewer than four never says so.
     pub fn is_crowded(&self) -> bool {
         self.room.is_crowded()
     }
 
-    /// Runs statements that only read, without a transaction: each sees what was committed when it began.
+    /// Runs statements that only read, without a transaction. Each sees what was committed when that statement began.
     ///
     /// # Errors
     /// As [`Database::transaction`].
@@ -199,7 +206,7 @@ impl Database {
         self.read_within(ATTEMPT_LIMIT, name, body).await
     }
 
-    /// As [`Database::read`], for statements that read more than one answer needs: `limit` is what one run may take.
+    /// Runs statements as [`Database::read`] does, for long reads: one run may take as long as `limit`.
     ///
     /// # Errors
     /// As [`Database::transaction`].
@@ -226,7 +233,7 @@ impl Database {
         }
     }
 
-    /// Drops what else the failure has spoiled, and says so where a person should know.
+    /// Drops the other sessions that the failure has spoiled, and logs what a person should know.
     fn after(&self, transaction: &'static str, failure: &Failure) {
         match failure.kind {
             FailureKind::Away => {
@@ -251,8 +258,7 @@ impl Database {
         self.pool.retain(|_, _| false);
     }
 
-    /// A session: one that is there, or a new one. Where the database has no room for another, waits for one that is
-    /// there.
+    /// Takes an idle session or makes one. Where the database has no room for another, waits for a session to come free.
     async fn lease(&self) -> Result<Lease, Failure> {
         let deadline = Instant::now() + POOL_WAIT_MAX;
         loop {
@@ -292,8 +298,8 @@ async fn until<T>(deadline: Instant, run: impl Future<Output = Result<T, Failure
     })
 }
 
-/// A session out of the pool. It goes back only by [`Lease::give_back`]; dropped, even half-way through a
-/// transaction, its connection is closed.
+/// Holds a session out of the pool. It goes back only by [`Lease::give_back`]. A lease that is dropped closes its
+/// connection, also in the middle of a transaction.
 struct Lease {
     object: Option<Object<Sessions>>,
     /// After the session, so that whoever gets the place next finds it in the pool.
@@ -301,7 +307,7 @@ struct Lease {
 }
 
 impl Lease {
-    /// Ends a transaction that failed. Dropping the connection closes it, and the server rolls back.
+    /// Ends a transaction that failed: by ROLLBACK, or by closing the connection, where the server rolls back.
     async fn end(self, failure: &Failure) {
         if failure.spares_connection() {
             self.roll_back().await;

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use diesel::{
     QueryableByName,
+    mysql::Mysql,
+    query_builder::{QueryFragment, QueryId},
     sql_types::{BigInt, Nullable},
 };
-use diesel_async::SimpleAsyncConnection;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 
 use super::{ATTEMPT_LIMIT, Connection, Failure, FailureKind, session, statement::Statement, within, within_limit};
 use crate::{config::DatabaseConfig, error::Error};
@@ -75,10 +77,10 @@ impl NamedLock {
     ///
     /// # Errors
     /// `Unavailable` where the connection has ended, and with it the lock.
-    pub(super) async fn execute(&mut self, sql: &str) -> Result<(), Error> {
-        let executed = async { Ok(self.connection.batch_execute(sql).await?) };
+    pub(super) async fn execute(&mut self, statement: impl QueryFragment<Mysql> + QueryId + Send) -> Result<(), Error> {
+        let executed = async { Ok(statement.execute(&mut self.connection).await?) };
         match within_limit(executed).await {
-            Ok(()) => Ok(()),
+            Ok(_rows) => Ok(()),
             Err(Failure { kind: FailureKind::LockWait | FailureKind::Deadlock, .. }) => Ok(()),
             Err(Failure { text, .. }) => Err(Error::Unavailable(format!("the lock is lost: {text}"))),
         }
@@ -100,5 +102,5 @@ impl NamedLock {
 
 async fn number(connection: &mut Connection, statement: Statement) -> Result<Option<i64>, Failure> {
     let rows: Vec<Number> = statement.rows(connection).await?;
-    Ok(rows.first().and_then(|row| row.number))
+    Ok(rows.into_iter().next().and_then(|row| row.number))
 }

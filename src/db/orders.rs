@@ -7,37 +7,37 @@ use std::{
 
 use chrono::NaiveDateTime;
 use diesel::{
-    QueryableByName,
-    sql_types::{BigInt, Binary, Integer, Nullable, Text, Timestamp},
+    BoolExpressionMethods, ExpressionMethods, NullableExpressionMethods, QueryDsl, Queryable, Selectable,
+    SelectableHelper, dsl::AsSelect, mysql::Mysql,
 };
 
 use super::{
-    Connection, Failure, FailureKind, Script,
-    due::{Due, Of, Place},
-    statement::{Statement, bytes, list, moment, timestamp, timestamp_or_null},
+    Connection, Failure, Script,
+    due::{Of, Place},
+    read::{Read, padded, read as select, statement_time},
+    render::Index,
+    schema::orders,
+    statement::{datetime, moment},
 };
 use crate::domain::{Hold, HoldId, Order, OrderId, OrderStatus, ProductId, Quantity, RequestId};
 
-#[derive(QueryableByName)]
-struct Row {
-    #[diesel(sql_type = BigInt)]
-    id: i64,
-    #[diesel(sql_type = BigInt)]
-    hold_id: i64,
-    #[diesel(sql_type = BigInt)]
-    product_id: i64,
-    #[diesel(sql_type = Integer)]
-    qty: i32,
-    #[diesel(sql_type = BigInt)]
+const PRIMARY: Index = Index { table: "orders", name: "PRIMARY" };
+const BY_HOLD: Index = Index { table: "orders", name: "orders_hold" };
+const BY_DUE: Index = Index { table: "orders", name: "orders_due" };
+pub(super) const BY_PRODUCT_AND_DUE: Index = Index { table: "orders", name: "orders_product_due" };
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = orders, check_for_backend(Mysql))]
+struct OrderRow {
+    id: OrderId,
+    hold_id: HoldId,
+    product_id: ProductId,
+    qty: Quantity,
     amount_cents: i64,
-    #[diesel(sql_type = Text)]
-    status: String,
-    #[diesel(sql_type = Nullable<Timestamp>)]
+    status: OrderStatus,
     payment_due_at: Option<NaiveDateTime>,
-    #[diesel(sql_type = Timestamp)]
     created_at: NaiveDateTime,
-    #[diesel(sql_type = Binary)]
-    request_id: Vec<u8>,
+    request_id: RequestId,
 }
 
 /// An order as read, with the request that made it.
@@ -49,34 +49,25 @@ pub struct StoredOrder {
     pub request_id: RequestId,
 }
 
-impl TryFrom<Row> for StoredOrder {
-    type Error = Failure;
-
-    fn try_from(row: Row) -> Result<Self, Failure> {
-        let status = status_of(&row.status).ok_or_else(|| Failure {
-            kind: FailureKind::Wrong,
-            text: format!("order {} has the unknown status {:?}", row.id, row.status),
-        })?;
+impl From<OrderRow> for StoredOrder {
+    fn from(row: OrderRow) -> Self {
         let order = Order {
-            id: OrderId::stored(row.id),
-            hold_id: HoldId::stored(row.hold_id),
-            product_id: ProductId::stored(row.product_id),
-            qty: Quantity::stored(row.qty),
+            id: row.id,
+            hold_id: row.hold_id,
+            product_id: row.product_id,
+            qty: row.qty,
             amount_cents: row.amount_cents,
-            status,
+            status: row.status,
             payment_due_at: row.payment_due_at.map(moment),
             created_at: moment(row.created_at),
         };
-        Ok(Self { order, request_id: RequestId::stored(row.request_id) })
+        Self { order, request_id: row.request_id }
     }
 }
 
-const SELECT: &str = "SELECT id, hold_id, product_id, qty, amount_cents, status, payment_due_at, created_at, request_id \
-    FROM orders";
-
-async fn load(conn: &mut Connection, statement: Statement) -> Result<Vec<StoredOrder>, Failure> {
-    let rows: Vec<Row> = statement.rows(conn).await?;
-    rows.into_iter().map(StoredOrder::try_from).collect()
+async fn load(conn: &mut Connection, read: Read<AsSelect<OrderRow, Mysql>>) -> Result<Vec<StoredOrder>, Failure> {
+    let rows: Vec<OrderRow> = read.rows(conn).await?;
+    Ok(rows.into_iter().map(StoredOrder::from).collect())
 }
 
 fn by_id(orders: Vec<StoredOrder>) -> BTreeMap<OrderId, Order> {
@@ -84,7 +75,7 @@ fn by_id(orders: Vec<StoredOrder>) -> BTreeMap<OrderId, Order> {
 }
 
 fn integers(ids: impl IntoIterator<Item = OrderId>) -> Vec<i64> {
-    ids.into_iter().map(OrderId::get).collect()
+    padded(ids.into_iter().map(OrderId::get).collect())
 }
 
 /// Locks those of these orders that nobody else has locked, in the order of their ids, by the primary key, forced as for
@@ -93,10 +84,13 @@ pub async fn lock_or_busy(
     conn: &mut Connection,
     ids: BTreeSet<OrderId>,
 ) -> Result<(BTreeMap<OrderId, Order>, BTreeSet<OrderId>), Failure> {
-    let text = format!("{SELECT} FORCE INDEX (PRIMARY) WHERE id IN ");
-    let all = integers(ids.iter().copied());
-    let statement = Statement::new(&text).integers(&all, " ORDER BY id FOR UPDATE SKIP LOCKED");
-    let locked = by_id(load(&mut *conn, statement).await?);
+    let query = orders::table
+        .filter(orders::id.eq_any(integers(ids.iter().copied())))
+        .order(orders::id)
+        .select(OrderRow::as_select())
+        .for_update()
+        .skip_locked();
+    let locked = by_id(load(&mut *conn, select(query).force_index(PRIMARY)).await?);
     let missing: Vec<OrderId> = ids.into_iter().filter(|id| !locked.contains_key(id)).collect();
     if missing.is_empty() {
         return Ok((locked, BTreeSet::new()));
@@ -110,8 +104,8 @@ pub async fn read(
     conn: &mut Connection,
     ids: impl IntoIterator<Item = OrderId>,
 ) -> Result<BTreeMap<OrderId, Order>, Failure> {
-    let text = format!("{SELECT} FORCE INDEX (PRIMARY) WHERE id IN ");
-    Ok(by_id(load(conn, Statement::new(&text).integers(&integers(ids), "")).await?))
+    let query = orders::table.filter(orders::id.eq_any(integers(ids))).select(OrderRow::as_select());
+    Ok(by_id(load(conn, select(query).force_index(PRIMARY)).await?))
 }
 
 /// Reads the orders that these holds made, by the unique key on hold_id. The caller has locked the holds.
@@ -123,23 +117,30 @@ pub async fn of_holds(
     if holds.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let text = format!("{SELECT} FORCE INDEX (orders_hold) WHERE hold_id IN ");
-    let orders = load(conn, Statement::new(&text).integers(&holds, "")).await?;
+    let query = orders::table.filter(orders::hold_id.eq_any(padded(holds))).select(OrderRow::as_select());
+    let orders = load(conn, select(query).force_index(BY_HOLD)).await?;
     Ok(orders.into_iter().map(|stored| (stored.order.hold_id, stored)).collect())
 }
 
-const OVERDUE: Due = Due {
-    select: SELECT,
-    status: "pending",
-    column: "payment_due_at",
-    index: "orders_due",
-    index_of_product: "orders_product_due",
-};
-
-/// Locks up to `limit` overdue orders after `since` that nobody else has locked, the oldest first.
+/// Locks up to `limit` overdue orders after `since` that nobody else has locked, the oldest first. Those skipped are left
+/// to the next sweep.
 pub async fn lock_overdue(conn: &mut Connection, of: Of, since: Place, limit: usize) -> Result<Vec<Order>, Failure> {
-    let orders = load(conn, OVERDUE.lock(of, since, limit)).await?;
-    Ok(orders.into_iter().map(|stored| stored.order).collect())
+    let since_at = datetime(since.at);
+    let query = orders::table
+        .filter(orders::status.eq(OrderStatus::Pending))
+        .filter(orders::payment_due_at.ge(since_at))
+        .filter(orders::payment_due_at.gt(since_at).or(orders::id.gt(since.id)))
+        .filter(orders::payment_due_at.lt(statement_time().nullable()))
+        .order((orders::payment_due_at, orders::id))
+        .limit(limit.try_into().unwrap_or(i64::MAX))
+        .select(OrderRow::as_select())
+        .for_update()
+        .skip_locked();
+    let read = match of {
+        Of::AllProducts => select(query).force_index(BY_DUE),
+        Of::Product(id) => select(query.filter(orders::product_id.eq(id.get()))).force_index(BY_PRODUCT_AND_DUE),
+    };
+    Ok(load(conn, read).await?.into_iter().map(|stored| stored.order).collect())
 }
 
 /// The place of an order in a sweep, where its payment can be overdue.
@@ -153,13 +154,16 @@ pub async fn lock_overdue_of(
     product_id: ProductId,
     limit: usize,
 ) -> Result<Vec<Order>, Failure> {
-    let text = format!(
-        "{SELECT} FORCE INDEX (orders_product_due) \
-        WHERE product_id = ? AND status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6) \
-        ORDER BY payment_due_at LIMIT ? FOR UPDATE SKIP LOCKED"
-    );
-    let limit = limit.try_into().unwrap_or(i64::MAX);
-    let orders = load(conn, Statement::new(&text).integer(product_id.get()).integer(limit)).await?;
+    let query = orders::table
+        .filter(orders::product_id.eq(product_id.get()))
+        .filter(orders::status.eq(OrderStatus::Pending))
+        .filter(orders::payment_due_at.lt(statement_time().nullable()))
+        .order(orders::payment_due_at)
+        .limit(limit.try_into().unwrap_or(i64::MAX))
+        .select(OrderRow::as_select())
+        .for_update()
+        .skip_locked();
+    let orders = load(conn, select(query).force_index(BY_PRODUCT_AND_DUE)).await?;
     Ok(orders.into_iter().map(|stored| stored.order).collect())
 }
 
@@ -181,19 +185,19 @@ pub fn insert(script: &mut Script, orders: &[NewOrder]) {
     if orders.is_empty() {
         return;
     }
-    let rows = orders.iter().map(|new| {
-        format!(
-            "({},{},{},{},{},{},{})",
-            new.hold.id,
-            new.hold.product_id,
-            new.hold.qty.get(),
-            new.hold.amount_cents(),
-            timestamp_or_null(new.payment_due_at),
-            timestamp(new.created_at),
-            bytes(new.request_id.as_bytes()),
+    let row = |new: &NewOrder| {
+        (
+            orders::hold_id.eq(new.hold.id.get()),
+            orders::product_id.eq(new.hold.product_id.get()),
+            orders::qty.eq(new.hold.qty.get()),
+            orders::amount_cents.eq(new.hold.amount_cents()),
+            orders::payment_due_at.eq(new.payment_due_at.map(datetime)),
+            orders::created_at.eq(datetime(new.created_at)),
+            orders::request_id.eq(new.request_id.as_bytes().to_vec()),
         )
-    });
-    script.insert_for_ids("orders (hold_id,product_id,qty,amount_cents,payment_due_at,created_at,request_id)", rows);
+    };
+    let rows: Vec<_> = orders.iter().map(row).collect();
+    script.insert_for_ids(diesel::insert_into(orders::table).values(rows));
 }
 
 /// Settles locked orders, all of which are pending.
@@ -201,29 +205,8 @@ pub fn settle(script: &mut Script, ids: &[OrderId], to: OrderStatus) {
     if ids.is_empty() {
         return;
     }
-    let to = as_str(to);
-    let id_list = list(ids.iter().map(|id| id.get()));
-    script.write(
-        ids.len(),
-        format_args!(
-            "UPDATE orders FORCE INDEX (PRIMARY) SET status = '{to}' WHERE id IN ({id_list}) AND status = 'pending'"
-        ),
-    );
-}
-
-pub(super) fn as_str(status: OrderStatus) -> &'static str {
-    match status {
-        OrderStatus::Pending => "pending",
-        OrderStatus::Paid => "paid",
-        OrderStatus::Cancelled => "cancelled",
-    }
-}
-
-pub(super) fn status_of(text: &str) -> Option<OrderStatus> {
-    match text {
-        "pending" => Some(OrderStatus::Pending),
-        "paid" => Some(OrderStatus::Paid),
-        "cancelled" => Some(OrderStatus::Cancelled),
-        _ => None,
-    }
+    let rows = orders::table
+        .filter(orders::id.eq_any(ids.iter().map(|id| id.get())))
+        .filter(orders::status.eq(OrderStatus::Pending));
+    script.update_by(PRIMARY, ids.len(), diesel::update(rows).set(orders::status.eq(to)));
 }

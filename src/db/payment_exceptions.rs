@@ -4,74 +4,66 @@ use std::time::SystemTime;
 
 use chrono::NaiveDateTime;
 use diesel::{
-    QueryableByName,
-    sql_types::{BigInt, Binary, Nullable, Text, Timestamp},
+    ExpressionMethods, QueryDsl, Queryable, Selectable, SelectableHelper, expression::SqlLiteral, mysql::Mysql,
+    sql_types::Datetime,
 };
 
 use super::{
     Connection, Failure, FailureKind, Script,
     payment_webhooks::NewEvent,
-    statement::{Statement, bytes, integer_or_null, moment, timestamp},
+    read::{read, row_time, statement_time},
+    render::Index,
+    schema::payment_exceptions,
+    statement::{datetime, moment},
 };
 use crate::domain::{
     IdempotencyKey, OrderId, PaymentException, PaymentExceptionId, PaymentExceptionKind, ProductId, Remark,
     payment_exception::Resolution,
 };
 
-#[derive(QueryableByName)]
-struct Row {
-    #[diesel(sql_type = BigInt)]
-    id: i64,
-    #[diesel(sql_type = Text)]
-    kind: String,
-    #[diesel(sql_type = BigInt)]
-    order_id: i64,
-    #[diesel(sql_type = Binary)]
-    idempotency_key: Vec<u8>,
-    #[diesel(sql_type = Nullable<BigInt>)]
+const PRIMARY: Index = Index { table: "payment_exceptions", name: "PRIMARY" };
+const OPEN: Index = Index { table: "payment_exceptions", name: "payment_exceptions_open" };
+const BY_PRODUCT: Index = Index { table: "payment_exceptions", name: "payment_exceptions_product" };
+const OPEN_BY_PRODUCT: Index = Index { table: "payment_exceptions", name: "payment_exceptions_product_open" };
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = payment_exceptions, check_for_backend(Mysql))]
+struct ExceptionRow {
+    id: PaymentExceptionId,
+    kind: PaymentExceptionKind,
+    order_id: OrderId,
+    idempotency_key: IdempotencyKey,
     amount_cents: Option<i64>,
-    #[diesel(sql_type = Timestamp)]
     created_at: NaiveDateTime,
-    #[diesel(sql_type = Nullable<Timestamp>)]
     resolved_at: Option<NaiveDateTime>,
-    #[diesel(sql_type = Nullable<Text>)]
-    note: Option<String>,
-    #[diesel(sql_type = Timestamp)]
+    note: Option<Remark>,
+    #[diesel(select_expression = row_time(), select_expression_type = SqlLiteral<Datetime>)]
     now: NaiveDateTime,
 }
 
-impl TryFrom<Row> for PaymentException {
+impl TryFrom<ExceptionRow> for PaymentException {
     type Error = Failure;
 
-    fn try_from(row: Row) -> Result<Self, Failure> {
-        let wrong =
-            |what: &str| Failure { kind: FailureKind::Wrong, text: format!("payment exception {} has {what}", row.id) };
-        let kind = match row.kind.as_str() {
-            "late_success" => PaymentExceptionKind::LateSuccess,
-            "duplicate_success" => PaymentExceptionKind::DuplicateSuccess,
-            "amount_mismatch" => PaymentExceptionKind::AmountMismatch,
-            other => return Err(wrong(&format!("the unknown kind {other:?}"))),
-        };
+    fn try_from(row: ExceptionRow) -> Result<Self, Failure> {
         let resolution = match (row.resolved_at, row.note) {
             (None, None) => None,
-            (Some(at), Some(note)) => Some(Resolution { resolved_at: moment(at), note: Remark::stored(note) }),
-            (Some(_), None) | (None, Some(_)) => return Err(wrong("one of resolved_at and note, and not the other")),
+            (Some(at), Some(note)) => Some(Resolution { resolved_at: moment(at), note }),
+            (Some(_), None) | (None, Some(_)) => {
+                let text = format!("payment exception {} has one of resolved_at and note, and not the other", row.id);
+                return Err(Failure { kind: FailureKind::Wrong, text });
+            }
         };
         Ok(Self {
-            id: PaymentExceptionId::stored(row.id),
-            kind,
-            order_id: OrderId::stored(row.order_id),
-            key: IdempotencyKey::stored(row.idempotency_key),
+            id: row.id,
+            kind: row.kind,
+            order_id: row.order_id,
+            key: row.idempotency_key,
             amount_cents: row.amount_cents,
             created_at: moment(row.created_at),
             resolution,
         })
     }
 }
-
-/// SYSDATE, as in [`super::products`], is the time after the wait for a row's lock.
-const SELECT: &str = "SELECT id, kind, order_id, idempotency_key, amount_cents, created_at, resolved_at, note, \
-    SYSDATE(6) AS now FROM payment_exceptions";
 
 /// Which exceptions to list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,20 +82,20 @@ pub async fn list(
     before: Option<PaymentExceptionId>,
     limit: usize,
 ) -> Result<Vec<PaymentException>, Failure> {
-    let (index, condition) = match (filter.product_id, filter.include_resolved) {
-        (None, true) => ("PRIMARY", ""),
-        (None, false) => ("payment_exceptions_open", "resolved_at IS NULL AND"),
-        (Some(_), true) => ("payment_exceptions_product", "product_id = ? AND"),
-        (Some(_), false) => ("payment_exceptions_product_open", "product_id = ? AND resolved_at IS NULL AND"),
+    let query = payment_exceptions::table
+        .filter(payment_exceptions::id.lt(before.map_or(i64::MAX, PaymentExceptionId::get)))
+        .order(payment_exceptions::id.desc())
+        .limit(limit.try_into().unwrap_or(i64::MAX))
+        .select(ExceptionRow::as_select());
+    let is_open = payment_exceptions::resolved_at.is_null();
+    let of_product = |id: ProductId| payment_exceptions::product_id.eq(id.get());
+    let read = match (filter.product_id, filter.include_resolved) {
+        (None, true) => read(query).force_index(PRIMARY),
+        (None, false) => read(query.filter(is_open)).force_index(OPEN),
+        (Some(id), true) => read(query.filter(of_product(id))).force_index(BY_PRODUCT),
+        (Some(id), false) => read(query.filter(of_product(id)).filter(is_open)).force_index(OPEN_BY_PRODUCT),
     };
-    let text = format!("{SELECT} FORCE INDEX ({index}) WHERE {condition} id < ? ORDER BY id DESC LIMIT ?");
-    let mut statement = Statement::new(&text);
-    if let Some(product_id) = filter.product_id {
-        statement = statement.integer(product_id.get());
-    }
-    let before = before.map_or(i64::MAX, PaymentExceptionId::get);
-    let limit = limit.try_into().unwrap_or(i64::MAX);
-    let rows: Vec<Row> = statement.integer(before).integer(limit).rows(conn).await?;
+    let rows: Vec<ExceptionRow> = read.rows(conn).await?;
     rows.into_iter().map(PaymentException::try_from).collect()
 }
 
@@ -112,9 +104,8 @@ pub async fn lock(
     conn: &mut Connection,
     id: PaymentExceptionId,
 ) -> Result<Option<(PaymentException, SystemTime)>, Failure> {
-    let statement = Statement::new(&format!("{SELECT} WHERE id = ? FOR UPDATE")).integer(id.get());
-    let rows: Vec<Row> = statement.rows(conn).await?;
-    let Some(row) = rows.into_iter().next() else { return Ok(None) };
+    let query = payment_exceptions::table.find(id.get()).select(ExceptionRow::as_select()).for_update();
+    let Some(row) = read(query).first::<ExceptionRow>(conn).await? else { return Ok(None) };
     let now = moment(row.now);
     Ok(Some((PaymentException::try_from(row)?, now)))
 }
@@ -127,36 +118,26 @@ pub fn insert(script: &mut Script, events: &[NewEvent]) {
         return;
     }
     exceptions.sort_by(|(one, _), (other, _)| one.key.cmp(&other.key));
-    let rows = exceptions.iter().map(|(new, kind)| {
-        format!(
-            "('{}',{},{},{},{},UTC_TIMESTAMP(6))",
-            as_str(*kind),
-            new.order_id,
-            new.product_id,
-            bytes(new.key.as_bytes()),
-            integer_or_null(new.event.amount_cents),
+    let row = |(new, kind): (&NewEvent, PaymentExceptionKind)| {
+        (
+            payment_exceptions::kind.eq(kind),
+            payment_exceptions::order_id.eq(new.order_id.get()),
+            payment_exceptions::product_id.eq(new.product_id.get()),
+            payment_exceptions::idempotency_key.eq(new.key.as_bytes().to_vec()),
+            payment_exceptions::amount_cents.eq(new.event.amount_cents),
+            payment_exceptions::created_at.eq(statement_time()),
         )
-    });
-    script.insert("payment_exceptions (kind,order_id,product_id,idempotency_key,amount_cents,created_at)", rows);
+    };
+    let rows: Vec<_> = exceptions.into_iter().map(row).collect();
+    script.insert(diesel::insert_into(payment_exceptions::table).values(rows));
 }
 
 /// Resolves a locked exception that isn't resolved.
 pub fn resolve(script: &mut Script, id: PaymentExceptionId, resolution: &Resolution) {
-    let Resolution { resolved_at, note } = resolution;
-    script.write(
-        1,
-        format_args!(
-            "UPDATE payment_exceptions SET resolved_at = {}, note = _utf8mb4 {} WHERE id = {id} AND resolved_at IS NULL",
-            timestamp(*resolved_at),
-            bytes(note.as_str().as_bytes()),
-        ),
+    let row = payment_exceptions::table.find(id.get()).filter(payment_exceptions::resolved_at.is_null());
+    let changes = (
+        payment_exceptions::resolved_at.eq(datetime(resolution.resolved_at)),
+        payment_exceptions::note.eq(resolution.note.as_str()),
     );
-}
-
-fn as_str(kind: PaymentExceptionKind) -> &'static str {
-    match kind {
-        PaymentExceptionKind::LateSuccess => "late_success",
-        PaymentExceptionKind::DuplicateSuccess => "duplicate_success",
-        PaymentExceptionKind::AmountMismatch => "amount_mismatch",
-    }
+    script.update(1, diesel::update(row).set(changes));
 }

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use diesel::{
-    QueryableByName,
-    sql_types::{BigInt, Binary, Nullable, Text},
-};
+use diesel::{ExpressionMethods, QueryDsl, Queryable, Selectable, SelectableHelper, mysql::Mysql};
 
 use super::{
-    Connection, Failure, FailureKind, Script, orders,
-    statement::{Statement, bytes, integer_or_null},
+    Connection, Failure, Script,
+    read::{padded, read, statement_time},
+    render::Index,
+    schema::payment_webhooks,
 };
-use crate::domain::{IdempotencyKey, OrderId, PaymentEvent, PaymentOutcome, PaymentStatus, ProductId, Settlement};
+use crate::domain::{
+    IdempotencyKey, OrderId, OrderStatus, PaymentEvent, PaymentOutcome, PaymentStatus, ProductId, Settlement,
+};
+
+const BY_KEY: Index = Index { table: "payment_webhooks", name: "payment_webhooks_key" };
 
 /// An event that was taken before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,40 +27,24 @@ pub struct StoredEvent {
     pub settlement: Settlement,
 }
 
-#[derive(QueryableByName)]
-struct Row {
-    #[diesel(sql_type = Binary)]
-    idempotency_key: Vec<u8>,
-    #[diesel(sql_type = BigInt)]
-    order_id: i64,
-    #[diesel(sql_type = Text)]
-    status: String,
-    #[diesel(sql_type = Nullable<BigInt>)]
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = payment_webhooks, check_for_backend(Mysql))]
+struct EventRow {
+    idempotency_key: IdempotencyKey,
+    order_id: OrderId,
+    status: PaymentStatus,
     amount_cents: Option<i64>,
-    #[diesel(sql_type = Text)]
-    order_status: String,
-    #[diesel(sql_type = Text)]
-    result: String,
+    order_status: OrderStatus,
+    result: PaymentOutcome,
 }
 
-impl Row {
-    fn event(&self) -> Option<StoredEvent> {
-        let status = match self.status.as_str() {
-            "success" => PaymentStatus::Success,
-            "failure" => PaymentStatus::Failure,
-            _ => return None,
-        };
-        let outcome = match self.result.as_str() {
-            "applied" => PaymentOutcome::Applied,
-            "unchanged" => PaymentOutcome::Unchanged,
-            "late_success" => PaymentOutcome::LateSuccess,
-            "duplicate_success" => PaymentOutcome::DuplicateSuccess,
-            "amount_mismatch" => PaymentOutcome::AmountMismatch,
-            _ => return None,
-        };
-        let settlement = Settlement { order_status: orders::status_of(&self.order_status)?, outcome };
-        let event = PaymentEvent { status, amount_cents: self.amount_cents };
-        Some(StoredEvent { order_id: OrderId::stored(self.order_id), event, settlement })
+impl From<EventRow> for StoredEvent {
+    fn from(row: EventRow) -> Self {
+        Self {
+            order_id: row.order_id,
+            event: PaymentEvent { status: row.status, amount_cents: row.amount_cents },
+            settlement: Settlement { order_status: row.order_status, outcome: row.result },
+        }
     }
 }
 
@@ -69,18 +56,11 @@ pub async fn taken(
     if keys.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
-    let text = "SELECT idempotency_key, order_id, status, amount_cents, order_status, result \
-        FROM payment_webhooks FORCE INDEX (payment_webhooks_key) WHERE idempotency_key IN ";
-    let rows: Vec<Row> = Statement::new(text).byte_strings(&keys, "").rows(conn).await?;
-    let stored = rows.into_iter().map(|row| match row.event() {
-        Some(event) => Ok((IdempotencyKey::stored(row.idempotency_key), event)),
-        None => Err(Failure {
-            kind: FailureKind::Wrong,
-            text: format!("a webhook of order {} has an unknown status or result", row.order_id),
-        }),
-    });
-    stored.collect()
+    let keys = padded(keys.iter().map(|key| key.as_bytes()).collect());
+    let query =
+        payment_webhooks::table.filter(payment_webhooks::idempotency_key.eq_any(keys)).select(EventRow::as_select());
+    let rows: Vec<EventRow> = read(query).force_index(BY_KEY).rows(conn).await?;
+    Ok(rows.into_iter().map(|row| (row.idempotency_key.clone(), row.into())).collect())
 }
 
 /// An event to be stored.
@@ -106,22 +86,18 @@ pub fn insert(script: &mut Script, events: &[NewEvent]) {
     }
     let mut sorted: Vec<&NewEvent> = events.iter().collect();
     sorted.sort_by(|one, other| one.key.cmp(&other.key));
-    let rows = sorted.iter().map(|new| {
-        let status = match new.event.status {
-            PaymentStatus::Success => "success",
-            PaymentStatus::Failure => "failure",
-        };
-        format!(
-            "({},{},{},'{status}',{},'{}','{}',UTC_TIMESTAMP(6))",
-            bytes(new.key.as_bytes()),
-            new.order_id,
-            new.product_id,
-            integer_or_null(new.event.amount_cents),
-            orders::as_str(new.settlement.order_status),
-            new.settlement.outcome.as_str(),
+    let row = |new: &NewEvent| {
+        (
+            payment_webhooks::idempotency_key.eq(new.key.as_bytes().to_vec()),
+            payment_webhooks::order_id.eq(new.order_id.get()),
+            payment_webhooks::product_id.eq(new.product_id.get()),
+            payment_webhooks::status.eq(new.event.status),
+            payment_webhooks::amount_cents.eq(new.event.amount_cents),
+            payment_webhooks::order_status.eq(new.settlement.order_status),
+            payment_webhooks::result.eq(new.settlement.outcome),
+            payment_webhooks::created_at.eq(statement_time()),
         )
-    });
-    let into =
-        "payment_webhooks (idempotency_key,order_id,product_id,status,amount_cents,order_status,result,created_at)";
-    script.insert(into, rows);
+    };
+    let rows: Vec<_> = sorted.into_iter().map(row).collect();
+    script.insert(diesel::insert_into(payment_webhooks::table).values(rows));
 }

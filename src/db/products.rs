@@ -4,46 +4,53 @@ use std::{collections::BTreeMap, time::SystemTime};
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::{
-    QueryableByName,
-    sql_types::{BigInt, Binary, Bool, Integer, Nullable, Text, Timestamp},
+    BoolExpressionMethods, ExpressionMethods, NullableExpressionMethods, QueryDsl, Queryable, QueryableByName,
+    Selectable, SelectableHelper,
+    dsl::{not, sql},
+    expression::SqlLiteral,
+    mysql::Mysql,
+    sql_types::{BigInt, Binary, Bool, Datetime, Nullable},
 };
 use sha2::{Digest, Sha256};
 
 use super::{
     Connection, Failure, Script,
-    holds::NewHold,
-    lapsed,
-    statement::{Statement, bytes, integer_or_null, moment, timestamp, timestamp_or_null},
+    holds::{self, NewHold},
+    lapsed, orders,
+    read::{padded, read as select, row_time, statement_time},
+    render::Index,
+    schema::products,
+    statement::{Statement, columns_of, datetime, moment},
     taken::{self, Bound, Taken},
 };
 use crate::domain::{BuyerId, HoldId, LapsedUnits, NewProduct, Product, ProductId, ProductName, RequestId, StockDelta};
 
-#[derive(QueryableByName)]
-struct Row {
-    #[diesel(sql_type = BigInt)]
-    id: i64,
-    #[diesel(sql_type = BigInt)]
+const PRIMARY: Index = Index { table: "products", name: "PRIMARY" };
+
+#[derive(Queryable, QueryableByName, Selectable)]
+#[diesel(table_name = products, check_for_backend(Mysql))]
+struct ProductRow {
+    id: ProductId,
     price_cents: i64,
-    #[diesel(sql_type = BigInt)]
     total_stock: i64,
-    #[diesel(sql_type = BigInt)]
     available_stock: i64,
-    #[diesel(sql_type = Nullable<Integer>)]
     max_per_buyer: Option<i32>,
-    #[diesel(sql_type = Nullable<Timestamp>)]
     starts_at: Option<NaiveDateTime>,
-    #[diesel(sql_type = Nullable<Timestamp>)]
     ends_at: Option<NaiveDateTime>,
-    #[diesel(sql_type = Bool)]
     paused: bool,
-    #[diesel(sql_type = Timestamp)]
+    #[diesel(select_expression = named_row_time(), select_expression_type = SqlLiteral<Datetime>, sql_type = Datetime)]
     now: NaiveDateTime,
 }
 
-impl Row {
+/// As [`row_time`], with a name for a row that is read by its columns' names.
+fn named_row_time() -> SqlLiteral<Datetime> {
+    sql("SYSDATE(6) AS now")
+}
+
+impl ProductRow {
     fn into_product(self) -> (Product, SystemTime) {
         let product = Product {
-            id: ProductId::stored(self.id),
+            id: self.id,
             price_cents: self.price_cents,
             total_stock: self.total_stock,
             available_stock: self.available_stock,
@@ -56,16 +63,11 @@ impl Row {
     }
 }
 
-/// SYSDATE is the time when the row was read, that is after the wait for its lock; UTC_TIMESTAMP would be the time
-/// when the statement began. Sessions are in UTC.
-const COLUMNS: &str = "id, price_cents, total_stock, available_stock, max_per_buyer, starts_at, ends_at, paused, \
-    SYSDATE(6) AS now";
-
 /// Locks a product, by its primary key, and reads it and the time.
 pub async fn lock(conn: &mut Connection, id: ProductId) -> Result<Option<(Product, SystemTime)>, Failure> {
-    let text = format!("SELECT {COLUMNS} FROM products WHERE id = ? FOR UPDATE");
-    let rows: Vec<Row> = Statement::new(&text).integer(id.get()).rows(conn).await?;
-    Ok(rows.into_iter().next().map(Row::into_product))
+    let query = products::table.find(id.get()).select(ProductRow::as_select()).for_update();
+    let row: Option<ProductRow> = select(query).first(conn).await?;
+    Ok(row.map(ProductRow::into_product))
 }
 
 /// Reads a product by its primary key, and what it has past its time, as of one moment and without a lock.
@@ -73,11 +75,12 @@ pub async fn read(conn: &mut Connection, id: ProductId) -> Result<Option<(Produc
     #[derive(QueryableByName)]
     struct Read {
         #[diesel(embed)]
-        product: Row,
+        product: ProductRow,
         #[diesel(embed)]
-        lapsed: lapsed::Row,
+        lapsed: lapsed::LapsedRow,
     }
-    let text = format!("SELECT {COLUMNS}, {} FROM products WHERE id = ?", lapsed::COLUMNS);
+    let columns = columns_of::<ProductRow>()?;
+    let text = format!("SELECT {columns}, {} FROM products WHERE id = ?", lapsed::columns());
     let statement = Statement::new(&text).integer(id.get()).integer(id.get()).integer(id.get());
     let rows: Vec<Read> = statement.rows(conn).await?;
     Ok(rows.into_iter().next().map(|row| (row.product.into_product().0, row.lapsed.into())))
@@ -93,10 +96,14 @@ pub async fn lock_free(
     if ids.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let text = format!("SELECT {COLUMNS} FROM products FORCE INDEX (PRIMARY) WHERE id IN ");
-    let statement = Statement::new(&text).integers(&ids, " ORDER BY id FOR UPDATE SKIP LOCKED");
-    let rows: Vec<Row> = statement.rows(conn).await?;
-    Ok(rows.into_iter().map(|row| (ProductId::stored(row.id), row.into_product().0)).collect())
+    let query = products::table
+        .filter(products::id.eq_any(padded(ids)))
+        .order(products::id)
+        .select(ProductRow::as_select())
+        .for_update()
+        .skip_locked();
+    let rows: Vec<ProductRow> = select(query).force_index(PRIMARY).rows(conn).await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.into_product().0)).collect())
 }
 
 /// A product as read, with what its row doesn't show.
@@ -125,7 +132,7 @@ pub async fn glance(
     #[derive(QueryableByName)]
     struct GlanceRow {
         #[diesel(embed)]
-        product: Row,
+        product: ProductRow,
         #[diesel(sql_type = BigInt)]
         any_to_take_back: i64,
         #[diesel(sql_type = Nullable<Binary>)]
@@ -147,11 +154,14 @@ pub async fn glance(
         ("taken.*", format!(" LEFT JOIN ({}) AS taken ON TRUE", taken::taken()))
     };
     let text = format!(
-        "SELECT {COLUMNS}, CAST(EXISTS (SELECT 1 FROM holds FORCE INDEX (holds_product_expiry) \
+        "SELECT {}, CAST(EXISTS (SELECT 1 FROM {} \
             WHERE product_id = ? AND status = 'active' AND expires_at < UTC_TIMESTAMP(6)) \
-        OR EXISTS (SELECT 1 FROM orders FORCE INDEX (orders_product_due) \
+        OR EXISTS (SELECT 1 FROM {} \
             WHERE product_id = ? AND status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6)) AS SIGNED) \
-        AS any_to_take_back, {taken} FROM products{rest} WHERE id = ?"
+        AS any_to_take_back, {taken} FROM products{rest} WHERE id = ?",
+        columns_of::<ProductRow>()?,
+        holds::BY_PRODUCT_AND_EXPIRY,
+        orders::BY_PRODUCT_AND_DUE,
     );
     let mut statement = Statement::new(&text).integer(id.get()).integer(id.get());
     if !buyers.is_empty() {
@@ -175,13 +185,7 @@ pub async fn glance(
 
 /// Reads a product's name, by its primary key.
 pub async fn name(conn: &mut Connection, id: ProductId) -> Result<Option<String>, Failure> {
-    #[derive(QueryableByName)]
-    struct Name {
-        #[diesel(sql_type = Text)]
-        name: String,
-    }
-    let rows: Vec<Name> = Statement::new("SELECT name FROM products WHERE id = ?").integer(id.get()).rows(conn).await?;
-    Ok(rows.into_iter().next().map(|row| row.name))
+    Ok(select(products::table.find(id.get()).select(products::name)).first(conn).await?)
 }
 
 /// Tells requests with one request_id apart. It is stored, since the product's own columns change later, and compared
@@ -201,48 +205,34 @@ pub async fn created_by(
     request_id: &RequestId,
     request: &NewProduct,
 ) -> Result<Option<(ProductId, bool)>, Failure> {
-    #[derive(QueryableByName)]
-    struct Created {
-        #[diesel(sql_type = BigInt)]
-        id: i64,
-        #[diesel(sql_type = Binary)]
-        request_digest: Vec<u8>,
-    }
-    let rows: Vec<Created> = Statement::new("SELECT id, request_digest FROM products WHERE request_id = ?")
-        .bytes(request_id.as_bytes())
-        .rows(conn)
-        .await?;
-    let created = rows.into_iter().next();
-    Ok(created.map(|row| (ProductId::stored(row.id), row.request_digest == digest(request))))
+    let query = products::table
+        .filter(products::request_id.eq(request_id.as_bytes()))
+        .select((products::id, products::request_digest));
+    let created: Option<(ProductId, Vec<u8>)> = select(query).first(conn).await?;
+    Ok(created.map(|(id, request_digest)| (id, request_digest == digest(request))))
 }
 
 /// Puts a product on sale.
 pub fn insert(script: &mut Script, request_id: &RequestId, product: &NewProduct) {
-    let row = format!(
-        "(_utf8mb4 {}, {}, {stock}, {stock}, {}, {}, {}, {}, {}, UTC_TIMESTAMP(6))",
-        bytes(product.name.as_str().as_bytes()),
-        product.price_cents,
-        integer_or_null(product.max_per_buyer.map(i64::from)),
-        timestamp_or_null(product.starts_at),
-        timestamp_or_null(product.ends_at),
-        bytes(request_id.as_bytes()),
-        bytes(&digest(product)),
-        stock = product.total_stock,
+    let row = (
+        products::name.eq(product.name.as_str()),
+        products::price_cents.eq(product.price_cents),
+        products::total_stock.eq(product.total_stock),
+        products::available_stock.eq(product.total_stock),
+        products::max_per_buyer.eq(product.max_per_buyer),
+        products::starts_at.eq(product.starts_at.map(datetime)),
+        products::ends_at.eq(product.ends_at.map(datetime)),
+        products::request_id.eq(request_id.as_bytes()),
+        products::request_digest.eq(digest(product)),
+        products::created_at.eq(statement_time()),
     );
-    let into = "products (name, price_cents, total_stock, available_stock, max_per_buyer, starts_at, ends_at, \
-        request_id, request_digest, created_at)";
-    script.insert_for_ids(into, std::iter::once(row));
+    script.insert_for_ids(diesel::insert_into(products::table).values(row));
 }
 
 /// Takes units from what is available, where there are that many.
 pub fn take(script: &mut Script, id: ProductId, units: i64) {
-    script.write(
-        1,
-        format_args!(
-            "UPDATE products SET available_stock = available_stock - {units} \
-            WHERE id = {id} AND available_stock >= {units}"
-        ),
-    );
+    let row = products::table.find(id.get()).filter(products::available_stock.ge(units));
+    script.update(1, diesel::update(row).set(products::available_stock.eq(products::available_stock - units)));
 }
 
 /// As [`take`] for new holds, where also everything that they are granted on is as in `product`, which may have been read
@@ -257,76 +247,62 @@ pub fn take_as_known(
     bounds: &BTreeMap<BuyerId, Bound>,
     last_moment: SystemTime,
 ) {
-    let Product { id, price_cents, max_per_buyer, .. } = product;
-    let (limit, within_limit) = match max_per_buyer {
-        None => ("IS NULL".to_owned(), String::new()),
+    let row = products::table.find(product.id.get());
+    let mut update = diesel::update(row)
+        .into_boxed()
+        .filter(products::available_stock.ge(units))
+        .filter(products::price_cents.eq(product.price_cents))
+        .filter(not(products::paused))
+        .filter(products::starts_at.is_null().or(products::starts_at.le(row_time().nullable())))
+        .filter(products::ends_at.is_null().or(products::ends_at.gt(row_time().nullable())))
+        .filter(row_time().le(datetime(last_moment)));
+    update = match product.max_per_buyer {
+        None => update.filter(products::max_per_buyer.is_null()),
         Some(limit) => {
             // An UPDATE sees what was committed when it began, and not when it had the row. What the buyers have must be
             // as of then: any other hold of theirs was made under the same lock.
-            script.lock(format_args!("SELECT id FROM products WHERE id = {id} FOR UPDATE"));
-            (format!("= {limit}"), taken::and_within_limit(*id, i64::from(*limit), new, bounds))
+            script.lock(row.select(products::id).for_update());
+            let within_limit = taken::within_limit(product.id, i64::from(limit), new, bounds);
+            update.filter(products::max_per_buyer.eq(limit)).filter(sql::<Bool>(&within_limit))
         }
     };
-    script.write(
-        1,
-        format_args!(
-            "UPDATE products SET available_stock = available_stock - {units} \
-            WHERE id = {id} AND available_stock >= {units} AND price_cents = {price_cents} \
-            AND max_per_buyer {limit} AND NOT paused \
-            AND (starts_at IS NULL OR starts_at <= SYSDATE(6)) AND (ends_at IS NULL OR ends_at > SYSDATE(6)) \
-            AND SYSDATE(6) <= {}{within_limit}",
-            timestamp(last_moment)
-        ),
-    );
+    script.update(1, update.set(products::available_stock.eq(products::available_stock - units)));
 }
 
 /// Gives units back to what is available, where that doesn't exceed the total.
 pub fn give_back(script: &mut Script, id: ProductId, units: i64) {
-    script.write(
-        1,
-        format_args!(
-            "UPDATE products SET available_stock = available_stock + {units} \
-            WHERE id = {id} AND available_stock + {units} <= total_stock"
-        ),
-    );
+    let row = products::table.find(id.get()).filter((products::available_stock + units).le(products::total_stock));
+    script.update(1, diesel::update(row).set(products::available_stock.eq(products::available_stock + units)));
 }
 
 /// Stores what an operator may change of a locked product, and its name where that is to change.
 pub fn update(script: &mut Script, product: &Product, name: Option<&ProductName>) {
-    let name = name.map(|name| format!("name = _utf8mb4 {}, ", bytes(name.as_str().as_bytes()))).unwrap_or_default();
-    script.write(
-        1,
-        format_args!(
-            "UPDATE products SET {name}price_cents = {}, max_per_buyer = {}, starts_at = {}, ends_at = {}, paused = {} \
-            WHERE id = {}",
-            product.price_cents,
-            integer_or_null(product.max_per_buyer.map(i64::from)),
-            timestamp_or_null(product.starts_at),
-            timestamp_or_null(product.ends_at),
-            product.paused,
-            product.id,
-        ),
+    let changes = (
+        name.map(|name| products::name.eq(name.as_str())),
+        products::price_cents.eq(product.price_cents),
+        products::max_per_buyer.eq(product.max_per_buyer),
+        products::starts_at.eq(product.starts_at.map(datetime)),
+        products::ends_at.eq(product.ends_at.map(datetime)),
+        products::paused.eq(product.paused),
     );
+    script.update(1, diesel::update(products::table.find(product.id.get())).set(changes));
 }
 
 /// Adds units to the total and to what is available, or takes them from both where there are that many.
 pub fn adjust(script: &mut Script, id: ProductId, delta: StockDelta) {
     let delta = delta.get();
-    script.write(
-        1,
-        format_args!(
-            "UPDATE products SET total_stock = total_stock + {delta}, available_stock = available_stock + {delta} \
-            WHERE id = {id} AND available_stock + {delta} >= 0"
-        ),
+    let row = products::table.find(id.get()).filter((products::available_stock + delta).ge(0));
+    let changes = (
+        products::total_stock.eq(products::total_stock + delta),
+        products::available_stock.eq(products::available_stock + delta),
     );
+    script.update(1, diesel::update(row).set(changes));
 }
 
 /// Corrects what is available of a locked product.
 pub fn correct_available(script: &mut Script, id: ProductId, from: i64, to: i64) {
-    script.write(
-        1,
-        format_args!("UPDATE products SET available_stock = {to} WHERE id = {id} AND available_stock = {from}"),
-    );
+    let row = products::table.find(id.get()).filter(products::available_stock.eq(from));
+    script.update(1, diesel::update(row).set(products::available_stock.eq(to)));
 }
 
 #[cfg(test)]

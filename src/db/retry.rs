@@ -1,29 +1,48 @@
 //! How often a transaction is run again, and after how long: the table in [`super`].
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use rand::RngExt;
 
 use super::{Failure, FailureKind};
 use crate::error::Error;
 
-const DEADLOCKS_MAX: u32 = 5;
-const AWAYS_MAX: u32 = 3;
-const TOO_LONGS_MAX: u32 = 1;
-const DUPLICATES_MAX: u32 = 3;
-const OTHERS_MAX: u32 = 3;
 const PAUSE_FIRST: Duration = Duration::from_millis(5);
 const PAUSE_LAST: Duration = Duration::from_millis(80);
+
+/// Says what failures of one kind may cost.
+struct Budget {
+    /// Runs after the first, of one transaction.
+    runs_again_max: u32,
+    /// What the caller is told of the failure that is one too many, from its text.
+    error: fn(String) -> Error,
+}
+
+impl FailureKind {
+    fn budget(self) -> Budget {
+        let (runs_again_max, error): (u32, fn(String) -> Error) = match self {
+            Self::Deadlock => (5, |_| Error::LockContention),
+            Self::LockWait => (0, |_| Error::LockContention),
+            Self::Away | Self::NoConnection | Self::Other => (3, Error::Unavailable),
+            Self::TooLong => (1, Error::Unavailable),
+            Self::Duplicate => (3, Error::Internal),
+            Self::Check | Self::RowCount | Self::Wrong => (0, Error::Internal),
+            Self::PoolBusy => (0, |_| Error::Overloaded("no database connection came free in time")),
+        };
+        Budget { runs_again_max, error }
+    }
+
+    /// The kind whose budget this one uses up. A database that went away refuses connections next.
+    fn counts_as(self) -> Self {
+        if self == Self::NoConnection { Self::Away } else { self }
+    }
+}
 
 /// The retries of one transaction.
 #[derive(Debug)]
 pub(super) struct Retries {
     transaction: &'static str,
-    deadlocks: u32,
-    aways: u32,
-    too_longs: u32,
-    duplicates: u32,
-    others: u32,
+    runs_again: HashMap<FailureKind, u32>,
     /// 1 where a run in the name of the same callers may have committed before.
     runs_before: u32,
     outcome_unknown: bool,
@@ -31,16 +50,7 @@ pub(super) struct Retries {
 
 impl Retries {
     pub(super) fn new(transaction: &'static str, outcome_unknown: bool) -> Self {
-        Self {
-            transaction,
-            deadlocks: 0,
-            aways: 0,
-            too_longs: 0,
-            duplicates: 0,
-            others: 0,
-            runs_before: u32::from(outcome_unknown),
-            outcome_unknown,
-        }
+        Self { transaction, runs_again: HashMap::new(), runs_before: u32::from(outcome_unknown), outcome_unknown }
     }
 
     /// From now on nobody knows whether the transaction has taken place, unless a run succeeds.
@@ -50,7 +60,7 @@ impl Retries {
 
     /// Runs so far, those before the first one here among them.
     pub(super) fn attempt(&self) -> u32 {
-        self.runs_before + self.deadlocks + self.aways + self.too_longs + self.duplicates + self.others
+        self.runs_before + self.runs_again.values().sum::<u32>()
     }
 
     /// Counts the failure. Returns after a pause where the transaction is to be run again, and else with the error.
@@ -78,21 +88,10 @@ impl Retries {
 
     /// The longest pause before the next run, or the error where there is none.
     fn next_pause(&mut self, failure: &Failure) -> Result<Duration, Error> {
-        let text = || failure.text.clone();
-        let (count, max, error) = match failure.kind {
-            FailureKind::Deadlock => (&mut self.deadlocks, DEADLOCKS_MAX, Error::LockContention),
-            FailureKind::LockWait => return Err(Error::LockContention),
-            FailureKind::Away | FailureKind::NoConnection => (&mut self.aways, AWAYS_MAX, Error::Unavailable(text())),
-            FailureKind::TooLong => (&mut self.too_longs, TOO_LONGS_MAX, Error::Unavailable(text())),
-            FailureKind::Duplicate => (&mut self.duplicates, DUPLICATES_MAX, Error::Internal(text())),
-            FailureKind::Other => (&mut self.others, OTHERS_MAX, Error::Unavailable(text())),
-            FailureKind::Check | FailureKind::RowCount | FailureKind::Wrong => return Err(Error::Internal(text())),
-            FailureKind::PoolBusy => {
-                return Err(Error::Overloaded("no database connection came free in time"));
-            }
-        };
-        if *count >= max {
-            return Err(error);
+        let Budget { runs_again_max, error } = failure.kind.budget();
+        let count = self.runs_again.entry(failure.kind.counts_as()).or_default();
+        if *count >= runs_again_max {
+            return Err(error(failure.text.clone()));
         }
         *count += 1;
         Ok(PAUSE_LAST.min(PAUSE_FIRST * 2_u32.pow(*count - 1)))

@@ -37,7 +37,7 @@ const SELECT: &str = "SELECT total_stock, available_stock, \
     WHERE products.id = ?";
 
 #[derive(QueryableByName)]
-struct Row {
+struct BooksRow {
     #[diesel(sql_type = BigInt)]
     total_stock: i64,
     #[diesel(sql_type = BigInt)]
@@ -47,7 +47,7 @@ struct Row {
     #[diesel(sql_type = BigInt)]
     lapsed_holds: i64,
     #[diesel(embed)]
-    lapsed: lapsed::Row,
+    lapsed: lapsed::LapsedRow,
     #[diesel(sql_type = BigInt)]
     pending_stock: i64,
     #[diesel(sql_type = BigInt)]
@@ -79,8 +79,8 @@ pub struct Books {
     pub lapsed_holds: i64,
 }
 
-impl From<Row> for Books {
-    fn from(row: Row) -> Self {
+impl From<BooksRow> for Books {
+    fn from(row: BooksRow) -> Self {
         let stored = SaleStats {
             total_stock: row.total_stock,
             available_stock: row.available_stock,
@@ -105,6 +105,6 @@ pub async fn read(conn: &mut Connection, id: ProductId) -> Result<Option<Books>,
     for _ in 0..SELECT.matches('?').count() {
         statement = statement.integer(id.get());
     }
-    let rows: Vec<Row> = statement.rows(conn).await?;
+    let rows: Vec<BooksRow> = statement.rows(conn).await?;
     Ok(rows.into_iter().next().map(Books::from))
 }

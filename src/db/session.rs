@@ -9,7 +9,7 @@ use chrono::NaiveDateTime;
 use deadpool::managed::{self, BuildError, Metrics, RecycleError, RecycleResult};
 use diesel::{
     QueryableByName,
-    sql_types::{BigInt, Nullable, Timestamp},
+    sql_types::{BigInt, Datetime, Nullable},
 };
 use diesel_async::SimpleAsyncConnection;
 use mysql_async::{Conn, Opts, OptsBuilder, UrlError};
@@ -21,7 +21,8 @@ use settings::{pool_settings, settings};
 
 use super::{
     Connection, Failure, FailureKind,
-    statement::{AsksFor, Inserted, InsertedIds, Statement, moment},
+    script::{AsksFor, Inserted, InsertedIds, SCRIPT_TIME},
+    statement::{Statement, moment},
 };
 use crate::{config::DatabaseConfig, error::Error};
 
@@ -186,13 +187,13 @@ pub(super) async fn inserted(conn: &mut Connection, asks_for: AsksFor) -> Result
         first: i64,
         #[diesel(sql_type = BigInt)]
         step: i64,
-        #[diesel(sql_type = Nullable<Timestamp>)]
+        #[diesel(sql_type = Nullable<Datetime>)]
         moment: Option<NaiveDateTime>,
     }
     let moment_column = match asks_for {
         AsksFor::Nothing => return Ok(Inserted::default()),
         AsksFor::Ids => "NULL",
-        AsksFor::IdsAndMoment => "@moment",
+        AsksFor::IdsAndMoment => SCRIPT_TIME,
     };
     let select = format!(
         "SELECT CAST(LAST_INSERT_ID() AS SIGNED) AS first, CAST(@@session.auto_increment_increment AS SIGNED) AS step, \

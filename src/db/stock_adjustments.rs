@@ -1,18 +1,17 @@
 //! Table `stock_adjustments`: every change of a product's total by an operator.
 
-use diesel::{
-    QueryableByName,
-    sql_types::{BigInt, Text},
-};
+use diesel::{ExpressionMethods, QueryDsl, Queryable, Selectable, SelectableHelper, mysql::Mysql};
 
 use super::{
     Connection, Failure, Script,
-    statement::{Statement, bytes},
+    read::{read, statement_time},
+    schema::stock_adjustments,
 };
 use crate::domain::{Product, ProductId, Remark, RequestId, StockDelta};
 
 /// An adjustment that was made, with the product's stock just after it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[diesel(table_name = stock_adjustments, check_for_backend(Mysql))]
 pub struct StoredAdjustment {
     /// The units added or taken away.
     pub delta: StockDelta,
@@ -31,40 +30,23 @@ pub async fn made_by(
     product_id: ProductId,
     request_id: &RequestId,
 ) -> Result<Option<StoredAdjustment>, Failure> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = BigInt)]
-        delta: i64,
-        #[diesel(sql_type = Text)]
-        reason: String,
-        #[diesel(sql_type = BigInt)]
-        total_stock: i64,
-        #[diesel(sql_type = BigInt)]
-        available_stock: i64,
-    }
-    let text = "SELECT delta, reason, total_stock, available_stock FROM stock_adjustments \
-        WHERE product_id = ? AND request_id = ?";
-    let statement = Statement::new(text).integer(product_id.get()).bytes(request_id.as_bytes());
-    let rows: Vec<Row> = statement.rows(conn).await?;
-    Ok(rows.into_iter().next().map(|row| StoredAdjustment {
-        delta: StockDelta::stored(row.delta),
-        reason: Remark::stored(row.reason),
-        total_stock: row.total_stock,
-        available_stock: row.available_stock,
-    }))
+    let query = stock_adjustments::table
+        .filter(stock_adjustments::product_id.eq(product_id.get()))
+        .filter(stock_adjustments::request_id.eq(request_id.as_bytes()))
+        .select(StoredAdjustment::as_select());
+    Ok(read(query).first(conn).await?)
 }
 
 /// Writes down an adjustment. `product` is as it is after it.
 pub fn insert(script: &mut Script, product: &Product, delta: StockDelta, reason: &Remark, request_id: &RequestId) {
-    let row = format!(
-        "({},{},_utf8mb4 {},{},{},{},UTC_TIMESTAMP(6))",
-        product.id,
-        delta.get(),
-        bytes(reason.as_str().as_bytes()),
-        bytes(request_id.as_bytes()),
-        product.total_stock,
-        product.available_stock,
+    let row = (
+        stock_adjustments::product_id.eq(product.id.get()),
+        stock_adjustments::delta.eq(delta.get()),
+        stock_adjustments::reason.eq(reason.as_str()),
+        stock_adjustments::request_id.eq(request_id.as_bytes()),
+        stock_adjustments::total_stock.eq(product.total_stock),
+        stock_adjustments::available_stock.eq(product.available_stock),
+        stock_adjustments::created_at.eq(statement_time()),
     );
-    let into = "stock_adjustments (product_id,delta,reason,request_id,total_stock,available_stock,created_at)";
-    script.insert(into, std::iter::once(row));
+    script.insert(diesel::insert_into(stock_adjustments::table).values(row));
 }

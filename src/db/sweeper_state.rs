@@ -3,19 +3,33 @@
 
 use chrono::NaiveDateTime;
 use diesel::{
-    QueryableByName,
-    sql_types::{BigInt, Nullable, Timestamp},
+    ExpressionMethods, NullableExpressionMethods, QueryDsl, Queryable, QueryableByName, Selectable, SelectableHelper,
+    dsl::{Eq, sql},
+    expression::SqlLiteral,
+    mysql::Mysql,
+    sql_types::{BigInt, Datetime},
 };
 
 use super::{
     Connection, Failure, Script,
     named_lock::NamedLock,
+    read::{read as select, statement_time},
+    schema::sweeper_state,
     statement::{Statement, moment},
 };
 use crate::error::Error;
 
-/// SQL that writes down that a sweep works. A clock that has gone back doesn't lower latest_at.
-const PROGRESS: &str = "progress_at = UTC_TIMESTAMP(6), latest_at = GREATEST(latest_at, UTC_TIMESTAMP(6))";
+/// The id of the one row.
+const ROW: i8 = 1;
+
+/// What every write of a sweep says too: that the sweep works. A clock that has gone back doesn't lower latest_at.
+type Progress =
+    (Eq<sweeper_state::progress_at, SqlLiteral<Datetime>>, Eq<sweeper_state::latest_at, SqlLiteral<Datetime>>);
+
+fn progress() -> Progress {
+    let latest = sql("GREATEST(latest_at, UTC_TIMESTAMP(6))");
+    (sweeper_state::progress_at.eq(statement_time()), sweeper_state::latest_at.eq(latest))
+}
 
 /// What all sweeps together did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,23 +48,18 @@ pub struct SweeperTotals {
 
 /// Reads the totals.
 pub async fn read(conn: &mut Connection) -> Result<Option<SweeperTotals>, Failure> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = BigInt)]
+    #[derive(Queryable, Selectable)]
+    #[diesel(table_name = sweeper_state, check_for_backend(Mysql))]
+    struct TotalsRow {
         runs: i64,
-        #[diesel(sql_type = BigInt)]
         holds_expired: i64,
-        #[diesel(sql_type = BigInt)]
         orders_cancelled: i64,
-        #[diesel(sql_type = BigInt)]
         stock_released: i64,
-        #[diesel(sql_type = Nullable<Timestamp>)]
         last_run_at: Option<NaiveDateTime>,
     }
-    let text = "SELECT runs, holds_expired, orders_cancelled, stock_released, last_run_at FROM sweeper_state \
-        WHERE id = 1";
-    let rows: Vec<Row> = Statement::new(text).rows(conn).await?;
-    Ok(rows.into_iter().next().map(|row| SweeperTotals {
+    let query = sweeper_state::table.find(ROW).select(TotalsRow::as_select());
+    let row: Option<TotalsRow> = select(query).first(conn).await?;
+    Ok(row.map(|row| SweeperTotals {
         runs: row.runs,
         holds_expired: row.holds_expired,
         orders_cancelled: row.orders_cancelled,
@@ -61,14 +70,14 @@ pub async fn read(conn: &mut Connection) -> Result<Option<SweeperTotals>, Failur
 
 /// Adds what one transaction of a sweep did, in that transaction.
 pub fn add(script: &mut Script, holds_expired: usize, orders_cancelled: usize, stock_released: i64) {
-    script.write(
-        1,
-        format_args!(
-            "UPDATE sweeper_state SET holds_expired = holds_expired + {holds_expired}, \
-            orders_cancelled = orders_cancelled + {orders_cancelled}, \
-            stock_released = stock_released + {stock_released}, {PROGRESS} WHERE id = 1"
-        ),
+    let count = |rows: usize| i64::try_from(rows).unwrap_or(i64::MAX);
+    let changes = (
+        sweeper_state::holds_expired.eq(sweeper_state::holds_expired + count(holds_expired)),
+        sweeper_state::orders_cancelled.eq(sweeper_state::orders_cancelled + count(orders_cancelled)),
+        sweeper_state::stock_released.eq(sweeper_state::stock_released + stock_released),
+        progress(),
     );
+    script.update(1, diesel::update(sweeper_state::table.find(ROW)).set(changes));
 }
 
 /// Writes down that the sweep works, on its lock's own connection: which keeps the lock, and shows whether it is there.
@@ -76,28 +85,28 @@ pub fn add(script: &mut Script, holds_expired: usize, orders_cancelled: usize, s
 /// # Errors
 /// `Unavailable` where the lock is lost.
 pub async fn record_progress(lock: &mut NamedLock) -> Result<(), Error> {
-    lock.execute(&format!("UPDATE sweeper_state SET {PROGRESS} WHERE id = 1")).await
+    lock.execute(diesel::update(sweeper_state::table.find(ROW)).set(progress())).await
 }
 
 /// Reads how many seconds ago a sweep last wrote down that it works. Negative: the clock has gone back since.
 pub async fn seconds_since_progress(conn: &mut Connection) -> Result<Option<i64>, Failure> {
     #[derive(QueryableByName)]
-    struct Row {
+    struct Age {
         #[diesel(sql_type = BigInt)]
         seconds: i64,
     }
     let text = "SELECT CAST(TIMESTAMPDIFF(SECOND, progress_at, UTC_TIMESTAMP(6)) AS SIGNED) AS seconds \
         FROM sweeper_state WHERE id = 1";
-    let rows: Vec<Row> = Statement::new(text).rows(conn).await?;
+    let rows: Vec<Age> = Statement::new(text).rows(conn).await?;
     Ok(rows.first().map(|row| row.seconds))
 }
 
 /// Counts a sweep that ended well.
 pub fn finish(script: &mut Script) {
-    script.write(
-        1,
-        format_args!(
-            "UPDATE sweeper_state SET runs = runs + 1, last_run_at = UTC_TIMESTAMP(6), {PROGRESS} WHERE id = 1"
-        ),
+    let changes = (
+        sweeper_state::runs.eq(sweeper_state::runs + 1),
+        sweeper_state::last_run_at.eq(statement_time().nullable()),
+        progress(),
     );
+    script.update(1, diesel::update(sweeper_state::table.find(ROW)).set(changes));
 }

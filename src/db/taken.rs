@@ -21,8 +21,9 @@ use diesel::{
 
 use super::{
     Connection, Failure,
-    holds::{ExpiredHold, NewHold},
-    statement::{Statement, bytes, push_hex},
+    holds::{self, ExpiredHold, NewHold},
+    render::{push_hex, write_hex_literal},
+    statement::Statement,
 };
 use crate::domain::{BuyerId, HoldId, ProductId, ids::TOKEN_LENGTH_MAX};
 
@@ -68,8 +69,9 @@ fn lookups(list: &str, product: &str) -> String {
     format!(
         "FROM JSON_TABLE({list}, '$[*]' COLUMNS (buyer VARCHAR({HEX_LENGTH_MAX}) PATH '$')) AS asked_for \
         STRAIGHT_JOIN (SELECT 1 AS number UNION ALL SELECT 2) AS counts \
-        STRAIGHT_JOIN holds FORCE INDEX (holds_buyer) ON product_id = {product} AND buyer_id = UNHEX(buyer) \
-        AND status = ELT(number, 'active', 'used')"
+        STRAIGHT_JOIN {} ON product_id = {product} AND buyer_id = UNHEX(buyer) \
+        AND status = ELT(number, 'active', 'used')",
+        holds::BY_BUYER
     )
 }
 
@@ -119,9 +121,9 @@ pub async fn taken_by(
     buyers: &[&BuyerId],
 ) -> Result<BTreeMap<BuyerId, Taken>, Failure> {
     #[derive(QueryableByName)]
-    struct Row {
+    struct TakenRow {
         #[diesel(sql_type = Binary)]
-        buyer_id: Vec<u8>,
+        buyer_id: BuyerId,
         #[diesel(sql_type = BigInt)]
         units: i64,
         #[diesel(sql_type = BigInt)]
@@ -129,15 +131,15 @@ pub async fn taken_by(
         #[diesel(sql_type = BigInt)]
         holds: i64,
         #[diesel(sql_type = BigInt)]
-        last_id: i64,
+        last_id: HoldId,
     }
     if buyers.is_empty() {
         return Ok(BTreeMap::new());
     }
     let statement = add_taken_values(Statement::new(&taken()), product_id, buyers.iter().copied());
-    let rows: Vec<Row> = statement.rows(conn).await?;
-    let taken = |Row { buyer_id, units, past_units, holds, last_id }| {
-        (BuyerId::stored(buyer_id), Taken { units, past_units, holds, last_id: HoldId::stored(last_id) })
+    let rows: Vec<TakenRow> = statement.rows(conn).await?;
+    let taken = |TakenRow { buyer_id, units, past_units, holds, last_id }| {
+        (buyer_id, Taken { units, past_units, holds, last_id })
     };
     Ok(rows.into_iter().map(taken).collect())
 }
@@ -150,20 +152,23 @@ pub async fn move_on(
     bound: Bound,
 ) -> Result<Bound, Failure> {
     #[derive(QueryableByName)]
-    struct Row {
+    struct Later {
         #[diesel(sql_type = BigInt)]
         units: i64,
         #[diesel(sql_type = BigInt)]
-        last_id: i64,
+        last_id: HoldId,
     }
-    let text = "SELECT CAST(COALESCE(SUM(qty), 0) AS SIGNED) AS units, COALESCE(MAX(id), 0) AS last_id \
-        FROM holds FORCE INDEX (holds_buyer) \
-        WHERE product_id = ? AND buyer_id = ? AND status IN ('active', 'used') AND id > ?";
-    let statement = Statement::new(text).integer(product_id.get()).bytes(buyer.as_bytes()).integer(bound.last_id.get());
-    let rows: Vec<Row> = statement.rows(conn).await?;
-    Ok(rows.into_iter().fold(bound, |bound, row| Bound {
-        units: bound.units + row.units,
-        last_id: bound.last_id.max(HoldId::stored(row.last_id)),
+    let text = format!(
+        "SELECT CAST(COALESCE(SUM(qty), 0) AS SIGNED) AS units, COALESCE(MAX(id), 0) AS last_id FROM {} \
+        WHERE product_id = ? AND buyer_id = ? AND status IN ('active', 'used') AND id > ?",
+        holds::BY_BUYER
+    );
+    let statement =
+        Statement::new(&text).integer(product_id.get()).bytes(buyer.as_bytes()).integer(bound.last_id.get());
+    let rows: Vec<Later> = statement.rows(conn).await?;
+    Ok(rows.into_iter().fold(bound, |bound, later| Bound {
+        units: bound.units + later.units,
+        last_id: bound.last_id.max(later.last_id),
     }))
 }
 
@@ -182,26 +187,16 @@ pub async fn lock_past_of(
         #[diesel(sql_type = BigInt)]
         id: i64,
     }
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = Binary)]
-        buyer_id: Vec<u8>,
-        #[diesel(embed)]
-        hold: ExpiredHold,
-    }
     let text = format!("SELECT id {} AND number = 1 AND expires_at < UTC_TIMESTAMP(6) LIMIT ?", lookups(LIST, "?"));
     let statement = add_taken_values(Statement::new(&text), product_id, buyers.iter().copied());
     let statement = statement.integer(limit.try_into().unwrap_or(i64::MAX));
     let ids: Vec<Id> = statement.rows(&mut *conn).await?;
     let mut ids: Vec<i64> = ids.into_iter().map(|row| row.id).collect();
     ids.sort_unstable();
-    let text = "SELECT buyer_id, id, product_id, qty, expires_at FROM holds FORCE INDEX (PRIMARY) \
-        WHERE status = 'active' AND id IN ";
     let mut locked = Vec::new();
     for ids in ids.chunks(IDS_MAX) {
-        let statement = Statement::new(text).integers(ids, " ORDER BY id FOR UPDATE SKIP LOCKED");
-        let rows: Vec<Row> = statement.rows(&mut *conn).await?;
-        locked.extend(rows.into_iter().map(|row| (BuyerId::stored(row.buyer_id), row.hold)));
+        let rows = holds::lock_active(&mut *conn, ids).await?;
+        locked.extend(rows.into_iter().filter_map(|(buyer_id, hold)| Some((buyer_id?, hold))));
     }
     Ok(locked)
 }
@@ -217,26 +212,30 @@ pub fn wanted(new: &[NewHold]) -> BTreeMap<&BuyerId, i64> {
     wanted
 }
 
-/// SQL that follows a condition: and none of the buyers gets over the limit, what is past its time and not yet taken back
-/// counted too. Of a buyer with a bound only later holds are looked at. Part of an UPDATE, it reads without a lock.
-pub(super) fn and_within_limit(
+/// SQL of a condition: none of the buyers gets over the limit, what is past its time and not yet taken back counted too.
+/// Of a buyer with a bound only later holds are looked at. Part of an UPDATE, it reads without a lock.
+pub(super) fn within_limit(
     product_id: ProductId,
     limit: i64,
     new: &[NewHold],
     bounds: &BTreeMap<BuyerId, Bound>,
 ) -> String {
-    let mut condition = String::new();
+    let mut condition = String::from("TRUE");
     let (mut others, mut wanted_max) = (Vec::new(), 0);
     for (buyer, units) in wanted(new) {
         match bounds.get(buyer) {
-            Some(bound) => condition.push_str(&format!(
-                " AND {} >= COALESCE((SELECT SUM(qty) FROM holds FORCE INDEX (holds_buyer) \
-                WHERE product_id = {product_id} AND buyer_id = {} \
-                AND status IN ('active', 'used') AND id > {}), 0)",
-                limit - bound.units - units,
-                bytes(buyer.as_bytes()),
-                bound.last_id,
-            )),
+            Some(bound) => {
+                let mut buyer_id = String::new();
+                write_hex_literal(&mut buyer_id, buyer.as_bytes());
+                condition.push_str(&format!(
+                    " AND {} >= COALESCE((SELECT SUM(qty) FROM {} \
+                    WHERE product_id = {product_id} AND buyer_id = {buyer_id} \
+                    AND status IN ('active', 'used') AND id > {}), 0)",
+                    limit - bound.units - units,
+                    holds::BY_BUYER,
+                    bound.last_id,
+                ));
+            }
             None => {
                 others.push(buyer);
                 wanted_max = wanted_max.max(units);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use diesel::{
-    QueryableByName,
+    QueryResult, QueryableByName,
     sql_types::{BigInt, Nullable},
 };
 use diesel_async::SimpleAsyncConnection;
@@ -16,8 +16,9 @@ use tracing::{Instrument, debug_span};
 use super::{
     ANSWER_LIMIT, ATTEMPT_LIMIT, Body, Committed, Connection, Database, Failure, FailureKind, Plan, Script,
     retry::Retries,
+    script::{AsksFor, Inserted},
     session,
-    statement::{AsksFor, Inserted, Statement},
+    statement::Statement,
     until, within,
 };
 use crate::error::Error;
@@ -170,10 +171,10 @@ impl Transactions<'_> {
         conn: &mut Connection,
         deadline: Instant,
         Plan { script, value }: Plan<T>,
-        into_text: fn(Script) -> String,
+        into_text: fn(Script) -> QueryResult<String>,
     ) -> Result<(T, Inserted), RunError> {
         let (asks_for, writes) = (script.asks_for(), script.writes());
-        let text = into_text(script);
+        let text = into_text(script).map_err(Failure::from)?;
         let committed = async { Ok(conn.batch_execute(&text).await?) };
         if let Err(failure) = until(deadline, committed).await {
             let is_open = failure.leaves_commit_open();

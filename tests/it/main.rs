@@ -33,6 +33,7 @@ mod guards;
 mod handle_payment_webhook;
 mod harness;
 mod lapsed;
+mod literals;
 mod migrations;
 mod outage;
 mod payment_exceptions;

@@ -208,5 +208,5 @@ async fn the_connection_of_a_lock_ends_when_it_is_idle_for_a_minute() {
     assert_eq!(locked.len(), 2, "{locked:?}");
     assert_eq!(logged("SET SESSION wait_timeout = 60").await, locked);
     assert_eq!(logged("%CREATE TABLE IF NOT EXISTS holds%").await, [locked[0].clone()]);
-    assert_eq!(logged("UPDATE sweeper_state SET progress_at%").await, [locked[1].clone()]);
+    assert_eq!(logged("UPDATE `sweeper_state` SET `progress_at`%").await, [locked[1].clone()]);
 }

@@ -1,0 +1,239 @@
+//! Writes: [`Script`] gathers them and commits.
+//!
+//! Round trips inside a row lock decide how fast a hot product sells. So all that a transaction writes goes to the server
+//! as one text that ends in COMMIT. The server stops at the first statement that fails, so a script commits as a whole or
+//! not at all. Values are digits, hex, quoted moments and fixed words ([`super::render`]): no text of a caller is ever part
+//! of it.
+
+use std::{
+    fmt::{self, Write},
+    time::{Duration, SystemTime},
+};
+
+use diesel::{
+    QueryResult, dsl::sql, expression::SqlLiteral, mysql::Mysql, query_builder::QueryFragment, sql_types::Datetime,
+};
+
+use super::render::{Index, Rendered};
+
+/// Gathers what a transaction writes: typed queries, which are sent as one text with the COMMIT.
+#[derive(Debug, Default)]
+pub struct Script {
+    text: String,
+    asks_for: AsksFor,
+    /// Whether it has a statement that may change rows.
+    writes: bool,
+    /// Whether its last statement is a SET by [`Script::set`].
+    ends_in_set: bool,
+    /// What was wrong with the first statement that could not be rendered.
+    error: Option<diesel::result::Error>,
+}
+
+/// Names what has to be read back after a script has committed, which takes a round trip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum AsksFor {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The ids that its last INSERT was given.
+    Ids,
+    /// The ids, and the time when the script came to that INSERT.
+    IdsAndMoment,
+}
+
+/// Holds the ids that a script's last INSERT was given, in the order of its rows.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct InsertedIds {
+    pub(super) first: i64,
+    /// `@@auto_increment_increment`, at least 1; more than 1 on multi-primary set-ups.
+    pub(super) step: i64,
+}
+
+impl InsertedIds {
+    /// Returns the id of row `index`, counted from 0.
+    pub fn get(self, index: usize) -> i64 {
+        self.first + self.step * i64::try_from(index).unwrap_or(i64::MAX)
+    }
+}
+
+/// Holds what was read back after a script has committed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Inserted {
+    pub(super) ids: InsertedIds,
+    pub(super) moment: Option<SystemTime>,
+}
+
+impl Script {
+    /// Adds an UPDATE that has to match `rows` rows. Any other number fails the script before its COMMIT.
+    ///
+    /// The transaction has locked and read these rows, or planned on them. So another number is a bug, a lost lock, or a
+    /// plan that no longer holds.
+    pub(super) fn update(&mut self, rows: usize, update: impl QueryFragment<Mysql>) {
+        self.update_rendered(rows, Rendered::of(&update));
+    }
+
+    /// Adds an UPDATE as [`Script::update`] does, with the index that the database has to use.
+    pub(super) fn update_by(&mut self, index: Index, rows: usize, update: impl QueryFragment<Mysql>) {
+        let rendered = Rendered::of(&update);
+        self.update_rendered(rows, rendered.and_then(|mut rendered| rendered.force_index(index).map(|()| rendered)));
+    }
+
+    fn update_rendered(&mut self, rows: usize, rendered: QueryResult<Rendered>) {
+        self.writes = true;
+        self.push(rendered);
+        // One more than the largest unsigned number is an error of the server. MariaDB's DO swallows errors. A subquery of
+        // two rows would be an error too, but to parse and plan it costs the database 25 µs a script.
+        self.set(format_args!("@rows = {} + (ROW_COUNT() <> {rows})", u64::MAX));
+    }
+
+    /// Adds a SELECT that locks. Nobody reads what it finds.
+    pub(super) fn lock(&mut self, select: impl QueryFragment<Mysql>) {
+        self.push(Rendered::of(&select));
+    }
+
+    /// Adds an INSERT whose ids [`super::Database::transaction`] returns. It has to be the script's last INSERT.
+    pub(super) fn insert_for_ids(&mut self, insert: impl QueryFragment<Mysql>) {
+        self.asks_for = AsksFor::Ids;
+        self.insert(insert);
+    }
+
+    /// Adds an INSERT as [`Script::insert_for_ids`] does, of rows that may have [`script_time`] as a value.
+    ///
+    /// That is the time when the script comes to the INSERT, after the wait for the locks that it takes before.
+    /// [`script_time_plus_ttl`] is `ttl` later. [`super::Database::transaction`] returns the time with the ids.
+    pub(super) fn insert_at_script_time(&mut self, ttl: Duration, insert: impl QueryFragment<Mysql>) {
+        self.set(format_args!("{SCRIPT_TIME} = SYSDATE(6)"));
+        // A SET takes all its values before it assigns any, so this needs a SET of its own.
+        self.ends_in_set = false;
+        self.set(format_args!("{SCRIPT_TIME_PLUS_TTL} = {SCRIPT_TIME} + INTERVAL {} MICROSECOND", ttl.as_micros()));
+        self.ends_in_set = false;
+        self.insert(insert);
+        self.asks_for = AsksFor::IdsAndMoment;
+    }
+
+    /// Adds an INSERT.
+    pub(super) fn insert(&mut self, insert: impl QueryFragment<Mysql>) {
+        self.writes = true;
+        self.push(Rendered::of(&insert));
+    }
+
+    /// Adds an assignment to the SET that the script ends in, or adds a SET. Fewer statements cost the server less.
+    fn set(&mut self, assignment: fmt::Arguments<'_>) {
+        if self.ends_in_set {
+            self.text.push_str(", ");
+        } else {
+            self.begin_statement();
+            self.text.push_str("SET ");
+        }
+        // Writing to a String can't fail.
+        let _always_ok = self.text.write_fmt(assignment);
+        self.ends_in_set = true;
+    }
+
+    fn push(&mut self, rendered: QueryResult<Rendered>) {
+        self.begin_statement();
+        if let Err(error) = rendered.and_then(|rendered| rendered.write_literals(&mut self.text)) {
+            self.error.get_or_insert(error);
+        }
+    }
+
+    fn begin_statement(&mut self) {
+        self.ends_in_set = false;
+        if !self.text.is_empty() {
+            self.text.push(';');
+        }
+    }
+
+    /// Returns what has to be read back once the script has committed.
+    pub(super) fn asks_for(&self) -> AsksFor {
+        self.asks_for
+    }
+
+    /// Tells whether it may change rows. The COMMIT of a script that changes none doesn't show that writes work.
+    pub(super) fn writes(&self) -> bool {
+        self.writes
+    }
+
+    /// Makes the text to send: all statements, then COMMIT.
+    ///
+    /// # Errors
+    /// The first that a statement had: it is a bug.
+    pub(super) fn into_commit(mut self) -> QueryResult<String> {
+        self.begin_statement();
+        self.text.push_str("COMMIT");
+        self.error.map_or(Ok(self.text), Err)
+    }
+
+    /// Makes the text to send where the transaction has not begun: BEGIN, all statements, COMMIT.
+    ///
+    /// # Errors
+    /// As [`Script::into_commit`].
+    pub(super) fn into_transaction(self) -> QueryResult<String> {
+        Ok(format!("BEGIN;{}", self.into_commit()?))
+    }
+}
+
+/// The variable of a session with the time of its last script.
+pub(super) const SCRIPT_TIME: &str = "@moment";
+const SCRIPT_TIME_PLUS_TTL: &str = "@expires_at";
+
+/// SQL of the time when a script gets to its INSERT: see [`Script::insert_at_script_time`].
+pub(super) fn script_time() -> SqlLiteral<Datetime> {
+    sql(SCRIPT_TIME)
+}
+
+/// SQL of a time to live after [`script_time`].
+pub(super) fn script_time_plus_ttl() -> SqlLiteral<Datetime> {
+    sql(SCRIPT_TIME_PLUS_TTL)
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::{ExpressionMethods, QueryDsl, sql_types::Double};
+
+    use super::*;
+    use crate::db::schema::{products, sweeper_state};
+
+    fn counts() -> impl QueryFragment<Mysql> {
+        diesel::update(sweeper_state::table.find(1)).set(sweeper_state::runs.eq(3))
+    }
+
+    #[test]
+    fn a_script_ends_in_commit_and_checks_its_rows() {
+        let mut script = Script::default();
+        script.insert_for_ids(
+            diesel::insert_into(sweeper_state::table).values(vec![sweeper_state::id.eq(1), sweeper_state::id.eq(2)]),
+        );
+        script.update(1, counts());
+        assert_eq!(script.asks_for(), AsksFor::Ids);
+        assert_eq!(
+            script.into_commit().unwrap(),
+            "INSERT INTO `sweeper_state` (`id`) VALUES (1), (2);\
+             UPDATE `sweeper_state` SET `runs` = 3 WHERE (`sweeper_state`.`id` = 1);\
+             SET @rows = 18446744073709551615 + (ROW_COUNT() <> 1);COMMIT"
+        );
+    }
+
+    #[test]
+    fn the_time_is_taken_by_the_statement_that_checks_the_rows_before_it() {
+        let mut script = Script::default();
+        script.update(1, counts());
+        let row = products::created_at.eq(script_time());
+        script.insert_at_script_time(Duration::from_micros(5), diesel::insert_into(products::table).values(row));
+        assert_eq!(
+            script.into_transaction().unwrap(),
+            "BEGIN;UPDATE `sweeper_state` SET `runs` = 3 WHERE (`sweeper_state`.`id` = 1);\
+             SET @rows = 18446744073709551615 + (ROW_COUNT() <> 1), @moment = SYSDATE(6);\
+             SET @expires_at = @moment + INTERVAL 5 MICROSECOND;\
+             INSERT INTO `products` (`created_at`) VALUES (@moment);COMMIT"
+        );
+    }
+
+    #[test]
+    fn a_script_with_a_statement_that_has_no_text_is_never_sent() {
+        let mut script = Script::default();
+        script.lock(diesel::select(sql::<Double>("").bind::<Double, _>(1.5)));
+        script.update(1, counts());
+        assert!(script.into_commit().is_err());
+    }
+}
