@@ -43,6 +43,7 @@ mod readiness;
 mod release_hold;
 mod retries;
 mod sale_day;
+mod schema;
 mod session;
 mod settings;
 mod sql;

@@ -7,7 +7,7 @@
 //! To accept a change, also one that a new use case makes, and look at the difference:
 //!
 //! ```text
-//! EXPECTORATE=overwrite deploy/test --mariadb --test it sql:: && git diff tests/it/sql
+//! EXPECTORATE=overwrite deploy/test sql:: && git diff tests/it/sql
 //! ```
 //!
 //! The files are the same for MariaDB and MySQL. Values that change from run to run are `?`, and a long list is `…`.

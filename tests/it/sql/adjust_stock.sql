@@ -3,28 +3,32 @@
 BEGIN;
 
 SELECT
-    id,
-    price_cents,
-    total_stock,
-    available_stock,
-    max_per_buyer,
-    starts_at,
-    ends_at,
-    paused,
+    `products`.`id`,
+    `products`.`price_cents`,
+    `products`.`total_stock`,
+    `products`.`available_stock`,
+    `products`.`max_per_buyer`,
+    `products`.`starts_at`,
+    `products`.`ends_at`,
+    `products`.`paused`,
     SYSDATE(6) AS now
-FROM products
-WHERE id = 21
+FROM `products`
+WHERE (`products`.`id` = 21)
 FOR UPDATE;
 -- products by PRIMARY
 
-SELECT name
-FROM products
-WHERE id = 21;
+SELECT `products`.`name`
+FROM `products`
+WHERE (`products`.`id` = 21);
 -- products by PRIMARY
 
-SELECT delta, reason, total_stock, available_stock
-FROM stock_adjustments
-WHERE product_id = 21 AND request_id = 'pallet';
+SELECT
+    `stock_adjustments`.`delta`,
+    `stock_adjustments`.`reason`,
+    `stock_adjustments`.`total_stock`,
+    `stock_adjustments`.`available_stock`
+FROM `stock_adjustments`
+WHERE ((`stock_adjustments`.`product_id` = 21) AND (`stock_adjustments`.`request_id` = 'pallet'));
 -- stock_adjustments by stock_adjustments_request
 
 SELECT
@@ -43,14 +47,16 @@ SELECT
 -- holds by holds_product_expiry
 -- orders by orders_product_due
 
-UPDATE products SET
-    total_stock = total_stock + 5, available_stock = available_stock + 5
-WHERE id = 21 AND available_stock + 5 >= 0;
+UPDATE `products` SET
+    `total_stock` = (`products`.`total_stock` + 5),
+    `available_stock` = (`products`.`available_stock` + 5)
+WHERE ((`products`.`id` = 21) AND ((`products`.`available_stock` + 5) >= 0));
 -- products by PRIMARY
 
 SET @rows = ? + (ROW_COUNT() <> 1);
 
-INSERT INTO stock_adjustments (product_id, delta, reason, request_id, total_stock, available_stock, created_at)
+INSERT INTO
+    `stock_adjustments` (`product_id`, `delta`, `reason`, `request_id`, `total_stock`, `available_stock`, `created_at`)
 VALUES (21, 5, ?, ?, ?, ?, UTC_TIMESTAMP(6));
 
 COMMIT;
@@ -60,28 +66,32 @@ COMMIT;
 BEGIN;
 
 SELECT
-    id,
-    price_cents,
-    total_stock,
-    available_stock,
-    max_per_buyer,
-    starts_at,
-    ends_at,
-    paused,
+    `products`.`id`,
+    `products`.`price_cents`,
+    `products`.`total_stock`,
+    `products`.`available_stock`,
+    `products`.`max_per_buyer`,
+    `products`.`starts_at`,
+    `products`.`ends_at`,
+    `products`.`paused`,
     SYSDATE(6) AS now
-FROM products
-WHERE id = 21
+FROM `products`
+WHERE (`products`.`id` = 21)
 FOR UPDATE;
 -- products by PRIMARY
 
-SELECT name
-FROM products
-WHERE id = 21;
+SELECT `products`.`name`
+FROM `products`
+WHERE (`products`.`id` = 21);
 -- products by PRIMARY
 
-SELECT delta, reason, total_stock, available_stock
-FROM stock_adjustments
-WHERE product_id = 21 AND request_id = 'pallet';
+SELECT
+    `stock_adjustments`.`delta`,
+    `stock_adjustments`.`reason`,
+    `stock_adjustments`.`total_stock`,
+    `stock_adjustments`.`available_stock`
+FROM `stock_adjustments`
+WHERE ((`stock_adjustments`.`product_id` = 21) AND (`stock_adjustments`.`request_id` = 'pallet'));
 -- stock_adjustments by stock_adjustments_request
 
 COMMIT;

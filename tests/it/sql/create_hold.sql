@@ -3,26 +3,27 @@
 BEGIN;
 
 SELECT
-    id,
-    price_cents,
-    total_stock,
-    available_stock,
-    max_per_buyer,
-    starts_at,
-    ends_at,
-    paused,
+    `products`.`id`,
+    `products`.`price_cents`,
+    `products`.`total_stock`,
+    `products`.`available_stock`,
+    `products`.`max_per_buyer`,
+    `products`.`starts_at`,
+    `products`.`ends_at`,
+    `products`.`paused`,
     SYSDATE(6) AS now
-FROM products
-WHERE id = 23
+FROM `products`
+WHERE (`products`.`id` = 23)
 FOR UPDATE;
 -- products by PRIMARY
 
-INSERT INTO holds (product_id, unit_price_cents, created_at, expires_at, qty, request_id, buyer_id)
+INSERT INTO
+    `holds` (`product_id`, `unit_price_cents`, `created_at`, `expires_at`, `qty`, `request_id`, `buyer_id`)
 VALUES (23, ?, ?, ?, 1, ?, NULL);
 
-UPDATE products SET
-    available_stock = available_stock - 1
-WHERE id = 23 AND available_stock >= 1;
+UPDATE `products` SET
+    `available_stock` = (`products`.`available_stock` - 1)
+WHERE ((`products`.`id` = 23) AND (`products`.`available_stock` >= 1));
 -- products by PRIMARY
 
 SET @rows = ? + (ROW_COUNT() <> 1);
@@ -38,24 +39,35 @@ SELECT
 
 BEGIN;
 
-UPDATE products SET
-    available_stock = available_stock - 1
-WHERE
-    id = 23
-    AND available_stock >= 1
-    AND price_cents = ?
-    AND max_per_buyer IS NULL
-    AND NOT paused
-    AND (starts_at IS NULL OR starts_at <= SYSDATE(6))
-    AND (ends_at IS NULL OR ends_at > SYSDATE(6))
-    AND SYSDATE(6) <= ?;
+UPDATE `products` SET
+    `available_stock` = (`products`.`available_stock` - 1)
+WHERE (
+    (
+        (
+            (
+                (
+                    (
+                        ((`products`.`id` = 23) AND (`products`.`available_stock` >= 1))
+                        AND (`products`.`price_cents` = ?)
+                    )
+                    AND NOT (`products`.`paused`)
+                )
+                AND ((`products`.`starts_at` IS NULL) OR (`products`.`starts_at` <= SYSDATE(6)))
+            )
+            AND ((`products`.`ends_at` IS NULL) OR (`products`.`ends_at` > SYSDATE(6)))
+        )
+        AND (SYSDATE(6) <= ?)
+    )
+    AND (`products`.`max_per_buyer` IS NULL)
+);
 -- products by PRIMARY
 
 SET @rows = ? + (ROW_COUNT() <> 1), @moment = SYSDATE(6);
 
 SET @expires_at = @moment + INTERVAL ? MICROSECOND;
 
-INSERT INTO holds (product_id, unit_price_cents, created_at, expires_at, qty, request_id, buyer_id)
+INSERT INTO
+    `holds` (`product_id`, `unit_price_cents`, `created_at`, `expires_at`, `qty`, `request_id`, `buyer_id`)
 VALUES (23, ?, @moment, @expires_at, 1, ?, NULL);
 
 COMMIT;
@@ -70,33 +82,33 @@ SELECT
 BEGIN;
 
 SELECT
-    id,
-    price_cents,
-    total_stock,
-    available_stock,
-    max_per_buyer,
-    starts_at,
-    ends_at,
-    paused,
+    `products`.`id`,
+    `products`.`price_cents`,
+    `products`.`total_stock`,
+    `products`.`available_stock`,
+    `products`.`max_per_buyer`,
+    `products`.`starts_at`,
+    `products`.`ends_at`,
+    `products`.`paused`,
     SYSDATE(6) AS now
-FROM products
-WHERE id = 23
+FROM `products`
+WHERE (`products`.`id` = 23)
 FOR UPDATE;
 -- products by PRIMARY
 
 SELECT
-    id,
-    product_id,
-    qty,
-    unit_price_cents,
-    status,
-    expires_at,
-    created_at,
-    buyer_id,
-    request_id,
-    SYSDATE(6) AS now
-FROM holds FORCE INDEX (holds_request)
-WHERE product_id = 23 AND request_id IN ('mine');
+    `holds`.`id`,
+    `holds`.`product_id`,
+    `holds`.`qty`,
+    `holds`.`unit_price_cents`,
+    `holds`.`status`,
+    `holds`.`expires_at`,
+    `holds`.`created_at`,
+    `holds`.`buyer_id`,
+    `holds`.`request_id`,
+    SYSDATE(6)
+FROM `holds` FORCE INDEX (holds_request)
+WHERE ((`holds`.`product_id` = 23) AND (`holds`.`request_id` IN ('mine')));
 -- holds by holds_request
 
 COMMIT;
@@ -104,14 +116,14 @@ COMMIT;
 -- # The product is known to refuse, but has units: unlocked, then locked
 
 SELECT
-    id,
-    price_cents,
-    total_stock,
-    available_stock,
-    max_per_buyer,
-    starts_at,
-    ends_at,
-    paused,
+    `products`.`id`,
+    `products`.`price_cents`,
+    `products`.`total_stock`,
+    `products`.`available_stock`,
+    `products`.`max_per_buyer`,
+    `products`.`starts_at`,
+    `products`.`ends_at`,
+    `products`.`paused`,
     SYSDATE(6) AS now,
     CAST(
         EXISTS (
@@ -141,26 +153,27 @@ WHERE id = 23;
 BEGIN;
 
 SELECT
-    id,
-    price_cents,
-    total_stock,
-    available_stock,
-    max_per_buyer,
-    starts_at,
-    ends_at,
-    paused,
+    `products`.`id`,
+    `products`.`price_cents`,
+    `products`.`total_stock`,
+    `products`.`available_stock`,
+    `products`.`max_per_buyer`,
+    `products`.`starts_at`,
+    `products`.`ends_at`,
+    `products`.`paused`,
     SYSDATE(6) AS now
-FROM products
-WHERE id = 23
+FROM `products`
+WHERE (`products`.`id` = 23)
 FOR UPDATE;
 -- products by PRIMARY
 
-INSERT INTO holds (product_id, unit_price_cents, created_at, expires_at, qty, request_id, buyer_id)
+INSERT INTO
+    `holds` (`product_id`, `unit_price_cents`, `created_at`, `expires_at`, `qty`, `request_id`, `buyer_id`)
 VALUES (23, ?, ?, ?, 1, ?, NULL);
 
-UPDATE products SET
-    available_stock = available_stock - 1
-WHERE id = 23 AND available_stock >= 1;
+UPDATE `products` SET
+    `available_stock` = (`products`.`available_stock` - 1)
+WHERE ((`products`.`id` = 23) AND (`products`.`available_stock` >= 1));
 -- products by PRIMARY
 
 SET @rows = ? + (ROW_COUNT() <> 1);
@@ -177,32 +190,47 @@ SELECT
 BEGIN;
 
 SELECT
-    id,
-    price_cents,
-    total_stock,
-    available_stock,
-    max_per_buyer,
-    starts_at,
-    ends_at,
-    paused,
+    `products`.`id`,
+    `products`.`price_cents`,
+    `products`.`total_stock`,
+    `products`.`available_stock`,
+    `products`.`max_per_buyer`,
+    `products`.`starts_at`,
+    `products`.`ends_at`,
+    `products`.`paused`,
     SYSDATE(6) AS now
-FROM products
-WHERE id = 23
+FROM `products`
+WHERE (`products`.`id` = 23)
 FOR UPDATE;
 -- products by PRIMARY
 
-SELECT id, product_id, qty, expires_at
-FROM holds FORCE INDEX (holds_product_expiry)
-WHERE product_id = 23 AND status = 'active' AND expires_at < UTC_TIMESTAMP(6)
-ORDER BY expires_at
+SELECT `holds`.`id`, `holds`.`product_id`, `holds`.`qty`, `holds`.`expires_at`
+FROM `holds` FORCE INDEX (holds_product_expiry)
+WHERE (
+    ((`holds`.`product_id` = 23) AND (`holds`.`status` = 'active'))
+    AND (`holds`.`expires_at` < UTC_TIMESTAMP(6))
+)
+ORDER BY `holds`.`expires_at`
 LIMIT 100
 FOR UPDATE SKIP LOCKED;
 -- holds by holds_product_expiry
 
-SELECT id, hold_id, product_id, qty, amount_cents, status, payment_due_at, created_at, request_id
-FROM orders FORCE INDEX (orders_product_due)
-WHERE product_id = 23 AND status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6)
-ORDER BY payment_due_at
+SELECT
+    `orders`.`id`,
+    `orders`.`hold_id`,
+    `orders`.`product_id`,
+    `orders`.`qty`,
+    `orders`.`amount_cents`,
+    `orders`.`status`,
+    `orders`.`payment_due_at`,
+    `orders`.`created_at`,
+    `orders`.`request_id`
+FROM `orders` FORCE INDEX (orders_product_due)
+WHERE (
+    ((`orders`.`product_id` = 23) AND (`orders`.`status` = 'pending'))
+    AND (`orders`.`payment_due_at` < UTC_TIMESTAMP(6))
+)
+ORDER BY `orders`.`payment_due_at`
 LIMIT 100
 FOR UPDATE SKIP LOCKED;
 -- orders by orders_product_due
@@ -212,14 +240,14 @@ COMMIT;
 -- # More than there is, of a product that is known to refuse: unlocked
 
 SELECT
-    id,
-    price_cents,
-    total_stock,
-    available_stock,
-    max_per_buyer,
-    starts_at,
-    ends_at,
-    paused,
+    `products`.`id`,
+    `products`.`price_cents`,
+    `products`.`total_stock`,
+    `products`.`available_stock`,
+    `products`.`max_per_buyer`,
+    `products`.`starts_at`,
+    `products`.`ends_at`,
+    `products`.`paused`,
     SYSDATE(6) AS now,
     CAST(
         EXISTS (
@@ -251,41 +279,45 @@ WHERE id = 23;
 BEGIN;
 
 SELECT
-    id,
-    price_cents,
-    total_stock,
-    available_stock,
-    max_per_buyer,
-    starts_at,
-    ends_at,
-    paused,
+    `products`.`id`,
+    `products`.`price_cents`,
+    `products`.`total_stock`,
+    `products`.`available_stock`,
+    `products`.`max_per_buyer`,
+    `products`.`starts_at`,
+    `products`.`ends_at`,
+    `products`.`paused`,
     SYSDATE(6) AS now
-FROM products
-WHERE id = 20
+FROM `products`
+WHERE (`products`.`id` = 20)
 FOR UPDATE;
 -- products by PRIMARY
 
-SELECT id, product_id, qty, expires_at
-FROM holds FORCE INDEX (holds_product_expiry)
-WHERE product_id = 20 AND status = 'active' AND expires_at < UTC_TIMESTAMP(6)
-ORDER BY expires_at
+SELECT `holds`.`id`, `holds`.`product_id`, `holds`.`qty`, `holds`.`expires_at`
+FROM `holds` FORCE INDEX (holds_product_expiry)
+WHERE (
+    ((`holds`.`product_id` = 20) AND (`holds`.`status` = 'active'))
+    AND (`holds`.`expires_at` < UTC_TIMESTAMP(6))
+)
+ORDER BY `holds`.`expires_at`
 LIMIT 100
 FOR UPDATE SKIP LOCKED;
 -- holds by holds_product_expiry
 
-UPDATE holds FORCE INDEX (PRIMARY) SET
-    status = 'expired'
-WHERE id IN (?, …) AND status = 'active';
+UPDATE `holds` FORCE INDEX (PRIMARY) SET
+    `status` = 'expired'
+WHERE ((`holds`.`id` IN (?, …)) AND (`holds`.`status` = 'active'));
 -- holds by PRIMARY
 
 SET @rows = ? + (ROW_COUNT() <> 84);
 
-INSERT INTO holds (product_id, unit_price_cents, created_at, expires_at, qty, request_id, buyer_id)
+INSERT INTO
+    `holds` (`product_id`, `unit_price_cents`, `created_at`, `expires_at`, `qty`, `request_id`, `buyer_id`)
 VALUES (20, ?, ?, ?, 1, ?, NULL);
 
-UPDATE products SET
-    available_stock = available_stock + 83
-WHERE id = 20 AND available_stock + 83 <= total_stock;
+UPDATE `products` SET
+    `available_stock` = (`products`.`available_stock` + 83)
+WHERE ((`products`.`id` = 20) AND ((`products`.`available_stock` + 83) <= `products`.`total_stock`));
 -- products by PRIMARY
 
 SET @rows = ? + (ROW_COUNT() <> 1);
@@ -302,73 +334,89 @@ SELECT
 BEGIN;
 
 SELECT
-    id,
-    price_cents,
-    total_stock,
-    available_stock,
-    max_per_buyer,
-    starts_at,
-    ends_at,
-    paused,
+    `products`.`id`,
+    `products`.`price_cents`,
+    `products`.`total_stock`,
+    `products`.`available_stock`,
+    `products`.`max_per_buyer`,
+    `products`.`starts_at`,
+    `products`.`ends_at`,
+    `products`.`paused`,
     SYSDATE(6) AS now
-FROM products
-WHERE id = 20
+FROM `products`
+WHERE (`products`.`id` = 20)
 FOR UPDATE;
 -- products by PRIMARY
 
-SELECT id, product_id, qty, expires_at
-FROM holds FORCE INDEX (holds_product_expiry)
-WHERE product_id = 20 AND status = 'active' AND expires_at < UTC_TIMESTAMP(6)
-ORDER BY expires_at
+SELECT `holds`.`id`, `holds`.`product_id`, `holds`.`qty`, `holds`.`expires_at`
+FROM `holds` FORCE INDEX (holds_product_expiry)
+WHERE (
+    ((`holds`.`product_id` = 20) AND (`holds`.`status` = 'active'))
+    AND (`holds`.`expires_at` < UTC_TIMESTAMP(6))
+)
+ORDER BY `holds`.`expires_at`
 LIMIT 100
 FOR UPDATE SKIP LOCKED;
 -- holds by holds_product_expiry
 
-SELECT id, hold_id, product_id, qty, amount_cents, status, payment_due_at, created_at, request_id
-FROM orders FORCE INDEX (orders_product_due)
-WHERE product_id = 20 AND status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6)
-ORDER BY payment_due_at
+SELECT
+    `orders`.`id`,
+    `orders`.`hold_id`,
+    `orders`.`product_id`,
+    `orders`.`qty`,
+    `orders`.`amount_cents`,
+    `orders`.`status`,
+    `orders`.`payment_due_at`,
+    `orders`.`created_at`,
+    `orders`.`request_id`
+FROM `orders` FORCE INDEX (orders_product_due)
+WHERE (
+    ((`orders`.`product_id` = 20) AND (`orders`.`status` = 'pending'))
+    AND (`orders`.`payment_due_at` < UTC_TIMESTAMP(6))
+)
+ORDER BY `orders`.`payment_due_at`
 LIMIT 100
 FOR UPDATE SKIP LOCKED;
 -- orders by orders_product_due
 
 SELECT
-    id,
-    product_id,
-    qty,
-    unit_price_cents,
-    status,
-    expires_at,
-    created_at,
-    buyer_id,
-    request_id,
-    SYSDATE(6) AS now
-FROM holds FORCE INDEX (PRIMARY)
-WHERE id IN (?, …)
-ORDER BY id
+    `holds`.`id`,
+    `holds`.`product_id`,
+    `holds`.`qty`,
+    `holds`.`unit_price_cents`,
+    `holds`.`status`,
+    `holds`.`expires_at`,
+    `holds`.`created_at`,
+    `holds`.`buyer_id`,
+    `holds`.`request_id`,
+    SYSDATE(6)
+FROM `holds` FORCE INDEX (PRIMARY)
+WHERE (`holds`.`id` IN (?, …))
+ORDER BY `holds`.`id`
 FOR UPDATE SKIP LOCKED;
 -- holds by PRIMARY
 
-UPDATE orders FORCE INDEX (PRIMARY) SET
-    status = 'cancelled'
-WHERE id IN (?, …) AND status = 'pending';
+UPDATE `orders` FORCE INDEX (PRIMARY) SET
+    `status` = 'cancelled'
+WHERE ((`orders`.`id` IN (?, …)) AND (`orders`.`status` = 'pending'));
 -- orders by PRIMARY
 
 SET @rows = ? + (ROW_COUNT() <> 40);
 
-UPDATE holds FORCE INDEX (PRIMARY) SET
-    status = 'cancelled'
-WHERE id IN (?, …) AND status = 'used';
+UPDATE `holds` FORCE INDEX (PRIMARY) SET
+    `status` = 'cancelled'
+WHERE ((`holds`.`id` IN (?, …)) AND (`holds`.`status` = 'used'));
 -- holds by PRIMARY
 
 SET @rows = ? + (ROW_COUNT() <> 40);
 
-INSERT INTO holds (product_id, unit_price_cents, created_at, expires_at, qty, request_id, buyer_id)
+INSERT INTO
+    `holds` (`product_id`, `unit_price_cents`, `created_at`, `expires_at`, `qty`, `request_id`, `buyer_id`)
 VALUES (20, ?, ?, ?, 100, ?, NULL);
 
-UPDATE products SET
-    available_stock = available_stock - 60
-WHERE id = 20 AND available_stock >= 60;
+UPDATE `products` SET
+    `available_stock` = (`products`.`available_stock` - 60)
+WHERE ((`products`.`id` = 20) AND (`products`.`available_stock` >= 60));
 -- products by PRIMARY
 
 SET @rows = ? + (ROW_COUNT() <> 1);
@@ -385,17 +433,17 @@ SELECT
 BEGIN;
 
 SELECT
-    id,
-    price_cents,
-    total_stock,
-    available_stock,
-    max_per_buyer,
-    starts_at,
-    ends_at,
-    paused,
+    `products`.`id`,
+    `products`.`price_cents`,
+    `products`.`total_stock`,
+    `products`.`available_stock`,
+    `products`.`max_per_buyer`,
+    `products`.`starts_at`,
+    `products`.`ends_at`,
+    `products`.`paused`,
     SYSDATE(6) AS now
-FROM products
-WHERE id = 1
+FROM `products`
+WHERE (`products`.`id` = 1)
 FOR UPDATE;
 -- products by PRIMARY
 
@@ -423,26 +471,27 @@ FROM
 LIMIT ?;
 -- holds by holds_buyer, index only
 
-SELECT buyer_id, id, product_id, qty, expires_at
-FROM holds FORCE INDEX (PRIMARY)
-WHERE status = 'active' AND id IN (?, …)
-ORDER BY id
+SELECT `holds`.`buyer_id`, `holds`.`id`, `holds`.`product_id`, `holds`.`qty`, `holds`.`expires_at`
+FROM `holds` FORCE INDEX (PRIMARY)
+WHERE ((`holds`.`status` = 'active') AND (`holds`.`id` IN (?, …)))
+ORDER BY `holds`.`id`
 FOR UPDATE SKIP LOCKED;
 -- holds by PRIMARY
 
-UPDATE holds FORCE INDEX (PRIMARY) SET
-    status = 'expired'
-WHERE id IN (?, …) AND status = 'active';
+UPDATE `holds` FORCE INDEX (PRIMARY) SET
+    `status` = 'expired'
+WHERE ((`holds`.`id` IN (?, …)) AND (`holds`.`status` = 'active'));
 -- holds by PRIMARY
 
 SET @rows = ? + (ROW_COUNT() <> 12);
 
-INSERT INTO holds (product_id, unit_price_cents, created_at, expires_at, qty, request_id, buyer_id)
+INSERT INTO
+    `holds` (`product_id`, `unit_price_cents`, `created_at`, `expires_at`, `qty`, `request_id`, `buyer_id`)
 VALUES (1, ?, ?, ?, 1, ?, ?);
 
-UPDATE products SET
-    available_stock = available_stock + 11
-WHERE id = 1 AND available_stock + 11 <= total_stock;
+UPDATE `products` SET
+    `available_stock` = (`products`.`available_stock` + 11)
+WHERE ((`products`.`id` = 1) AND ((`products`.`available_stock` + 11) <= `products`.`total_stock`));
 -- products by PRIMARY
 
 SET @rows = ? + (ROW_COUNT() <> 1);
@@ -458,23 +507,32 @@ SELECT
 
 BEGIN;
 
-SELECT id
-FROM products
-WHERE id = 1
+SELECT `products`.`id`
+FROM `products`
+WHERE (`products`.`id` = 1)
 FOR UPDATE;
 -- products by PRIMARY, index only
 
-UPDATE products SET
-    available_stock = available_stock - 1
-WHERE
-    id = 1
-    AND available_stock >= 1
-    AND price_cents = ?
-    AND max_per_buyer = 5
-    AND NOT paused
-    AND (starts_at IS NULL OR starts_at <= SYSDATE(6))
-    AND (ends_at IS NULL OR ends_at > SYSDATE(6))
-    AND SYSDATE(6) <= ?
+UPDATE `products` SET
+    `available_stock` = (`products`.`available_stock` - 1)
+WHERE (
+    (
+        (
+            (
+                (
+                    (
+                        (((`products`.`id` = 1) AND (`products`.`available_stock` >= 1)) AND (`products`.`price_cents` = ?))
+                        AND NOT (`products`.`paused`)
+                    )
+                    AND ((`products`.`starts_at` IS NULL) OR (`products`.`starts_at` <= SYSDATE(6)))
+                )
+                AND ((`products`.`ends_at` IS NULL) OR (`products`.`ends_at` > SYSDATE(6)))
+            )
+            AND (SYSDATE(6) <= ?)
+        )
+        AND (`products`.`max_per_buyer` = 5)
+    )
+    AND TRUE
     AND NOT EXISTS (
         SELECT 1
         FROM
@@ -484,7 +542,8 @@ WHERE
         GROUP BY buyer
         HAVING SUM(qty) > 4
         ORDER BY NULL
-    );
+    )
+);
 -- holds by holds_buyer, index only
 -- products by PRIMARY
 
@@ -492,7 +551,8 @@ SET @rows = ? + (ROW_COUNT() <> 1), @moment = SYSDATE(6);
 
 SET @expires_at = @moment + INTERVAL ? MICROSECOND;
 
-INSERT INTO holds (product_id, unit_price_cents, created_at, expires_at, qty, request_id, buyer_id)
+INSERT INTO
+    `holds` (`product_id`, `unit_price_cents`, `created_at`, `expires_at`, `qty`, `request_id`, `buyer_id`)
 VALUES (1, ?, @moment, @expires_at, 1, ?, ?);
 
 COMMIT;
@@ -507,17 +567,17 @@ SELECT
 BEGIN;
 
 SELECT
-    id,
-    price_cents,
-    total_stock,
-    available_stock,
-    max_per_buyer,
-    starts_at,
-    ends_at,
-    paused,
+    `products`.`id`,
+    `products`.`price_cents`,
+    `products`.`total_stock`,
+    `products`.`available_stock`,
+    `products`.`max_per_buyer`,
+    `products`.`starts_at`,
+    `products`.`ends_at`,
+    `products`.`paused`,
     SYSDATE(6) AS now
-FROM products
-WHERE id = 1
+FROM `products`
+WHERE (`products`.`id` = 1)
 FOR UPDATE;
 -- products by PRIMARY
 
@@ -540,14 +600,14 @@ COMMIT;
 -- # A buyer over the limit, of a product that is known to refuse: unlocked
 
 SELECT
-    id,
-    price_cents,
-    total_stock,
-    available_stock,
-    max_per_buyer,
-    starts_at,
-    ends_at,
-    paused,
+    `products`.`id`,
+    `products`.`price_cents`,
+    `products`.`total_stock`,
+    `products`.`available_stock`,
+    `products`.`max_per_buyer`,
+    `products`.`starts_at`,
+    `products`.`ends_at`,
+    `products`.`paused`,
     SYSDATE(6) AS now,
     CAST(
         EXISTS (
@@ -591,7 +651,8 @@ BEGIN;
 
 COMMIT;
 
-INSERT INTO holds (product_id, unit_price_cents, created_at, expires_at, qty, request_id, buyer_id)
+INSERT INTO
+    `holds` (`product_id`, `unit_price_cents`, `created_at`, `expires_at`, `qty`, `request_id`, `buyer_id`)
 VALUES (24, ?, @moment, @expires_at, 1, ?, ?);
 
 SELECT
@@ -618,9 +679,9 @@ FROM holds FORCE INDEX (holds_buyer)
 WHERE product_id = 24 AND buyer_id = 'box' AND status IN ('active', 'used') AND id > ?;
 -- holds by holds_buyer, index only
 
-SELECT id
-FROM products
-WHERE id = 24
+SELECT `products`.`id`
+FROM `products`
+WHERE (`products`.`id` = 24)
 FOR UPDATE;
 -- products by PRIMARY, index only
 
@@ -628,17 +689,29 @@ SET @expires_at = @moment + INTERVAL ? MICROSECOND;
 
 SET @rows = ? + (ROW_COUNT() <> 1), @moment = SYSDATE(6);
 
-UPDATE products SET
-    available_stock = available_stock - 1
-WHERE
-    id = 24
-    AND available_stock >= 1
-    AND price_cents = ?
-    AND max_per_buyer = ?
-    AND NOT paused
-    AND (starts_at IS NULL OR starts_at <= SYSDATE(6))
-    AND (ends_at IS NULL OR ends_at > SYSDATE(6))
-    AND SYSDATE(6) <= ?
+UPDATE `products` SET
+    `available_stock` = (`products`.`available_stock` - 1)
+WHERE (
+    (
+        (
+            (
+                (
+                    (
+                        (
+                            ((`products`.`id` = 24) AND (`products`.`available_stock` >= 1))
+                            AND (`products`.`price_cents` = ?)
+                        )
+                        AND NOT (`products`.`paused`)
+                    )
+                    AND ((`products`.`starts_at` IS NULL) OR (`products`.`starts_at` <= SYSDATE(6)))
+                )
+                AND ((`products`.`ends_at` IS NULL) OR (`products`.`ends_at` > SYSDATE(6)))
+            )
+            AND (SYSDATE(6) <= ?)
+        )
+        AND (`products`.`max_per_buyer` = ?)
+    )
+    AND TRUE
     AND ? >= COALESCE(
         (
             SELECT SUM(qty)
@@ -647,21 +720,34 @@ WHERE
                 AND buyer_id = ? AND status IN ('active', 'used') AND id > ?
         ),
         0
-    );
+    )
+);
 -- holds by holds_buyer, index only
 -- products by PRIMARY
 
-UPDATE products SET
-    available_stock = available_stock - 1
-WHERE
-    id = 24
-    AND available_stock >= 1
-    AND price_cents = ?
-    AND max_per_buyer = ?
-    AND NOT paused
-    AND (starts_at IS NULL OR starts_at <= SYSDATE(6))
-    AND (ends_at IS NULL OR ends_at > SYSDATE(6))
-    AND SYSDATE(6) <= ?
+UPDATE `products` SET
+    `available_stock` = (`products`.`available_stock` - 1)
+WHERE (
+    (
+        (
+            (
+                (
+                    (
+                        (
+                            ((`products`.`id` = 24) AND (`products`.`available_stock` >= 1))
+                            AND (`products`.`price_cents` = ?)
+                        )
+                        AND NOT (`products`.`paused`)
+                    )
+                    AND ((`products`.`starts_at` IS NULL) OR (`products`.`starts_at` <= SYSDATE(6)))
+                )
+                AND ((`products`.`ends_at` IS NULL) OR (`products`.`ends_at` > SYSDATE(6)))
+            )
+            AND (SYSDATE(6) <= ?)
+        )
+        AND (`products`.`max_per_buyer` = ?)
+    )
+    AND TRUE
     AND NOT EXISTS (
         SELECT 1
         FROM
@@ -671,6 +757,7 @@ WHERE
         GROUP BY buyer
         HAVING SUM(qty) > ?
         ORDER BY NULL
-    );
+    )
+);
 -- holds by holds_buyer, index only
 -- products by PRIMARY

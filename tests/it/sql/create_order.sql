@@ -3,28 +3,29 @@
 BEGIN;
 
 SELECT
-    id,
-    product_id,
-    qty,
-    unit_price_cents,
-    status,
-    expires_at,
-    created_at,
-    buyer_id,
-    request_id,
-    SYSDATE(6) AS now
-FROM holds FORCE INDEX (PRIMARY)
-WHERE id IN (?)
-ORDER BY id
+    `holds`.`id`,
+    `holds`.`product_id`,
+    `holds`.`qty`,
+    `holds`.`unit_price_cents`,
+    `holds`.`status`,
+    `holds`.`expires_at`,
+    `holds`.`created_at`,
+    `holds`.`buyer_id`,
+    `holds`.`request_id`,
+    SYSDATE(6)
+FROM `holds` FORCE INDEX (PRIMARY)
+WHERE (`holds`.`id` IN (?))
+ORDER BY `holds`.`id`
 FOR UPDATE SKIP LOCKED;
 -- holds by PRIMARY
 
-INSERT INTO orders (hold_id, product_id, qty, amount_cents, payment_due_at, created_at, request_id)
+INSERT INTO
+    `orders` (`hold_id`, `product_id`, `qty`, `amount_cents`, `payment_due_at`, `created_at`, `request_id`)
 VALUES (?, 21, 1, ?, ?, ?, ?);
 
-UPDATE holds FORCE INDEX (PRIMARY) SET
-    status = 'used'
-WHERE id IN (?) AND status = 'active';
+UPDATE `holds` FORCE INDEX (PRIMARY) SET
+    `status` = 'used'
+WHERE ((`holds`.`id` IN (?)) AND (`holds`.`status` = 'active'));
 -- holds by PRIMARY
 
 SET @rows = ? + (ROW_COUNT() <> 1);
@@ -41,25 +42,34 @@ SELECT
 BEGIN;
 
 SELECT
-    id,
-    product_id,
-    qty,
-    unit_price_cents,
-    status,
-    expires_at,
-    created_at,
-    buyer_id,
-    request_id,
-    SYSDATE(6) AS now
-FROM holds FORCE INDEX (PRIMARY)
-WHERE id IN (?)
-ORDER BY id
+    `holds`.`id`,
+    `holds`.`product_id`,
+    `holds`.`qty`,
+    `holds`.`unit_price_cents`,
+    `holds`.`status`,
+    `holds`.`expires_at`,
+    `holds`.`created_at`,
+    `holds`.`buyer_id`,
+    `holds`.`request_id`,
+    SYSDATE(6)
+FROM `holds` FORCE INDEX (PRIMARY)
+WHERE (`holds`.`id` IN (?))
+ORDER BY `holds`.`id`
 FOR UPDATE SKIP LOCKED;
 -- holds by PRIMARY
 
-SELECT id, hold_id, product_id, qty, amount_cents, status, payment_due_at, created_at, request_id
-FROM orders FORCE INDEX (orders_hold)
-WHERE hold_id IN (?);
+SELECT
+    `orders`.`id`,
+    `orders`.`hold_id`,
+    `orders`.`product_id`,
+    `orders`.`qty`,
+    `orders`.`amount_cents`,
+    `orders`.`status`,
+    `orders`.`payment_due_at`,
+    `orders`.`created_at`,
+    `orders`.`request_id`
+FROM `orders` FORCE INDEX (orders_hold)
+WHERE (`orders`.`hold_id` IN (?));
 -- orders by orders_hold
 
 COMMIT;

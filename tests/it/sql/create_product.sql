@@ -2,23 +2,23 @@
 
 BEGIN;
 
-SELECT id, request_digest
-FROM products
-WHERE request_id = 'sock';
+SELECT `products`.`id`, `products`.`request_digest`
+FROM `products`
+WHERE (`products`.`request_id` = 'sock');
 -- products by products_request
 
 INSERT INTO
-    products (
-        name,
-        price_cents,
-        total_stock,
-        available_stock,
-        max_per_buyer,
-        starts_at,
-        ends_at,
-        request_id,
-        request_digest,
-        created_at
+    `products` (
+        `name`,
+        `price_cents`,
+        `total_stock`,
+        `available_stock`,
+        `max_per_buyer`,
+        `starts_at`,
+        `ends_at`,
+        `request_id`,
+        `request_digest`,
+        `created_at`
     )
 VALUES (?, ?, 10, 10, NULL, NULL, NULL, ?, ?, UTC_TIMESTAMP(6));
 
@@ -33,9 +33,9 @@ SELECT
 
 BEGIN;
 
-SELECT id, request_digest
-FROM products
-WHERE request_id = 'sock';
+SELECT `products`.`id`, `products`.`request_digest`
+FROM `products`
+WHERE (`products`.`request_id` = 'sock');
 -- products by products_request
 
 COMMIT;

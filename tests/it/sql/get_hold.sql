@@ -1,16 +1,16 @@
 -- # Any hold
 
 SELECT
-    id,
-    product_id,
-    qty,
-    unit_price_cents,
-    status,
-    expires_at,
-    created_at,
-    buyer_id,
-    request_id,
-    SYSDATE(6) AS now
-FROM holds FORCE INDEX (PRIMARY)
-WHERE id IN (?);
+    `holds`.`id`,
+    `holds`.`product_id`,
+    `holds`.`qty`,
+    `holds`.`unit_price_cents`,
+    `holds`.`status`,
+    `holds`.`expires_at`,
+    `holds`.`created_at`,
+    `holds`.`buyer_id`,
+    `holds`.`request_id`,
+    SYSDATE(6)
+FROM `holds` FORCE INDEX (PRIMARY)
+WHERE (`holds`.`id` IN (?));
 -- holds by PRIMARY

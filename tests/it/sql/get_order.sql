@@ -1,6 +1,15 @@
 -- # Any order
 
-SELECT id, hold_id, product_id, qty, amount_cents, status, payment_due_at, created_at, request_id
-FROM orders FORCE INDEX (PRIMARY)
-WHERE id IN (?);
+SELECT
+    `orders`.`id`,
+    `orders`.`hold_id`,
+    `orders`.`product_id`,
+    `orders`.`qty`,
+    `orders`.`amount_cents`,
+    `orders`.`status`,
+    `orders`.`payment_due_at`,
+    `orders`.`created_at`,
+    `orders`.`request_id`
+FROM `orders` FORCE INDEX (PRIMARY)
+WHERE (`orders`.`id` IN (?));
 -- orders by PRIMARY

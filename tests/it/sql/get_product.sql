@@ -1,19 +1,19 @@
 -- # A product whose name isn't known yet
 
-SELECT name
-FROM products
-WHERE id = 21;
+SELECT `products`.`name`
+FROM `products`
+WHERE (`products`.`id` = 21);
 -- products by PRIMARY
 
 SELECT
-    id,
-    price_cents,
-    total_stock,
-    available_stock,
-    max_per_buyer,
-    starts_at,
-    ends_at,
-    paused,
+    `products`.`id`,
+    `products`.`price_cents`,
+    `products`.`total_stock`,
+    `products`.`available_stock`,
+    `products`.`max_per_buyer`,
+    `products`.`starts_at`,
+    `products`.`ends_at`,
+    `products`.`paused`,
     SYSDATE(6) AS now,
     (
         SELECT CAST(COALESCE(SUM(qty), 0) AS SIGNED)
@@ -36,14 +36,14 @@ WHERE id = 21;
 -- # A product whose name is known
 
 SELECT
-    id,
-    price_cents,
-    total_stock,
-    available_stock,
-    max_per_buyer,
-    starts_at,
-    ends_at,
-    paused,
+    `products`.`id`,
+    `products`.`price_cents`,
+    `products`.`total_stock`,
+    `products`.`available_stock`,
+    `products`.`max_per_buyer`,
+    `products`.`starts_at`,
+    `products`.`ends_at`,
+    `products`.`paused`,
     SYSDATE(6) AS now,
     (
         SELECT CAST(COALESCE(SUM(qty), 0) AS SIGNED)

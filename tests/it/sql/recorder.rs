@@ -11,8 +11,6 @@ use crate::support::{
     mysqld::Engine,
 };
 
-/// Parts of what the server itself sends once a second, at whatever moment.
-const EVERY_SECOND: [&str; 2] = ["INTO server_heartbeats", "FROM sweeper_state WHERE id = 1"];
 /// How the last statement begins that makes a new session ready.
 const SESSION_END: &str = "DO GET_LOCK(";
 /// The tables whose statements have a plan.
@@ -109,7 +107,7 @@ impl Recorder {
         let rows = self.root.query_rows(logged).await;
         // MariaDB logs a script as one row, MySQL each of its statements.
         let sent = rows.iter().flat_map(|row| statements(&row[0])).map(str::to_owned);
-        let sent = sent.filter(|statement| !EVERY_SECOND.iter().any(|part| statement.replace('`', "").contains(part)));
+        let sent = sent.filter(|statement| !is_sent_every_second(statement));
         let mut sent: Vec<String> = sent.collect();
         let session = sent.iter().position(|statement| statement.starts_with(SESSION_END));
         sent.drain(..session.map_or(0, |last| last + 1));
@@ -119,6 +117,11 @@ impl Recorder {
         }
         sent
     }
+}
+
+/// Tells whether a statement is one of those that the server itself sends once a second, at whatever moment.
+fn is_sent_every_second(statement: &str) -> bool {
+    statement.contains("server_heartbeats") || statement.starts_with("SELECT") && statement.contains("sweeper_state")
 }
 
 /// Tells whether a statement has a plan: one that inserts rows of its own text has none.

@@ -3,17 +3,17 @@
 BEGIN;
 
 SELECT
-    id,
-    price_cents,
-    total_stock,
-    available_stock,
-    max_per_buyer,
-    starts_at,
-    ends_at,
-    paused,
+    `products`.`id`,
+    `products`.`price_cents`,
+    `products`.`total_stock`,
+    `products`.`available_stock`,
+    `products`.`max_per_buyer`,
+    `products`.`starts_at`,
+    `products`.`ends_at`,
+    `products`.`paused`,
     SYSDATE(6) AS now
-FROM products
-WHERE id = 21
+FROM `products`
+WHERE (`products`.`id` = 21)
 FOR UPDATE;
 -- products by PRIMARY
 
@@ -78,9 +78,9 @@ WHERE products.id = 21;
 -- orders by orders_product_due, index only
 -- products by PRIMARY
 
-UPDATE products SET
-    available_stock = ?
-WHERE id = 21 AND available_stock = ?;
+UPDATE `products` SET
+    `available_stock` = ?
+WHERE ((`products`.`id` = 21) AND (`products`.`available_stock` = ?));
 -- products by PRIMARY
 
 SET @rows = ? + (ROW_COUNT() <> 1);

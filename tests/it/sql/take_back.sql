@@ -1,19 +1,19 @@
 -- # A read of a product with units past their time
 
-SELECT name
-FROM products
-WHERE id = 4;
+SELECT `products`.`name`
+FROM `products`
+WHERE (`products`.`id` = 4);
 -- products by PRIMARY
 
 SELECT
-    id,
-    price_cents,
-    total_stock,
-    available_stock,
-    max_per_buyer,
-    starts_at,
-    ends_at,
-    paused,
+    `products`.`id`,
+    `products`.`price_cents`,
+    `products`.`total_stock`,
+    `products`.`available_stock`,
+    `products`.`max_per_buyer`,
+    `products`.`starts_at`,
+    `products`.`ends_at`,
+    `products`.`paused`,
     SYSDATE(6) AS now,
     (
         SELECT CAST(COALESCE(SUM(qty), 0) AS SIGNED)
@@ -36,47 +36,62 @@ WHERE id = 4;
 BEGIN;
 
 SELECT
-    id,
-    price_cents,
-    total_stock,
-    available_stock,
-    max_per_buyer,
-    starts_at,
-    ends_at,
-    paused,
+    `products`.`id`,
+    `products`.`price_cents`,
+    `products`.`total_stock`,
+    `products`.`available_stock`,
+    `products`.`max_per_buyer`,
+    `products`.`starts_at`,
+    `products`.`ends_at`,
+    `products`.`paused`,
     SYSDATE(6) AS now
-FROM products FORCE INDEX (PRIMARY)
-WHERE id IN (4)
-ORDER BY id
+FROM `products` FORCE INDEX (PRIMARY)
+WHERE (`products`.`id` IN (4))
+ORDER BY `products`.`id`
 FOR UPDATE SKIP LOCKED;
 -- products by PRIMARY
 
-SELECT id, product_id, qty, expires_at
-FROM holds FORCE INDEX (holds_product_expiry)
-WHERE product_id = 4 AND status = 'active' AND expires_at < UTC_TIMESTAMP(6)
-ORDER BY expires_at
+SELECT `holds`.`id`, `holds`.`product_id`, `holds`.`qty`, `holds`.`expires_at`
+FROM `holds` FORCE INDEX (holds_product_expiry)
+WHERE (
+    ((`holds`.`product_id` = 4) AND (`holds`.`status` = 'active'))
+    AND (`holds`.`expires_at` < UTC_TIMESTAMP(6))
+)
+ORDER BY `holds`.`expires_at`
 LIMIT ?
 FOR UPDATE SKIP LOCKED;
 -- holds by holds_product_expiry
 
-SELECT id, hold_id, product_id, qty, amount_cents, status, payment_due_at, created_at, request_id
-FROM orders FORCE INDEX (orders_product_due)
-WHERE product_id = 4 AND status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6)
-ORDER BY payment_due_at
+SELECT
+    `orders`.`id`,
+    `orders`.`hold_id`,
+    `orders`.`product_id`,
+    `orders`.`qty`,
+    `orders`.`amount_cents`,
+    `orders`.`status`,
+    `orders`.`payment_due_at`,
+    `orders`.`created_at`,
+    `orders`.`request_id`
+FROM `orders` FORCE INDEX (orders_product_due)
+WHERE (
+    ((`orders`.`product_id` = 4) AND (`orders`.`status` = 'pending'))
+    AND (`orders`.`payment_due_at` < UTC_TIMESTAMP(6))
+)
+ORDER BY `orders`.`payment_due_at`
 LIMIT ?
 FOR UPDATE SKIP LOCKED;
 -- orders by orders_product_due
 
-UPDATE holds FORCE INDEX (PRIMARY) SET
-    status = 'expired'
-WHERE id IN (?, …) AND status = 'active';
+UPDATE `holds` FORCE INDEX (PRIMARY) SET
+    `status` = 'expired'
+WHERE ((`holds`.`id` IN (?, …)) AND (`holds`.`status` = 'active'));
 -- holds by PRIMARY
 
 SET @rows = ? + (ROW_COUNT() <> 84);
 
-UPDATE products SET
-    available_stock = available_stock + 84
-WHERE id = 4 AND available_stock + 84 <= total_stock;
+UPDATE `products` SET
+    `available_stock` = (`products`.`available_stock` + 84)
+WHERE ((`products`.`id` = 4) AND ((`products`.`available_stock` + 84) <= `products`.`total_stock`));
 -- products by PRIMARY
 
 SET @rows = ? + (ROW_COUNT() <> 1);

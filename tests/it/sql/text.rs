@@ -34,13 +34,14 @@ pub(super) fn normal(statement: &str) -> String {
     let mut pieces: Vec<Piece> = Vec::new();
     let mut end = 0;
     for token in tokens(statement) {
-        let spaced = token.place.start > end;
+        let mut spaced = token.place.start > end;
         end = token.place.end;
         let text = &statement[token.place];
-        // The character set of a literal, such as _utf8mb4: each engine logs its own.
+        // Each engine logs a value's character set or type in its own way, such as _binary'a' or TIMESTAMP'2030-01-01'.
         let is_literal = matches!(token.kind, Kind::Text | Kind::Bytes);
-        if is_literal && pieces.last().is_some_and(|piece| piece.text.starts_with('_')) {
-            pieces.pop();
+        let is_prefix = |piece: &mut Piece| piece.text.starts_with('_') || piece.is("TIMESTAMP");
+        if is_literal && let Some(prefix) = pieces.pop_if(is_prefix) {
+            spaced = prefix.spaced;
         }
         pieces.push(Piece { text: stable(token.kind, text), is_value: token.kind != Kind::Other, spaced });
     }
@@ -229,6 +230,7 @@ fn a_statements_values_are_left_out_and_its_words_are_kept() {
             "SELECT id FROM holds WHERE id = 12345 AND status='active'",
             "SELECT id\nFROM holds\nWHERE id = ? AND status = 'active'",
         ),
+        ("SELECT TIMESTAMP'2030-01-01', _utf8mb4'x'", "SELECT ?, 'x'"),
         (
             "UPDATE `products` SET paused = 1 WHERE name = _utf8mb4 x'53'",
             "UPDATE `products` SET\n    paused = 1\nWHERE name = ?",

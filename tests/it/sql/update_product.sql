@@ -3,23 +3,23 @@
 BEGIN;
 
 SELECT
-    id,
-    price_cents,
-    total_stock,
-    available_stock,
-    max_per_buyer,
-    starts_at,
-    ends_at,
-    paused,
+    `products`.`id`,
+    `products`.`price_cents`,
+    `products`.`total_stock`,
+    `products`.`available_stock`,
+    `products`.`max_per_buyer`,
+    `products`.`starts_at`,
+    `products`.`ends_at`,
+    `products`.`paused`,
     SYSDATE(6) AS now
-FROM products
-WHERE id = 21
+FROM `products`
+WHERE (`products`.`id` = 21)
 FOR UPDATE;
 -- products by PRIMARY
 
-SELECT name
-FROM products
-WHERE id = 21;
+SELECT `products`.`name`
+FROM `products`
+WHERE (`products`.`id` = 21);
 -- products by PRIMARY
 
 SELECT
@@ -38,9 +38,9 @@ SELECT
 -- holds by holds_product_expiry
 -- orders by orders_product_due
 
-UPDATE products SET
-    price_cents = 900, max_per_buyer = NULL, starts_at = NULL, ends_at = NULL, paused = false
-WHERE id = 21;
+UPDATE `products` SET
+    `price_cents` = 900, `max_per_buyer` = NULL, `starts_at` = NULL, `ends_at` = NULL, `paused` = 0
+WHERE (`products`.`id` = 21);
 -- products by PRIMARY
 
 SET @rows = ? + (ROW_COUNT() <> 1);
