@@ -1,5 +1,7 @@
-//! What a call did before its COMMIT's answer was lost: it is told as new at most once, whoever may have done it. What was
-//! done for a request_id that the server made up is the call's own.
+//! The effect of a COMMIT whose answer was lost is answered and logged as new at most once.
+//!
+//! Another server may have done what is found under a caller's own id. What is found under a request_id that the server
+//! made up is the call's own.
 
 use flashsale::pb::{CreateHoldRequest, CreateOrderRequest, PaymentStatus};
 use serde_json::{Value, json};
@@ -11,7 +13,7 @@ use crate::support::{
     sale::{repeatable_hold, repeatable_order},
 };
 
-/// What is lost of a COMMIT.
+/// Says which part of a COMMIT is lost.
 #[derive(Clone, Copy)]
 enum Lost {
     Answer,
@@ -32,17 +34,17 @@ impl Shop {
         Self { database, proxy, server }
     }
 
-    /// Runs a call whose COMMIT is carried out and whose answer to that is lost.
-    async fn unheard<T>(&self, call: impl Future<Output = T>) -> T {
-        self.under(Lost::Answer, call).await
+    /// Runs a call whose COMMIT is carried out, and loses the answer to the COMMIT.
+    async fn with_lost_answer<T>(&self, call: impl Future<Output = T>) -> T {
+        self.with_lost(Lost::Answer, call).await
     }
 
     /// Runs a call whose COMMIT doesn't reach the database.
-    async fn unsent<T>(&self, call: impl Future<Output = T>) -> T {
-        self.under(Lost::Request, call).await
+    async fn with_lost_request<T>(&self, call: impl Future<Output = T>) -> T {
+        self.with_lost(Lost::Request, call).await
     }
 
-    async fn under<T>(&self, lost: Lost, call: impl Future<Output = T>) -> T {
+    async fn with_lost<T>(&self, lost: Lost, call: impl Future<Output = T>) -> T {
         match lost {
             Lost::Answer => self.proxy.lose_next_commit_answer(),
             Lost::Request => self.proxy.drop_next_commit_request(),
@@ -52,7 +54,7 @@ impl Shop {
         answer
     }
 
-    async fn let_all_be_over(&self) {
+    async fn let_all_expire(&self) {
         for sql in [
             "UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE status = 'active'",
             "UPDATE orders SET payment_due_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE status = 'pending'",
@@ -61,7 +63,7 @@ impl Shop {
         }
     }
 
-    /// Returns what the server has logged.
+    /// Stops the server, checks the tables, and returns what the server has logged.
     async fn close(self) -> Vec<Value> {
         let lines = self.server.stop().await;
         self.database.assert_no_open_transactions().await;
@@ -71,32 +73,32 @@ impl Shop {
     }
 }
 
-/// The lines with this message have these values in this field, in this order.
+/// Fails the test unless the lines with this message have these values in this field, in this order.
 fn assert_logged(lines: &[Value], message: &str, field: &str, expected: &[Value]) {
     let logged: Vec<Value> = lines_of(lines, message).iter().map(|line| line[field].clone()).collect();
     assert_eq!(logged, expected, "{field} of {message} in {lines:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_have_been_done_by_somebody_else_is_not_told_as_new() {
-    let shop = Shop::open("told_buyer").await;
+async fn an_effect_under_a_callers_own_id_is_not_reported_as_new() {
+    let shop = Shop::open("new_once_buyer").await;
     let clients = &shop.server.clients;
     let product_id = clients.create_product("Shoe", 1000, 10).await.product_id;
     let hold: CreateHoldRequest = repeatable_hold(product_id, 2, "mine");
-    let held = shop.unheard(clients.hold_by(hold.clone())).await.unwrap().hold_id;
+    let held = shop.with_lost_answer(clients.hold_by(hold.clone())).await.unwrap().hold_id;
     clients.hold_by(hold).await.unwrap();
     let order: CreateOrderRequest = repeatable_order(held, "mine");
-    let order_id = shop.unheard(clients.order_by(order.clone())).await.unwrap().order_id;
+    let order_id = shop.with_lost_answer(clients.order_by(order.clone())).await.unwrap().order_id;
     clients.order_by(order).await.unwrap();
     for key in ["paid", "paid twice"] {
         let answers = [
-            shop.unheard(clients.pay(key, order_id, PaymentStatus::Success)).await.unwrap(),
+            shop.with_lost_answer(clients.pay(key, order_id, PaymentStatus::Success)).await.unwrap(),
             clients.pay(key, order_id, PaymentStatus::Success).await.unwrap(),
         ];
         assert_eq!(answers.map(|answer| answer.first_time), [false, false]);
     }
     let released = clients.hold(product_id, 3).await.unwrap().hold_id;
-    shop.unheard(clients.release(released)).await.unwrap();
+    shop.with_lost_answer(clients.release(released)).await.unwrap();
     clients.release(released).await.unwrap();
 
     let page = shop.server.metrics().await;
@@ -115,33 +117,33 @@ async fn what_may_have_been_done_by_somebody_else_is_not_told_as_new() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_done_for_a_made_up_request_id_is_told_as_new_once() {
-    let shop = Shop::open("told_made_up").await;
+async fn an_effect_under_a_made_up_request_id_is_reported_as_new_once() {
+    let shop = Shop::open("new_once_made_up").await;
     let clients = &shop.server.clients;
     let product_id = clients.create_product("Shoe", 1000, 10).await.product_id;
-    let held = shop.unheard(clients.hold(product_id, 3)).await.unwrap().hold_id;
-    let order_id = shop.unheard(clients.order(held)).await.unwrap().order_id;
+    let held = shop.with_lost_answer(clients.hold(product_id, 3)).await.unwrap().hold_id;
+    let order_id = shop.with_lost_answer(clients.order(held)).await.unwrap().order_id;
     let lines = shop.close().await;
     assert_logged(&lines, "Hold created", "hold_id", &[json!(held)]);
     assert_logged(&lines, "Order created", "order_id", &[json!(order_id)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_not_done_by_a_lost_commit_is_told_as_new_once() {
-    let shop = Shop::open("told_unsent").await;
+async fn an_effect_that_the_lost_commit_did_not_have_is_reported_as_new_once() {
+    let shop = Shop::open("new_once_unsent").await;
     let clients = &shop.server.clients;
     let product_id = clients.create_product("Shoe", 1000, 10).await.product_id;
-    let held = shop.unsent(clients.hold_by(repeatable_hold(product_id, 2, "mine"))).await.unwrap().hold_id;
-    let order_id = shop.unsent(clients.order_by(repeatable_order(held, "mine"))).await.unwrap().order_id;
-    let paid = shop.unsent(clients.pay("paid", order_id, PaymentStatus::Success)).await.unwrap();
+    let held = shop.with_lost_request(clients.hold_by(repeatable_hold(product_id, 2, "mine"))).await.unwrap().hold_id;
+    let order_id = shop.with_lost_request(clients.order_by(repeatable_order(held, "mine"))).await.unwrap().order_id;
+    let paid = shop.with_lost_request(clients.pay("paid", order_id, PaymentStatus::Success)).await.unwrap();
     assert!(paid.first_time);
-    let twice = shop.unsent(clients.pay("paid twice", order_id, PaymentStatus::Success)).await.unwrap();
+    let twice = shop.with_lost_request(clients.pay("paid twice", order_id, PaymentStatus::Success)).await.unwrap();
     assert!(twice.first_time);
     let released = clients.hold(product_id, 3).await.unwrap().hold_id;
-    shop.unsent(clients.release(released)).await.unwrap();
-    shop.unsent(clients.adjust(product_id, 5, "r")).await.unwrap();
+    shop.with_lost_request(clients.release(released)).await.unwrap();
+    shop.with_lost_request(clients.adjust(product_id, 5, "r")).await.unwrap();
     let exception_id = clients.exceptions().await[0].exception_id;
-    shop.unsent(clients.resolve(exception_id, "paid back")).await.unwrap();
+    shop.with_lost_request(clients.resolve(exception_id, "paid back")).await.unwrap();
     let lines = shop.close().await;
     assert_logged(&lines, "Hold created", "hold_id", &[json!(held), json!(released)]);
     assert_logged(&lines, "Order created", "order_id", &[json!(order_id)]);
@@ -153,33 +155,33 @@ async fn what_was_not_done_by_a_lost_commit_is_told_as_new_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_sweep_gave_back_is_told_once_at_the_most() {
-    let shop = Shop::open("told_sweep").await;
+async fn units_that_a_sweep_gave_back_are_logged_at_most_once() {
+    let shop = Shop::open("new_once_sweep").await;
     let clients = &shop.server.clients;
     let product_id = clients.create_product("Shoe", 1000, 10).await.product_id;
     let url = shop.database.url_at(shop.proxy.port());
-    for (fault, told) in [(Lost::Answer, 0), (Lost::Request, 1)] {
+    for (fault, logged) in [(Lost::Answer, 0), (Lost::Request, 1)] {
         let expired = clients.hold(product_id, 2).await.unwrap().hold_id;
-        shop.let_all_be_over().await;
-        let (code, of_hold, _) = shop.under(fault, sweep(&url, &[])).await;
+        shop.let_all_expire().await;
+        let (code, of_hold, _) = shop.with_lost(fault, sweep(&url, &[])).await;
         assert_eq!(code, 0);
         let hold_id = clients.hold(product_id, 3).await.unwrap().hold_id;
         let overdue = clients.order(hold_id).await.unwrap().order_id;
-        shop.let_all_be_over().await;
-        // It begins with the holds, of which there is none.
-        let (code, of_order, _) = shop.under(fault, sweep(&url, &[])).await;
+        shop.let_all_expire().await;
+        // A sweep begins with the holds, and there is none.
+        let (code, of_order, _) = shop.with_lost(fault, sweep(&url, &[])).await;
         assert_eq!(code, 0);
 
-        assert_logged(&of_hold, "Hold expired and stock released", "hold_id", &[json!(expired)][..told]);
+        assert_logged(&of_hold, "Hold expired and stock released", "hold_id", &[json!(expired)][..logged]);
         assert_logged(&of_order, "Order cancelled: payment overdue", "order_id", &[json!(overdue)]);
-        let told = i64::try_from(told).unwrap();
-        for (lines, report) in [(of_hold, [told, told, 0, 2 * told]), (of_order, [1, 0, 1, 3])] {
+        let logged = i64::try_from(logged).unwrap();
+        for (lines, report) in [(of_hold, [logged, logged, 0, 2 * logged]), (of_order, [1, 0, 1, 3])] {
             let fields = ["batches", "holds_expired", "orders_cancelled", "stock_released"];
             let last = lines.last().unwrap();
             assert_eq!(fields.map(|field| last[field].as_i64()), report.map(Some), "{last}");
         }
     }
-    // The totals miss nothing.
+    // The totals count also what no line was logged for.
     let totals = "SELECT holds_expired, orders_cancelled, stock_released FROM sweeper_state";
     assert_eq!(shop.database.query_rows(totals).await, [["2", "2", "10"]]);
     shop.close().await;
