@@ -1,5 +1,6 @@
 //! The sweep: expired holds and overdue orders give their units back, once.
 
+mod at_work;
 mod left_out;
 mod turn;
 
