@@ -14,7 +14,7 @@ use super::{
 use crate::{
     db::{
         Committed, Connection, Database, Failure, Plan, Script,
-        due::{Of, Place},
+        due::{SweepPosition, SweepScope},
         holds, orders, sweeper_state,
     },
     domain::{HoldStatus, Order},
@@ -26,22 +26,27 @@ use crate::{
 /// # Errors
 /// Those of [`Database::transaction`].
 pub async fn cancel_overdue_orders(database: &Database, since: SystemTime, limit: usize) -> Result<Swept, Error> {
-    cancel_overdue_orders_of(database, Of::AllProducts, since.into(), limit).await
+    cancel_overdue_orders_of(database, SweepScope::AllProducts, since.into(), limit).await
 }
 
 /// Does the same as [`cancel_overdue_orders`], for all products or for one, and begins after a place.
 ///
 /// # Errors
 /// Those of [`Database::transaction`].
-pub async fn cancel_overdue_orders_of(database: &Database, of: Of, since: Place, limit: usize) -> Result<Swept, Error> {
+pub async fn cancel_overdue_orders_of(
+    database: &Database,
+    scope: SweepScope,
+    since: SweepPosition,
+    limit: usize,
+) -> Result<Swept, Error> {
     let Committed { value: (taken_back, look), .. } = database
         .transaction("cancel_overdue_orders", async |conn: &mut Connection, _attempt| {
-            let overdue = orders::lock_overdue(&mut *conn, of, since, limit).await?;
+            let overdue = orders::lock_overdue(&mut *conn, scope, since, limit).await?;
             let reached = overdue.last().and_then(orders::place);
             let mut look = Look { found: overdue.len(), reached, ..Look::default() };
             let mut overdue = with_used_holds(&mut *conn, overdue, &mut look).await?;
             let units = overdue.iter().map(|order| (order.product_id, order.qty));
-            let ready = look.ready(conn, of, units).await?;
+            let ready = look.ready(conn, scope, units).await?;
             overdue.retain(|order| ready.contains(&order.product_id));
             Ok::<_, Failure>(Plan { script: script(&overdue), value: (TakenBack::of_orders(overdue), look) })
         })

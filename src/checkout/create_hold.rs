@@ -13,7 +13,7 @@
 //! the same call of the database.
 //!
 //! What may be granted is a rule of [`crate::domain::product`], which `decision` applies. The optimistic script says
-//! the same rule in SQL: [`take_as_known`](crate::db::products::take_as_known).
+//! the same rule in SQL: [`take_optimistically`](crate::db::products::take_optimistically).
 
 mod bounds;
 mod decision;

@@ -26,7 +26,7 @@ use crate::{
         payment_webhooks::{self, NewEvent, StoredEvent},
     },
     domain::{
-        HoldId, IdempotencyKey, Order, OrderId, OrderStatus, PaymentEvent, PaymentOutcome, PaymentStatus, ProductId,
+        HoldId, IdempotencyKey, Order, OrderId, OrderStatus, PaymentEvent, PaymentResult, PaymentStatus, ProductId,
         Refusal, Settlement, payment,
     },
     error::{Error, Missing},
@@ -123,7 +123,7 @@ impl Checkout {
 fn log_handled(command: &HandlePaymentWebhook, answer: &WebhookAnswer) -> &'static str {
     let WebhookAnswer { settlement, first_time, differs } = *answer;
     let (idempotency_key, order_id) = (command.idempotency_key.to_string(), command.order_id.get());
-    let result = if first_time { settlement.outcome.as_str() } else { "replayed" };
+    let result = if first_time { settlement.result.as_str() } else { "replayed" };
     info!(idempotency_key, order_id, result, first_time, "Payment webhook handled");
     if differs {
         warn!(
@@ -133,7 +133,7 @@ fn log_handled(command: &HandlePaymentWebhook, answer: &WebhookAnswer) -> &'stat
             "Payment webhook repeated with another status or amount: the first one counts"
         );
     }
-    if first_time && settlement.outcome.refund_required() {
+    if first_time && settlement.result.refund_required() {
         warn!(idempotency_key, order_id, kind = result, "Payment needs a refund");
     }
     result
@@ -205,7 +205,7 @@ impl<'s> Ledger<'s> {
         let looked_for =
             free.filter(|command| attempt > 0 || calls.busy().is_some() || pending(&command.order_id).is_none());
         let keys: Vec<&IdempotencyKey> = looked_for.map(|command| &command.idempotency_key).collect();
-        let events = payment_webhooks::taken(&mut *conn, &keys).await?;
+        let events = payment_webhooks::known_events(&mut *conn, &keys).await?;
 
         let failures = commands.iter().filter(|command| command.event.status == PaymentStatus::Failure);
         let ending: Vec<&Order> = failures.filter_map(|command| pending(&command.order_id)).collect();
@@ -247,8 +247,7 @@ impl<'s> Ledger<'s> {
         let missing = || NotHandled::Refused(Missing::Order(*order_id).into());
         let order = self.orders.get_mut(order_id).ok_or_else(missing)?;
         let settlement = payment::settle(order, *event);
-        let cancels =
-            settlement.outcome == PaymentOutcome::Applied && settlement.order_status == OrderStatus::Cancelled;
+        let cancels = settlement.result == PaymentResult::Applied && settlement.order_status == OrderStatus::Cancelled;
         if cancels && !self.holds.contains(&order.hold_id) {
             return Err(NotHandled::Busy(busy::hold(order.hold_id)));
         }
@@ -271,7 +270,7 @@ impl<'s> Ledger<'s> {
     /// Writes what the batch changed. An order changes at most once in a batch, because it leaves `pending` only once.
     fn script(self) -> Script {
         let (mut paid, mut cancelled) = (Vec::new(), Vec::new());
-        let applied = self.new.iter().filter(|new| new.settlement.outcome == PaymentOutcome::Applied);
+        let applied = self.new.iter().filter(|new| new.settlement.result == PaymentResult::Applied);
         for event in applied {
             match event.settlement.order_status {
                 OrderStatus::Paid => paid.push(event.order_id),

@@ -14,7 +14,7 @@ use super::take_back::TakenBack;
 use crate::{
     db::{
         Connection, Database, Failure,
-        due::{Of, Place},
+        due::{SweepPosition, SweepScope},
         holds, products,
     },
     domain::{HoldId, HoldStatus, OrderId, Product, ProductId, Quantity},
@@ -99,7 +99,7 @@ pub struct Look {
     /// Rows found, also those that were left out. If they are fewer than the batch may have, there are no more.
     pub found: usize,
     /// The place of the last row found.
-    pub reached: Option<Place>,
+    pub reached: Option<SweepPosition>,
     /// Products whose row somebody else has locked.
     pub busy: BTreeSet<ProductId>,
     /// Products with something wrong, and the first thing that is wrong with each.
@@ -140,7 +140,7 @@ impl Look {
     pub(super) async fn ready(
         &mut self,
         conn: &mut Connection,
-        of: Of,
+        scope: SweepScope,
         units: impl Iterator<Item = (ProductId, Quantity)>,
     ) -> Result<BTreeSet<ProductId>, Failure> {
         let mut units_of: BTreeMap<ProductId, i64> = BTreeMap::new();
@@ -150,13 +150,13 @@ impl Look {
         if units_of.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let products = match of {
-            Of::AllProducts => {
+        let products = match scope {
+            SweepScope::AllProducts => {
                 let free = products::lock_free(conn, units_of.keys().copied()).await?;
                 self.busy.extend(units_of.keys().filter(|id| !free.contains_key(id)));
                 free
             }
-            Of::Product(id) => {
+            SweepScope::Product(id) => {
                 let units = units_of.get(&id).copied().unwrap_or(0);
                 BTreeMap::from_iter(self.of_one(conn, id, units).await?.map(|product| (id, product)))
             }

@@ -79,7 +79,7 @@ impl PaymentService for PaymentRpcs {
             order_status: convert::order_status(answer.settlement.order_status).into(),
             idempotency_key: request.idempotency_key,
             first_time: answer.first_time,
-            refund_required: answer.settlement.outcome.refund_required(),
+            refund_required: answer.settlement.result.refund_required(),
         }))
     }
 }

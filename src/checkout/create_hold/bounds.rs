@@ -21,8 +21,8 @@ use super::{CreateHold, PAST_MAX};
 use crate::{
     db::{
         Connection, Database, Failure,
+        buyer_units::{self, Bound, BuyerUnits},
         holds::ExpiredHold,
-        taken::{self, Bound, Taken},
     },
     domain::{BuyerId, HoldId, Product, ProductId},
     error::Error,
@@ -98,7 +98,7 @@ impl Bounds {
             let (counted, moved) = database
                 .read("create_hold_buyers", async |conn: &mut Connection, _attempt| {
                     let to_count: Vec<&BuyerId> = to_count.iter().collect();
-                    let counted = taken::taken_by(&mut *conn, product.id, &to_count).await?;
+                    let counted = buyer_units::of_buyers(&mut *conn, product.id, &to_count).await?;
                     Ok((counted, move_on(conn, product.id, &to_move).await?))
                 })
                 .await?;
@@ -139,14 +139,14 @@ impl Bounds {
         }
 
         let to_count: Vec<&BuyerId> = wanted.into_keys().collect();
-        let counted = taken::taken_by(&mut *conn, product.id, &to_count).await?;
+        let counted = buyer_units::of_buyers(&mut *conn, product.id, &to_count).await?;
         locked(&buyers).learn(to_count, &counted);
         units.extend(counted.iter().map(|(buyer, has)| (buyer.clone(), has.units)));
         let with_past = counted.iter().filter(|(_, has)| has.past_units > 0);
         let with_past: Vec<&BuyerId> = with_past.map(|(buyer, _)| buyer).collect();
         let mut past = Vec::new();
         if !with_past.is_empty() {
-            for (buyer, hold) in taken::lock_past_of(conn, product.id, &with_past, PAST_MAX).await? {
+            for (buyer, hold) in buyer_units::lock_past_of(conn, product.id, &with_past, PAST_MAX).await? {
                 *units.entry(buyer).or_default() -= hold.qty().units();
                 past.push(hold);
             }
@@ -198,7 +198,7 @@ impl Buyers {
     }
 
     /// Remembers the buyers who have many holds, as far as there is room. Forgets those who have few or none now.
-    fn learn<'b>(&mut self, asked_for: impl IntoIterator<Item = &'b BuyerId>, counted: &BTreeMap<BuyerId, Taken>) {
+    fn learn<'b>(&mut self, asked_for: impl IntoIterator<Item = &'b BuyerId>, counted: &BTreeMap<BuyerId, BuyerUnits>) {
         for buyer in asked_for {
             match counted.get(buyer) {
                 Some(has) if has.holds >= HOLDS_MIN => self.remember([(buyer.clone(), has.bound())]),
@@ -224,7 +224,7 @@ async fn move_on(
 ) -> Result<Vec<(BuyerId, Bound)>, Failure> {
     let mut moved = Vec::new();
     for (buyer, bound) in bounds {
-        moved.push((buyer.clone(), taken::move_on(&mut *conn, product_id, buyer, *bound).await?));
+        moved.push((buyer.clone(), buyer_units::move_on(&mut *conn, product_id, buyer, *bound).await?));
     }
     Ok(moved)
 }
@@ -251,8 +251,11 @@ mod tests {
         }
     }
 
-    fn counted(name: &str, holds: i64) -> BTreeMap<BuyerId, Taken> {
-        BTreeMap::from([(buyer(name), Taken { units: holds, past_units: 0, holds, last_id: HoldId::stored(holds) })])
+    fn counted(name: &str, holds: i64) -> BTreeMap<BuyerId, BuyerUnits> {
+        BTreeMap::from([(
+            buyer(name),
+            BuyerUnits { units: holds, past_units: 0, holds, last_id: HoldId::stored(holds) },
+        )])
     }
 
     #[test]

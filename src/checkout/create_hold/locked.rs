@@ -108,10 +108,10 @@ impl CreateHoldBatch {
         is_last: bool,
     ) -> Result<Option<Results<CreatedHold>>, Error> {
         let commands = calls.commands();
-        let Committed { value: step, ids, moment: made_at } = self
+        let Committed { value: step, ids, inserted_at: made_at } = self
             .database
             .for_callers(calls.wanted(), calls.outcome_unknown())
-            .transaction_at_once(optimistic, "create_hold", async |conn: &mut Connection, attempt| {
+            .optimistic_transaction(optimistic, "create_hold", async |conn: &mut Connection, attempt| {
                 let Some((product, now)) = products::lock(&mut *conn, product_id).await? else {
                     return Ok(Plan { script: Script::default(), value: Step::UnknownProduct });
                 };

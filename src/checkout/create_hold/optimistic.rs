@@ -47,8 +47,8 @@ impl CreateHoldBatch {
         }
         let mut script = Script::default();
         let product = facts.product;
-        products::take_as_known(&mut script, &product, units_granted, &new, &bounds, last_moment(now));
-        holds::insert_at_its_moment(&mut script, product.id, product.price_cents, self.hold_ttl, &new);
+        products::take_optimistically(&mut script, &product, units_granted, &new, &bounds, last_moment(now));
+        holds::insert_at_script_time(&mut script, product.id, product.price_cents, self.hold_ttl, &new);
         let written = WrittenBatch { decisions, new, product, locked_at: None, taken_back: TakenBack::default() };
         Ok(Some(Plan { script, value: Step::Decided(written) }))
     }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     db::{
         Connection,
-        products::{self, Glance},
+        products::{self, UnlockedView},
     },
     domain::ProductId,
     error::Error,
@@ -33,17 +33,19 @@ impl CreateHoldBatch {
             .database
             .read("create_hold_without_lock", async |conn: &mut Connection, _attempt| {
                 let buyers = commands.iter().filter_map(|command| command.buyer_id.as_ref()).filter(|_| limited);
-                let view = products::glance(&mut *conn, product_id, buyers).await?;
+                let view = products::read_unlocked(&mut *conn, product_id, buyers).await?;
                 // This read comes second: who has a hold by now may have the units that the first read didn't find.
                 Ok((view, earlier_requests(conn, 0, product_id, commands).await?))
             })
             .await?;
-        let (Some(Glance { product, now, any_to_take_back, taken }), earlier) = read else { return Ok(None) };
+        let (Some(UnlockedView { product, now, any_to_take_back, units_by_buyer }), earlier) = read else {
+            return Ok(None);
+        };
         let buyers_were_read = limited || product.max_per_buyer.is_none();
-        if !buyers_were_read || taken.values().any(|of_buyer| of_buyer.past_units > 0) {
+        if !buyers_were_read || units_by_buyer.values().any(|of_buyer| of_buyer.past_units > 0) {
             return Ok(None);
         }
-        let units_by_buyer = taken.into_iter().map(|(buyer, of_buyer)| (buyer, of_buyer.units)).collect();
+        let units_by_buyer = units_by_buyer.into_iter().map(|(buyer, of_buyer)| (buyer, of_buyer.units)).collect();
         let facts = Facts { product, now, earlier, units_by_buyer };
         let DecidedBatch { decisions, units_short, .. } = decide(&facts, commands);
         if units_short > 0 && any_to_take_back {

@@ -9,9 +9,9 @@ use std::{
 use flashsale::{
     checkout::{Settings, expire_holds::expire_holds},
     db::{
-        Connection, Database, Failure, Plan, Script,
+        Connection, Database, Failure, Plan, Script, buyer_units,
         holds::{self, NewHold},
-        products, taken,
+        products,
     },
     domain::{BuyerId, ProductId, Quantity, RequestId},
     pb::{CreateProductRequest, Hold},
@@ -191,7 +191,7 @@ async fn each_of_very_many_buyers_at_once_is_looked_up_beside_one_with_most_rows
     let product_id = ProductId::stored(product_id);
     let buyers: Vec<BuyerId> = (0..256).map(|number| BuyerId::parse(&format!("ann{number}")).unwrap()).collect();
     let read = async |conn: &mut Connection, _attempt| {
-        let taken = taken::taken_by(&mut *conn, product_id, &buyers.iter().collect::<Vec<_>>()).await?;
+        let taken = buyer_units::of_buyers(&mut *conn, product_id, &buyers.iter().collect::<Vec<_>>()).await?;
         assert_eq!(taken, BTreeMap::new());
         products::read(conn, product_id).await
     };
@@ -208,10 +208,10 @@ async fn each_of_very_many_buyers_at_once_is_looked_up_beside_one_with_most_rows
         .collect();
     let mut script = Script::default();
     let last_moment = SystemTime::now() + Duration::from_secs(60);
-    products::take_as_known(&mut script, &product, 256, &new, &BTreeMap::new(), last_moment);
-    holds::insert_at_its_moment(&mut script, product_id, 1000, Duration::from_secs(120), &new);
+    products::take_optimistically(&mut script, &product, 256, &new, &BTreeMap::new(), last_moment);
+    holds::insert_at_script_time(&mut script, product_id, 1000, Duration::from_secs(120), &new);
     let never = async |_conn: &mut Connection, _attempt| -> Result<Plan<()>, Failure> { panic!("the script failed") };
-    service.unattended().transaction_at_once(Some(Plan { script, value: () }), "hold", never).await.unwrap();
+    service.unattended().optimistic_transaction(Some(Plan { script, value: () }), "hold", never).await.unwrap();
     let made = reads(&database).await;
     assert!(counted - before < 5000, "{} reads to count", counted - before);
     assert!(made - counted < 5000, "{} reads to hold", made - counted);

@@ -33,7 +33,7 @@ use crate::domain::{BuyerId, HoldId, ProductId, ids::TOKEN_LENGTH_MAX};
 
 /// Counts what a buyer has of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Taken {
+pub struct BuyerUnits {
     /// Units in active holds, and in `used` holds, whose orders aren't cancelled.
     pub units: i64,
     /// The part of `units` that is in active holds whose time is over.
@@ -44,7 +44,7 @@ pub struct Taken {
     pub last_id: HoldId,
 }
 
-impl Taken {
+impl BuyerUnits {
     /// Returns the bound that stays true at all later moments.
     pub fn bound(&self) -> Bound {
         Bound { units: self.units, last_id: self.last_id }
@@ -102,8 +102,8 @@ fn json<'b>(buyers: impl IntoIterator<Item = &'b BuyerId>) -> String {
 
 /// Writes the text of a statement that reads what buyers have of a product.
 ///
-/// Buyers who have nothing are left out. [`add_taken_values`] adds its values.
-pub(super) fn taken() -> String {
+/// Buyers who have nothing are left out. [`add_values`] adds its values.
+pub(super) fn select_units() -> String {
     format!(
         "SELECT UNHEX(buyer) AS buyer_id, CAST(SUM(qty) AS SIGNED) AS units, \
         CAST(SUM(IF(status = 'active' AND expires_at < UTC_TIMESTAMP(6), qty, 0)) AS SIGNED) AS past_units, \
@@ -112,8 +112,8 @@ pub(super) fn taken() -> String {
     )
 }
 
-/// Adds the values for the text of [`taken`].
-pub(super) fn add_taken_values<'b>(
+/// Adds the values for the text of [`select_units`].
+pub(super) fn add_values<'b>(
     statement: Statement,
     product_id: ProductId,
     buyers: impl IntoIterator<Item = &'b BuyerId>,
@@ -122,13 +122,13 @@ pub(super) fn add_taken_values<'b>(
 }
 
 /// Reads what these buyers have of this product, without a lock. Buyers who have nothing are left out.
-pub async fn taken_by(
+pub async fn of_buyers(
     conn: &mut Connection,
     product_id: ProductId,
     buyers: &[&BuyerId],
-) -> Result<BTreeMap<BuyerId, Taken>, Failure> {
+) -> Result<BTreeMap<BuyerId, BuyerUnits>, Failure> {
     #[derive(QueryableByName)]
-    struct TakenRow {
+    struct BuyerUnitsRow {
         #[diesel(sql_type = Binary)]
         buyer_id: BuyerId,
         #[diesel(sql_type = BigInt)]
@@ -143,12 +143,12 @@ pub async fn taken_by(
     if buyers.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let statement = add_taken_values(Statement::new(&taken()), product_id, buyers.iter().copied());
-    let rows: Vec<TakenRow> = statement.rows(conn).await?;
-    let taken = |TakenRow { buyer_id, units, past_units, holds, last_id }| {
-        (buyer_id, Taken { units, past_units, holds, last_id })
+    let statement = add_values(Statement::new(&select_units()), product_id, buyers.iter().copied());
+    let rows: Vec<BuyerUnitsRow> = statement.rows(conn).await?;
+    let units = |BuyerUnitsRow { buyer_id, units, past_units, holds, last_id }| {
+        (buyer_id, BuyerUnits { units, past_units, holds, last_id })
     };
-    Ok(rows.into_iter().map(taken).collect())
+    Ok(rows.into_iter().map(units).collect())
 }
 
 /// Adds to a buyer's bound what that buyer has in later holds, read without a lock.
@@ -197,7 +197,7 @@ pub async fn lock_past_of(
         id: i64,
     }
     let text = format!("SELECT id {} AND number = 1 AND expires_at < UTC_TIMESTAMP(6) LIMIT ?", lookups(LIST, "?"));
-    let statement = add_taken_values(Statement::new(&text), product_id, buyers.iter().copied());
+    let statement = add_values(Statement::new(&text), product_id, buyers.iter().copied());
     let statement = statement.integer(limit.try_into().unwrap_or(i64::MAX));
     let ids: Vec<Id> = statement.rows(&mut *conn).await?;
     let mut ids: Vec<i64> = ids.into_iter().map(|row| row.id).collect();
