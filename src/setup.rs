@@ -4,7 +4,7 @@ use secrecy::ExposeSecret;
 use tracing::info;
 
 use crate::{
-    checkout::create_product::{CreateProduct, create},
+    checkout::create_product::{CreateProduct, create_product},
     config::DatabaseConfig,
     db::{self, Database, migrate::migrate},
     domain::{NewProduct, ProductName, RequestId},
@@ -42,7 +42,7 @@ pub async fn run(config: &DatabaseConfig, seed: bool) -> Result<(), Error> {
             ends_at: None,
         };
         let command = CreateProduct { product, request_id: RequestId::parse(SAMPLE_REQUEST_ID)? };
-        let sample = create(Database::new(config)?.unattended(), &command).await?;
+        let sample = create_product(Database::new(config)?.unattended(), &command).await?;
         info!(product_id = sample.product.id.get(), "Sample product is on sale");
     }
     Ok(())

@@ -14,10 +14,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a benchmark whose processes can't be reached has nothing to report")]
 
-#[expect(dead_code, reason = "the tests' support, of which a benchmark needs a part")]
-#[path = "../../tests/it/support/mod.rs"]
-mod support;
-
 mod bench;
 mod callers;
 mod load;
@@ -31,9 +27,10 @@ mod scenarios;
 mod shop;
 mod targets;
 
-use std::{env, fs, io, path::Path, process::ExitCode};
+use std::{env, error::Error, fs, path::Path, process::ExitCode};
 
 use clap::Parser;
+use flashsale_test_support as support;
 use tikv_jemallocator::Jemalloc;
 
 use bench::Bench;
@@ -78,8 +75,9 @@ async fn run(options: Options) -> ExitCode {
     let floors = if run.quick { targets::floors(&run) } else { Vec::new() };
     let collapsed = floors.iter().any(|floor| !floor.met);
     run.checks.extend(floors);
-    println!("\n{}", report::table(&run));
-    match write(&run, &options.output) {
+    let tables = report::tables(&run);
+    println!("\n{tables}");
+    match write(&run, &tables, &options.output) {
         Ok(()) => {}
         Err(error) => {
             eprintln!("{}: {error}", options.output.display());
@@ -97,16 +95,18 @@ async fn run(options: Options) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Writes the run as JSON and as a report, which also shows the last run on the other engine.
-fn write(run: &Run, folder: &Path) -> io::Result<()> {
+/// Writes the run as JSON, and its report as tables and plots.
+fn write(run: &Run, tables: &str, folder: &Path) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(folder)?;
-    let (mine, others) = if run.database.contains("MariaDB") { ("mariadb", "mysql") } else { ("mysql", "mariadb") };
-    let json = folder.join(format!("{mine}.json"));
-    fs::write(&json, serde_json::to_string_pretty(run)?)?;
-    let other = fs::read(folder.join(format!("{others}.json"))).ok();
-    let other: Option<Run> = other.and_then(|json| serde_json::from_slice(&json).ok());
-    let html = folder.join(format!("{mine}.html"));
-    fs::write(&html, report::html(run, other.as_ref()))?;
-    println!("{}\n{}", json.display(), html.display());
+    let engine = if run.database.contains("MariaDB") { "mariadb" } else { "mysql" };
+    for (ending, text) in [
+        ("json", serde_json::to_string_pretty(run)?),
+        ("svg", report::plots(run)?),
+        ("md", format!("{tables}\n![Throughput and latency over clients, and a sale]({engine}.svg)\n")),
+    ] {
+        let file = folder.join(format!("{engine}.{ending}"));
+        fs::write(&file, text)?;
+        println!("{}", file.display());
+    }
     Ok(())
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// What is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Design {
     /// The service.
@@ -39,7 +39,7 @@ impl Design {
 }
 
 /// Latencies in microseconds.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Latency {
     pub(crate) p50_us: u64,
     pub(crate) p99_us: u64,
@@ -48,7 +48,7 @@ pub(crate) struct Latency {
 }
 
 /// Processor time over the measured time: 1 is one core, busy all the time.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Cpu {
     pub(crate) client: f64,
     pub(crate) server: f64,
@@ -57,7 +57,7 @@ pub(crate) struct Cpu {
 }
 
 /// One measurement.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Round {
     /// Measured time.
     pub(crate) seconds: f64,
@@ -85,7 +85,7 @@ impl Round {
 }
 
 /// The rounds of one design in one scenario.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Cell {
     /// The scenario's name.
     pub(crate) scenario: String,
@@ -96,7 +96,7 @@ pub(crate) struct Cell {
 }
 
 /// A tenth of a second of a sale.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Moment {
     /// Its end, since the sale began.
     pub(crate) second: f64,
@@ -107,7 +107,7 @@ pub(crate) struct Moment {
 }
 
 /// A target, and what was measured.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Check {
     /// What is compared, such as `256 clients, throughput over Redis everysec`.
     pub(crate) what: String,
@@ -121,7 +121,7 @@ pub(crate) struct Check {
 }
 
 /// What this build does over another one.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Comparison {
     /// Such as `hot_product, 256 clients`.
     pub(crate) what: String,
@@ -133,7 +133,7 @@ pub(crate) struct Comparison {
 }
 
 /// A number that is no cell, such as the seconds that a sweep took.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Figure {
     pub(crate) what: String,
     pub(crate) value: f64,
@@ -141,7 +141,7 @@ pub(crate) struct Figure {
 }
 
 /// A whole run.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Run {
     /// RFC 3339, UTC.
     pub(crate) started_at: String,
@@ -158,7 +158,6 @@ pub(crate) struct Run {
     pub(crate) figures: Vec<Figure>,
     pub(crate) checks: Vec<Check>,
     /// Empty where no other build was given.
-    #[serde(default)]
     pub(crate) comparisons: Vec<Comparison>,
     /// What did not balance: empty, or the run is worth nothing.
     pub(crate) faults: Vec<String>,

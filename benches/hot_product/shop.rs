@@ -17,6 +17,8 @@ use crate::{
     support::{
         database::TestDatabase,
         mysqld::{Mysqld, free_port},
+        place,
+        process::Program,
         programs, signal, wait,
     },
 };
@@ -84,7 +86,7 @@ impl Shop {
         let list = SETTINGS.map(|name| format!("'{name}'")).join(",");
         let rows = database.query_rows(&format!("SHOW GLOBAL VARIABLES WHERE variable_name IN ({list})")).await;
         let settings = rows.into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
-        let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(place::scratch()).unwrap();
         Self { database, mysqld, version, settings, folder }
     }
 
@@ -100,7 +102,7 @@ impl Shop {
 
     /// Starts the real server on a known address.
     pub(crate) async fn server_at(&self, address: &str) -> Process {
-        self.server_of(Path::new(env!("CARGO_BIN_EXE_server")), address).await
+        self.server_of(&Program::Server.path(), address).await
     }
 
     /// Starts a server of any build.
@@ -113,7 +115,7 @@ impl Shop {
     /// Starts the real gateway, or that of another build, in front of the server of any design.
     pub(crate) async fn gateway(&self, program: Option<&Path>, server: &str) -> Process {
         let address = format!("127.0.0.1:{}", free_port());
-        let mut command = Command::new(program.unwrap_or(Path::new(env!("CARGO_BIN_EXE_gateway"))));
+        let mut command = Command::new(program.map_or_else(|| Program::Gateway.path(), Path::to_owned));
         command
             .env("FLASHSALE_GATEWAY_LISTEN", &address)
             .env("FLASHSALE_SERVER_URL", format!("http://{server}"))
@@ -123,7 +125,7 @@ impl Shop {
 
     /// The real sweeper, to be run.
     pub(crate) fn sweeper(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sweeper"));
+        let mut command = Command::new(Program::Sweeper.path());
         command.env("DATABASE_URL", self.database.url());
         command
     }

@@ -160,7 +160,7 @@ impl Failure {
     }
 
     /// Tells whether an optimistic script fails like this where its plan no longer holds.
-    pub(super) fn refutes_plan(&self) -> bool {
+    pub(super) fn refutes_optimism(&self) -> bool {
         matches!(self.kind, FailureKind::RowCount | FailureKind::Duplicate)
     }
 

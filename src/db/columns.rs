@@ -19,7 +19,7 @@ use super::schema::sql_types::{
 };
 use crate::domain::{
     BuyerId, HoldId, HoldStatus, IdempotencyKey, OrderId, OrderStatus, PaymentExceptionId, PaymentExceptionKind,
-    PaymentOutcome, PaymentStatus, ProductId, Quantity, Remark, RequestId, StockDelta,
+    PaymentResult, PaymentStatus, ProductId, Quantity, Remark, RequestId, StockDelta,
 };
 
 /// Reads a column of an SQL type into a type of the domain, by that type's `stored`.
@@ -138,7 +138,7 @@ stored_words! {
 }
 
 stored_words! {
-    PaymentOutcome as PaymentWebhooksResultEnum {
+    PaymentResult as PaymentWebhooksResultEnum {
         Applied: "applied",
         Unchanged: "unchanged",
         LateSuccess: "late_success",

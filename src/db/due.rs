@@ -10,7 +10,7 @@ use crate::domain::ProductId;
 
 /// Names the rows that a batch of a sweep takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Of {
+pub enum SweepScope {
     /// Rows of any product. The batch waits for no lock.
     AllProducts,
     /// Rows of one product. The batch waits for that product's row.
@@ -19,14 +19,14 @@ pub enum Of {
 
 /// Says how far a sweep has come: up to and including this row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct SweepPosition {
     /// When the row's time was over.
     pub at: SystemTime,
     /// The row's id.
     pub id: i64,
 }
 
-impl From<SystemTime> for Place {
+impl From<SystemTime> for SweepPosition {
     /// Returns the place before every row whose time is over at this moment or later.
     fn from(at: SystemTime) -> Self {
         Self { at, id: 0 }

@@ -16,12 +16,12 @@ use diesel::{
 
 use super::{
     Connection, Failure, Script,
-    due::{Of, Place},
+    due::{SweepPosition, SweepScope},
     read::{Read, padded, read as select, row_time, statement_time},
     render::Index,
     schema::holds,
     script::{script_time, script_time_plus_ttl},
-    statement::{Statement, datetime, moment},
+    statement::{Statement, datetime, system_time},
 };
 use crate::domain::{BuyerId, Hold, HoldId, HoldStatus, ProductId, Quantity, RequestId};
 
@@ -66,11 +66,11 @@ impl From<HoldRow> for StoredHold {
             qty: row.qty,
             unit_price_cents: row.unit_price_cents,
             status: row.status,
-            expires_at: moment(row.expires_at),
-            created_at: moment(row.created_at),
+            expires_at: system_time(row.expires_at),
+            created_at: system_time(row.created_at),
             buyer_id: row.buyer_id,
         };
-        Self { hold, request_id: row.request_id, now: moment(row.now) }
+        Self { hold, request_id: row.request_id, now: system_time(row.now) }
     }
 }
 
@@ -167,8 +167,8 @@ impl ExpiredHold {
     }
 
     /// Returns the hold's place in a sweep.
-    pub fn place(&self) -> Place {
-        Place { at: moment(self.expires_at), id: self.id.get() }
+    pub fn place(&self) -> SweepPosition {
+        SweepPosition { at: system_time(self.expires_at), id: self.id.get() }
     }
 }
 
@@ -176,8 +176,8 @@ impl ExpiredHold {
 /// skipped are left to the next sweep.
 pub async fn lock_expired(
     conn: &mut Connection,
-    of: Of,
-    since: Place,
+    scope: SweepScope,
+    since: SweepPosition,
     limit: usize,
 ) -> Result<Vec<ExpiredHold>, Failure> {
     let since_at = datetime(since.at);
@@ -191,9 +191,11 @@ pub async fn lock_expired(
         .select(ExpiredHold::as_select())
         .for_update()
         .skip_locked();
-    let read = match of {
-        Of::AllProducts => select(query).force_index(BY_EXPIRY),
-        Of::Product(id) => select(query.filter(holds::product_id.eq(id.get()))).force_index(BY_PRODUCT_AND_EXPIRY),
+    let read = match scope {
+        SweepScope::AllProducts => select(query).force_index(BY_EXPIRY),
+        SweepScope::Product(id) => {
+            select(query.filter(holds::product_id.eq(id.get()))).force_index(BY_PRODUCT_AND_EXPIRY)
+        }
     };
     Ok(read.rows(conn).await?)
 }
@@ -275,7 +277,7 @@ pub fn insert(
 }
 
 /// Makes active holds of one product, created when the script gets to their INSERT. They last for `ttl`.
-pub fn insert_at_its_moment(
+pub fn insert_at_script_time(
     script: &mut Script,
     product_id: ProductId,
     unit_price_cents: i64,

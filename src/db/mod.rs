@@ -28,10 +28,11 @@
 //!
 //! No run begins for a caller who has gone: another server may have changed meanwhile what the caller wanted.
 //!
-//! An optimistic transaction is one text from BEGIN to COMMIT ([`Transactions::transaction_at_once`]). It is planned on
+//! An optimistic transaction is one text from BEGIN to COMMIT ([`Transactions::optimistic_transaction`]). It is planned on
 //! what this server last saw, and it fails where that has changed.
 
 pub mod audit;
+pub mod buyer_units;
 mod classify;
 mod columns;
 pub mod due;
@@ -55,7 +56,6 @@ mod session;
 mod statement;
 pub mod stock_adjustments;
 pub mod sweeper_state;
-pub mod taken;
 mod transaction;
 
 use std::{
@@ -112,7 +112,7 @@ pub struct Committed<T> {
     /// The ids that its last INSERT was given, where the script asks for them.
     pub ids: InsertedIds,
     /// When the script came to that INSERT, by the database's clock, where the script asks for the time.
-    pub moment: Option<SystemTime>,
+    pub inserted_at: Option<SystemTime>,
 }
 
 /// Runs the statements of a transaction, up to its plan. `attempt` counts from 0.

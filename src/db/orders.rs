@@ -13,11 +13,11 @@ use diesel::{
 
 use super::{
     Connection, Failure, Script,
-    due::{Of, Place},
+    due::{SweepPosition, SweepScope},
     read::{Read, padded, read as select, statement_time},
     render::Index,
     schema::orders,
-    statement::{datetime, moment},
+    statement::{datetime, system_time},
 };
 use crate::domain::{Hold, HoldId, Order, OrderId, OrderStatus, ProductId, Quantity, RequestId};
 
@@ -58,8 +58,8 @@ impl From<OrderRow> for StoredOrder {
             qty: row.qty,
             amount_cents: row.amount_cents,
             status: row.status,
-            payment_due_at: row.payment_due_at.map(moment),
-            created_at: moment(row.created_at),
+            payment_due_at: row.payment_due_at.map(system_time),
+            created_at: system_time(row.created_at),
         };
         Self { order, request_id: row.request_id }
     }
@@ -126,7 +126,12 @@ pub async fn of_holds(
 
 /// Locks up to `limit` overdue orders after `since` that nobody else has locked, the oldest first. Orders that are
 /// skipped are left to the next sweep.
-pub async fn lock_overdue(conn: &mut Connection, of: Of, since: Place, limit: usize) -> Result<Vec<Order>, Failure> {
+pub async fn lock_overdue(
+    conn: &mut Connection,
+    scope: SweepScope,
+    since: SweepPosition,
+    limit: usize,
+) -> Result<Vec<Order>, Failure> {
     let since_at = datetime(since.at);
     let query = orders::table
         .filter(orders::status.eq(OrderStatus::Pending))
@@ -138,16 +143,18 @@ pub async fn lock_overdue(conn: &mut Connection, of: Of, since: Place, limit: us
         .select(OrderRow::as_select())
         .for_update()
         .skip_locked();
-    let read = match of {
-        Of::AllProducts => select(query).force_index(BY_DUE),
-        Of::Product(id) => select(query.filter(orders::product_id.eq(id.get()))).force_index(BY_PRODUCT_AND_DUE),
+    let read = match scope {
+        SweepScope::AllProducts => select(query).force_index(BY_DUE),
+        SweepScope::Product(id) => {
+            select(query.filter(orders::product_id.eq(id.get()))).force_index(BY_PRODUCT_AND_DUE)
+        }
     };
     Ok(load(conn, read).await?.into_iter().map(|stored| stored.order).collect())
 }
 
 /// Returns the place of an order in a sweep, where its payment can be overdue.
-pub fn place(order: &Order) -> Option<Place> {
-    order.payment_due_at.map(|at| Place { at, id: order.id.get() })
+pub fn place(order: &Order) -> Option<SweepPosition> {
+    order.payment_due_at.map(|at| SweepPosition { at, id: order.id.get() })
 }
 
 /// Locks up to `limit` overdue orders of one product that nobody else has locked, the oldest first. The caller has

@@ -11,7 +11,7 @@ use super::{
     schema::payment_webhooks,
 };
 use crate::domain::{
-    IdempotencyKey, OrderId, OrderStatus, PaymentEvent, PaymentOutcome, PaymentStatus, ProductId, Settlement,
+    IdempotencyKey, OrderId, OrderStatus, PaymentEvent, PaymentResult, PaymentStatus, ProductId, Settlement,
 };
 
 const BY_KEY: Index = Index { table: "payment_webhooks", name: "payment_webhooks_key" };
@@ -35,7 +35,7 @@ struct EventRow {
     status: PaymentStatus,
     amount_cents: Option<i64>,
     order_status: OrderStatus,
-    result: PaymentOutcome,
+    result: PaymentResult,
 }
 
 impl From<EventRow> for StoredEvent {
@@ -43,13 +43,13 @@ impl From<EventRow> for StoredEvent {
         Self {
             order_id: row.order_id,
             event: PaymentEvent { status: row.status, amount_cents: row.amount_cents },
-            settlement: Settlement { order_status: row.order_status, outcome: row.result },
+            settlement: Settlement { order_status: row.order_status, result: row.result },
         }
     }
 }
 
 /// Reads which of these keys were taken, and with which events, by the unique key.
-pub async fn taken(
+pub async fn known_events(
     conn: &mut Connection,
     keys: &[&IdempotencyKey],
 ) -> Result<BTreeMap<IdempotencyKey, StoredEvent>, Failure> {
@@ -94,7 +94,7 @@ pub fn insert(script: &mut Script, events: &[NewEvent]) {
             payment_webhooks::status.eq(new.event.status),
             payment_webhooks::amount_cents.eq(new.event.amount_cents),
             payment_webhooks::order_status.eq(new.settlement.order_status),
-            payment_webhooks::result.eq(new.settlement.outcome),
+            payment_webhooks::result.eq(new.settlement.result),
             payment_webhooks::created_at.eq(statement_time()),
         )
     };

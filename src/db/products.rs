@@ -15,13 +15,13 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Connection, Failure, Script,
+    buyer_units::{self, Bound, BuyerUnits},
     holds::{self, NewHold},
     lapsed, orders,
     read::{padded, read as select, row_time, statement_time},
     render::Index,
     schema::products,
-    statement::{Statement, columns_of, datetime, moment},
-    taken::{self, Bound, Taken},
+    statement::{Statement, columns_of, datetime, system_time},
 };
 use crate::domain::{BuyerId, HoldId, LapsedUnits, NewProduct, Product, ProductId, ProductName, RequestId, StockDelta};
 
@@ -55,11 +55,11 @@ impl ProductRow {
             total_stock: self.total_stock,
             available_stock: self.available_stock,
             max_per_buyer: self.max_per_buyer,
-            starts_at: self.starts_at.map(moment),
-            ends_at: self.ends_at.map(moment),
+            starts_at: self.starts_at.map(system_time),
+            ends_at: self.ends_at.map(system_time),
             paused: self.paused,
         };
-        (product, moment(self.now))
+        (product, system_time(self.now))
     }
 }
 
@@ -109,7 +109,7 @@ pub async fn lock_free(
 
 /// Holds an unlocked view of a product, with what its row doesn't show.
 #[derive(Debug, Clone)]
-pub struct Glance {
+pub struct UnlockedView {
     /// The product.
     pub product: Product,
     /// When it was read.
@@ -117,7 +117,7 @@ pub struct Glance {
     /// Whether it has an expired hold or an overdue order, whose units could be taken back.
     pub any_to_take_back: bool,
     /// What each of the buyers asked for has of the product. Buyers who have nothing are left out.
-    pub taken: BTreeMap<BuyerId, Taken>,
+    pub units_by_buyer: BTreeMap<BuyerId, BuyerUnits>,
 }
 
 /// Reads a product, whether it has anything to take back, and what these buyers have of it.
@@ -127,13 +127,13 @@ pub struct Glance {
 /// It is one statement, because one statement sees one moment. With two statements, units that a sweep moves from a
 /// hold to the product in between would be seen by neither. The units of a buyer who releases a hold in between would
 /// be seen by both.
-pub async fn glance(
+pub async fn read_unlocked(
     conn: &mut Connection,
     id: ProductId,
     buyers: impl Iterator<Item = &BuyerId>,
-) -> Result<Option<Glance>, Failure> {
+) -> Result<Option<UnlockedView>, Failure> {
     #[derive(QueryableByName)]
-    struct GlanceRow {
+    struct UnlockedRow {
         #[diesel(embed)]
         product: ProductRow,
         #[diesel(sql_type = BigInt)]
@@ -150,40 +150,40 @@ pub async fn glance(
         last_id: Option<i64>,
     }
     let buyers: Vec<&BuyerId> = buyers.collect();
-    let (taken, rest) = if buyers.is_empty() {
+    let (units, rest) = if buyers.is_empty() {
         let nobody = "NULL AS buyer_id, NULL AS units, NULL AS past_units, NULL AS holds, NULL AS last_id";
         (nobody, String::new())
     } else {
-        ("taken.*", format!(" LEFT JOIN ({}) AS taken ON TRUE", taken::taken()))
+        ("units_by_buyer.*", format!(" LEFT JOIN ({}) AS units_by_buyer ON TRUE", buyer_units::select_units()))
     };
     let text = format!(
         "SELECT {}, CAST(EXISTS (SELECT 1 FROM {} \
             WHERE product_id = ? AND status = 'active' AND expires_at < UTC_TIMESTAMP(6)) \
         OR EXISTS (SELECT 1 FROM {} \
             WHERE product_id = ? AND status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6)) AS SIGNED) \
-        AS any_to_take_back, {taken} FROM products{rest} WHERE id = ?",
+        AS any_to_take_back, {units} FROM products{rest} WHERE id = ?",
         columns_of::<ProductRow>()?,
         holds::BY_PRODUCT_AND_EXPIRY,
         orders::BY_PRODUCT_AND_DUE,
     );
     let mut statement = Statement::new(&text).integer(id.get()).integer(id.get());
     if !buyers.is_empty() {
-        statement = taken::add_taken_values(statement, id, buyers);
+        statement = buyer_units::add_values(statement, id, buyers);
     }
-    let rows: Vec<GlanceRow> = statement.integer(id.get()).rows(conn).await?;
-    let mut glance = None;
-    for GlanceRow { product, any_to_take_back, buyer_id, units, past_units, holds, last_id } in rows {
+    let rows: Vec<UnlockedRow> = statement.integer(id.get()).rows(conn).await?;
+    let mut view = None;
+    for UnlockedRow { product, any_to_take_back, buyer_id, units, past_units, holds, last_id } in rows {
         let (product, now) = product.into_product();
         let any_to_take_back = any_to_take_back != 0;
-        let glance = glance.get_or_insert(Glance { product, now, any_to_take_back, taken: BTreeMap::new() });
+        let view = view.get_or_insert(UnlockedView { product, now, any_to_take_back, units_by_buyer: BTreeMap::new() });
         if let (Some(buyer_id), Some(units), Some(past_units), Some(holds), Some(last_id)) =
             (buyer_id, units, past_units, holds, last_id)
         {
-            let taken = Taken { units, past_units, holds, last_id: HoldId::stored(last_id) };
-            glance.taken.insert(BuyerId::stored(buyer_id), taken);
+            let units = BuyerUnits { units, past_units, holds, last_id: HoldId::stored(last_id) };
+            view.units_by_buyer.insert(BuyerId::stored(buyer_id), units);
         }
     }
-    Ok(glance)
+    Ok(view)
 }
 
 /// Reads a product's name, by its primary key.
@@ -248,7 +248,7 @@ pub fn take(script: &mut Script, id: ProductId, units: i64) {
 /// `product`, and that the sale is on at this moment. It also checks that none of the buyers gets over the limit. For
 /// some buyers `bounds` has a number of units that they can't exceed. After `last_moment`, by the database's clock,
 /// nothing is taken: nobody waits any more for a text that comes so late.
-pub fn take_as_known(
+pub fn take_optimistically(
     script: &mut Script,
     product: &Product,
     units: i64,
@@ -271,7 +271,7 @@ pub fn take_as_known(
             // An UPDATE sees what was committed when it began, not when it got the row's lock. So the row is locked
             // before. Then the UPDATE sees every other hold of these buyers, because each was made under the same lock.
             script.lock(row.select(products::id).for_update());
-            let within_limit = taken::within_limit(product.id, i64::from(limit), new, bounds);
+            let within_limit = buyer_units::within_limit(product.id, i64::from(limit), new, bounds);
             update.filter(products::max_per_buyer.eq(limit)).filter(sql::<Bool>(&within_limit))
         }
     };

@@ -38,7 +38,7 @@ pub(super) enum AsksFor {
     /// The ids that its last INSERT was given.
     Ids,
     /// The ids, and the time when the script came to that INSERT.
-    IdsAndMoment,
+    IdsAndTime,
 }
 
 /// Holds the ids that a script's last INSERT was given, in the order of its rows.
@@ -60,7 +60,7 @@ impl InsertedIds {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Inserted {
     pub(super) ids: InsertedIds,
-    pub(super) moment: Option<SystemTime>,
+    pub(super) inserted_at: Option<SystemTime>,
 }
 
 impl Script {
@@ -108,7 +108,7 @@ impl Script {
         self.set(format_args!("{SCRIPT_TIME_PLUS_TTL} = {SCRIPT_TIME} + INTERVAL {} MICROSECOND", ttl.as_micros()));
         self.ends_in_set = false;
         self.insert(insert);
-        self.asks_for = AsksFor::IdsAndMoment;
+        self.asks_for = AsksFor::IdsAndTime;
     }
 
     /// Adds an INSERT.
@@ -174,7 +174,7 @@ impl Script {
 }
 
 /// Names the variable of a session that has the time of its last script.
-pub(super) const SCRIPT_TIME: &str = "@moment";
+pub(super) const SCRIPT_TIME: &str = "@script_time";
 const SCRIPT_TIME_PLUS_TTL: &str = "@expires_at";
 
 /// Returns SQL of the time when a script gets to its INSERT, by [`Script::insert_at_script_time`].
@@ -223,9 +223,9 @@ mod tests {
         assert_eq!(
             script.into_transaction().unwrap(),
             "BEGIN;UPDATE `sweeper_state` SET `runs` = 3 WHERE (`sweeper_state`.`id` = 1);\
-             SET @rows = 18446744073709551615 + (ROW_COUNT() <> 1), @moment = SYSDATE(6);\
-             SET @expires_at = @moment + INTERVAL 5 MICROSECOND;\
-             INSERT INTO `products` (`created_at`) VALUES (@moment);COMMIT"
+             SET @rows = 18446744073709551615 + (ROW_COUNT() <> 1), @script_time = SYSDATE(6);\
+             SET @expires_at = @script_time + INTERVAL 5 MICROSECOND;\
+             INSERT INTO `products` (`created_at`) VALUES (@script_time);COMMIT"
         );
     }
 

@@ -22,7 +22,7 @@ use settings::{pool_settings, settings};
 use super::{
     Connection, Failure, FailureKind,
     script::{AsksFor, Inserted, InsertedIds, SCRIPT_TIME},
-    statement::{Statement, moment},
+    statement::{Statement, system_time},
 };
 use crate::{config::DatabaseConfig, error::Error};
 
@@ -197,21 +197,21 @@ pub(super) async fn inserted(conn: &mut Connection, asks_for: AsksFor) -> Result
         #[diesel(sql_type = BigInt)]
         step: i64,
         #[diesel(sql_type = Nullable<Datetime>)]
-        moment: Option<NaiveDateTime>,
+        inserted_at: Option<NaiveDateTime>,
     }
-    let moment_column = match asks_for {
+    let time_column = match asks_for {
         AsksFor::Nothing => return Ok(Inserted::default()),
         AsksFor::Ids => "NULL",
-        AsksFor::IdsAndMoment => SCRIPT_TIME,
+        AsksFor::IdsAndTime => SCRIPT_TIME,
     };
     let select = format!(
         "SELECT CAST(LAST_INSERT_ID() AS SIGNED) AS first, CAST(@@session.auto_increment_increment AS SIGNED) AS step, \
-        CAST({moment_column} AS DATETIME(6)) AS moment"
+        CAST({time_column} AS DATETIME(6)) AS inserted_at"
     );
     let rows: Vec<InsertedRow> = Statement::new(&select).rows(conn).await?;
     match rows.into_iter().next() {
-        Some(InsertedRow { first, step, moment: at }) if at.is_some() == (asks_for == AsksFor::IdsAndMoment) => {
-            Ok(Inserted { ids: InsertedIds { first, step }, moment: at.map(moment) })
+        Some(InsertedRow { first, step, inserted_at: at }) if at.is_some() == (asks_for == AsksFor::IdsAndTime) => {
+            Ok(Inserted { ids: InsertedIds { first, step }, inserted_at: at.map(system_time) })
         }
         // The ids are as unknown as after a lost answer: another run looks up what was made.
         _ => Err(Failure { kind: FailureKind::Other, text: "the session didn't say what it inserted".to_owned() }),

@@ -16,7 +16,7 @@ use super::{
     named_lock::NamedLock,
     read::{read as select, statement_time},
     schema::sweeper_state,
-    statement::{Statement, moment},
+    statement::{Statement, system_time},
 };
 use crate::error::Error;
 
@@ -67,7 +67,7 @@ pub async fn read(conn: &mut Connection) -> Result<Option<SweeperTotals>, Failur
         holds_expired: row.holds_expired,
         orders_cancelled: row.orders_cancelled,
         stock_released: row.stock_released,
-        last_run_at: row.last_run_at.map(moment),
+        last_run_at: row.last_run_at.map(system_time),
     }))
 }
 

@@ -57,7 +57,7 @@ impl Transactions<'_> {
         T: Send,
         B: for<'c> Body<'c, Plan<T>>,
     {
-        self.transaction_at_once(None, name, body).await
+        self.optimistic_transaction(None, name, body).await
     }
 
     /// Runs a transaction whose first run is the plan `first`, where there is one.
@@ -71,7 +71,7 @@ impl Transactions<'_> {
     ///
     /// # Errors
     /// The errors of [`Transactions::transaction`].
-    pub async fn transaction_at_once<T, B>(
+    pub async fn optimistic_transaction<T, B>(
         self,
         mut first: Option<Plan<T>>,
         name: &'static str,
@@ -87,17 +87,17 @@ impl Transactions<'_> {
         loop {
             let span = debug_span!("transaction", name);
             let planned = first.take();
-            let is_refutable = planned.is_some();
+            let is_optimistic = planned.is_some();
             let run = self.run(&mut unended, planned, retries.attempt(), &mut body);
             let failed = match run.instrument(span).await {
-                Ok((value, Inserted { ids, moment })) => return Ok(Committed { value, ids, moment }),
+                Ok((value, Inserted { ids, inserted_at })) => return Ok(Committed { value, ids, inserted_at }),
                 Err(failed) => failed,
             };
             let Failed { failure, is_open } = match failed {
                 RunError::Unwanted => return Err(Error::DeadlineExceeded),
                 RunError::Failed(failed) => failed,
             };
-            if is_refutable && failure.refutes_plan() {
+            if is_optimistic && failure.refutes_optimism() {
                 continue;
             }
             self.database.after(name, &failure);

@@ -20,7 +20,7 @@ pub use ids::{
 };
 pub use lapsed::LapsedUnits;
 pub use order::{Order, OrderStatus};
-pub use payment::{PaymentEvent, PaymentOutcome, PaymentStatus, Settlement};
+pub use payment::{PaymentEvent, PaymentResult, PaymentStatus, Settlement};
 pub use payment_exception::{PaymentException, PaymentExceptionKind};
 pub use product::{NewProduct, Product, ProductChange, StockDelta};
 pub use refusal::Refusal;

@@ -34,7 +34,7 @@ impl PaymentEvent {
 
 /// Says what an event did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PaymentOutcome {
+pub enum PaymentResult {
     /// It paid or cancelled the order.
     Applied,
     /// It said what was known, or came too late to matter.
@@ -47,7 +47,7 @@ pub enum PaymentOutcome {
     AmountMismatch,
 }
 
-impl PaymentOutcome {
+impl PaymentResult {
     /// Returns what a person has to look into, where the event's money has to be paid back.
     pub fn exception(self) -> Option<PaymentExceptionKind> {
         match self {
@@ -81,24 +81,24 @@ pub struct Settlement {
     /// The order's status from now on.
     pub order_status: OrderStatus,
     /// What the event did.
-    pub outcome: PaymentOutcome,
+    pub result: PaymentResult,
 }
 
 /// Decides what `event`, with a key not seen before, does to `order`.
 pub fn settle(order: &Order, event: PaymentEvent) -> Settlement {
-    let unchanged = |outcome| Settlement { order_status: order.status, outcome };
+    let unchanged = |result| Settlement { order_status: order.status, result };
     let applied = |changed: Option<OrderStatus>| match changed {
-        Some(order_status) => Settlement { order_status, outcome: PaymentOutcome::Applied },
-        None => unchanged(PaymentOutcome::Unchanged),
+        Some(order_status) => Settlement { order_status, result: PaymentResult::Applied },
+        None => unchanged(PaymentResult::Unchanged),
     };
     let pays_otherwise = event.amount_cents.is_some_and(|paid| paid != order.amount_cents);
     match (order.status, event.status) {
-        (OrderStatus::Pending, PaymentStatus::Success) if pays_otherwise => unchanged(PaymentOutcome::AmountMismatch),
+        (OrderStatus::Pending, PaymentStatus::Success) if pays_otherwise => unchanged(PaymentResult::AmountMismatch),
         (OrderStatus::Pending, PaymentStatus::Success) => applied(order.pay()),
         (OrderStatus::Pending, PaymentStatus::Failure) => applied(order.cancel()),
-        (OrderStatus::Paid, PaymentStatus::Success) => unchanged(PaymentOutcome::DuplicateSuccess),
-        (OrderStatus::Cancelled, PaymentStatus::Success) => unchanged(PaymentOutcome::LateSuccess),
-        (OrderStatus::Paid | OrderStatus::Cancelled, PaymentStatus::Failure) => unchanged(PaymentOutcome::Unchanged),
+        (OrderStatus::Paid, PaymentStatus::Success) => unchanged(PaymentResult::DuplicateSuccess),
+        (OrderStatus::Cancelled, PaymentStatus::Success) => unchanged(PaymentResult::LateSuccess),
+        (OrderStatus::Paid | OrderStatus::Cancelled, PaymentStatus::Failure) => unchanged(PaymentResult::Unchanged),
     }
 }
 
@@ -126,11 +126,11 @@ mod tests {
     #[test]
     fn every_cell_of_the_matrix() {
         use OrderStatus::*;
-        use PaymentOutcome::*;
+        use PaymentResult::*;
         use PaymentStatus::*;
         let right = Some(2000);
         let wrong = Some(1999);
-        for (before, status, amount_cents, after, outcome, refund) in [
+        for (before, status, amount_cents, after, result, refund) in [
             (Pending, Success, None, Paid, Applied, false),
             (Pending, Success, right, Paid, Applied, false),
             (Pending, Success, wrong, Pending, AmountMismatch, true),
@@ -144,9 +144,9 @@ mod tests {
             (Cancelled, Success, wrong, Cancelled, LateSuccess, true),
         ] {
             let settlement = settle(&order(before), PaymentEvent { status, amount_cents });
-            let expected = Settlement { order_status: after, outcome };
+            let expected = Settlement { order_status: after, result };
             assert_eq!(settlement, expected, "{before:?} {status:?} {amount_cents:?}");
-            assert_eq!(settlement.outcome.refund_required(), refund);
+            assert_eq!(settlement.result.refund_required(), refund);
         }
     }
 }

@@ -1,4 +1,7 @@
 //! A product on sale: its stock, its window, its limit for one buyer.
+//!
+//! What may be granted is said a second time, in SQL, by the script that CreateHold sends without a look at the product:
+//! `db::products::take_optimistically`. The test `create_hold::grant_table` runs one table of cases through both.
 
 use std::time::SystemTime;
 

@@ -37,14 +37,16 @@ fn payment_status(value: i32) -> Result<PaymentStatus, Invalid> {
 
 fn command(request: &HandlePaymentWebhookRequest) -> Result<HandlePaymentWebhook, Error> {
     let mut bad = BadFields::default();
-    let key = bad.take(IdempotencyKey::parse(&request.idempotency_key));
+    let idempotency_key = bad.take(IdempotencyKey::parse(&request.idempotency_key));
     let order_id = bad.take(OrderId::parse(request.order_id));
     let status = bad.take(payment_status(request.status));
     let amount_cents = bad.take_optional(request.amount_cents.map(|cents| not_negative("amount_cents", cents)));
-    let (Some(key), Some(order_id), Some(status), Some(amount_cents)) = (key, order_id, status, amount_cents) else {
+    let (Some(idempotency_key), Some(order_id), Some(status), Some(amount_cents)) =
+        (idempotency_key, order_id, status, amount_cents)
+    else {
         return Err(bad.error());
     };
-    Ok(HandlePaymentWebhook { key, order_id, event: PaymentEvent { status, amount_cents } })
+    Ok(HandlePaymentWebhook { idempotency_key, order_id, event: PaymentEvent { status, amount_cents } })
 }
 
 /// Cuts a key for the log, between two characters, to the length that a valid key may have.
@@ -77,7 +79,7 @@ impl PaymentService for PaymentRpcs {
             order_status: convert::order_status(answer.settlement.order_status).into(),
             idempotency_key: request.idempotency_key,
             first_time: answer.first_time,
-            refund_required: answer.settlement.outcome.refund_required(),
+            refund_required: answer.settlement.result.refund_required(),
         }))
     }
 }

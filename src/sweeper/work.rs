@@ -19,7 +19,7 @@ use crate::{
     },
     db::{
         Connection, Database, Failure, Plan, Script,
-        due::{Of, Place},
+        due::{SweepPosition, SweepScope},
         sweeper_state,
     },
     domain::ProductId,
@@ -82,7 +82,7 @@ impl<S: Future<Output = ()>> Work<'_, S> {
 
     async fn sweep(&mut self, kind: Kind) -> Result<End, Error> {
         let mut busy = BTreeSet::new();
-        if self.sweep_rows(kind, Of::AllProducts, &mut busy).await? == End::Stopped {
+        if self.sweep_rows(kind, SweepScope::AllProducts, &mut busy).await? == End::Stopped {
             return Ok(End::Stopped);
         }
         let mut busy: Vec<ProductId> = busy.difference(&self.left_out.faulty).copied().collect();
@@ -104,7 +104,7 @@ impl<S: Future<Output = ()>> Work<'_, S> {
             self.leave_out_locked(product_id, false);
             return Ok(End::Done);
         }
-        match self.sweep_rows(kind, Of::Product(product_id), &mut BTreeSet::new()).await {
+        match self.sweep_rows(kind, SweepScope::Product(product_id), &mut BTreeSet::new()).await {
             Err(Error::LockContention) => self.leave_out_locked(product_id, true),
             // The batch has only this product, so a guard that refuses it has refused this product.
             Err(Error::Internal(text)) => self.leave_out_faulty(product_id, &Fault::Refused(text)),
@@ -114,14 +114,19 @@ impl<S: Future<Output = ()>> Work<'_, S> {
     }
 
     /// Runs batches, each from the end of the batch before, until a batch isn't full or a shutdown begins.
-    async fn sweep_rows(&mut self, kind: Kind, of: Of, busy: &mut BTreeSet<ProductId>) -> Result<End, Error> {
-        let mut since = Place::from(SystemTime::UNIX_EPOCH);
+    async fn sweep_rows(
+        &mut self,
+        kind: Kind,
+        scope: SweepScope,
+        busy: &mut BTreeSet<ProductId>,
+    ) -> Result<End, Error> {
+        let mut since = SweepPosition::from(SystemTime::UNIX_EPOCH);
         loop {
             self.lock.keep().await?;
             let began = Instant::now();
             let swept = match kind {
-                Kind::Holds => expire_holds_of(self.database, of, since, self.batch).await?,
-                Kind::Orders => cancel_overdue_orders_of(self.database, of, since, self.batch).await?,
+                Kind::Holds => expire_holds_of(self.database, scope, since, self.batch).await?,
+                Kind::Orders => cancel_overdue_orders_of(self.database, scope, since, self.batch).await?,
             };
             let took = began.elapsed();
             self.count(kind, &swept);

@@ -1,8 +1,8 @@
 //! A COMMIT whose answer is lost, which never arrives, or which arrives late: each ends with exactly one effect, and the
 //! caller is told of it.
 
+mod new_at_most_once;
 mod operators;
-mod told;
 
 use std::time::UNIX_EPOCH;
 

@@ -6,6 +6,8 @@
     reason = "a test that can't go on has failed; clippy knows #[test] functions only, not their helpers"
 )]
 
+use flashsale_test_support as support;
+
 mod adjust_stock;
 mod audit;
 mod batches;
@@ -18,7 +20,6 @@ mod commit;
 mod create_hold;
 mod create_order;
 mod create_product;
-mod explain;
 mod gateway;
 mod gateway_end_to_end;
 mod gateway_server_away;
@@ -28,27 +29,28 @@ mod get_order;
 mod get_product;
 mod get_sale_stats;
 mod given_up;
-mod guards;
 mod handle_payment_webhook;
 mod harness;
 mod lapsed;
 mod literals;
 mod migrations;
+mod other_programs;
 mod outage;
 mod payment_exceptions;
-mod plans;
 mod protocol;
 mod races;
 mod readiness;
 mod release_hold;
 mod retries;
 mod sale_day;
+mod schema;
 mod session;
 mod settings;
-mod support;
+mod sql;
 mod sweep;
 mod take_back_overdue;
 mod telemetry;
 mod tls;
 mod too_late;
 mod update_product;
+mod wrong_writes;

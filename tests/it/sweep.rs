@@ -1,5 +1,6 @@
 //! The sweep: expired holds and overdue orders give their units back, once.
 
+mod at_work;
 mod left_out;
 mod turn;
 
@@ -16,7 +17,7 @@ use flashsale::{
     },
     db::{
         Database,
-        due::{Of, Place},
+        due::{SweepPosition, SweepScope},
     },
     domain::ProductId,
     pb::{OrderStatus, PaymentStatus},
@@ -146,14 +147,14 @@ async fn a_batch_begins_where_the_one_before_it_ended() {
     let database = sale.service_database();
     let first = expire_holds(&database, UNIX_EPOCH, 3).await.unwrap();
     let moment = UNIX_EPOCH + Duration::from_micros(1_577_836_802_000_001);
-    let reached = Place { at: moment, id: 3 };
+    let reached = SweepPosition { at: moment, id: 3 };
     assert_eq!((first.rows, first.look.reached), (3, Some(reached)));
 
     // What an earlier moment has gets its units back in the next sweep.
     sale.database.move_times("UPDATE holds SET expires_at = '2019-12-31' WHERE id = 6").await;
-    let product = Of::Product(ProductId::stored(product_id));
+    let product = SweepScope::Product(ProductId::stored(product_id));
     assert_eq!(expire_holds_of(&database, product, reached, 1).await.unwrap().rows, 1);
-    assert_eq!(expire_holds_of(&database, Of::AllProducts, reached, 10).await.unwrap().rows, 1);
+    assert_eq!(expire_holds_of(&database, SweepScope::AllProducts, reached, 10).await.unwrap().rows, 1);
     assert_eq!(expire_holds(&database, UNIX_EPOCH, 10).await.unwrap().rows, 1);
     sale.finish().await;
 }

@@ -101,11 +101,6 @@ pub(super) fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// Cores of all the processes together.
-pub(super) fn cores(round: &Round) -> f64 {
-    round.cpu.client + round.cpu.server + round.cpu.database
-}
-
 /// Of a number that some rounds lack: statements are counted only where there is a database.
 pub(super) fn per_grant(cell: &Cell, number: impl Fn(&Round) -> Option<f64>) -> Option<Spread> {
     Spread::of(cell.rounds.iter().filter_map(number))

@@ -1,0 +1,41 @@
+-- # A new product
+
+BEGIN;
+
+SELECT `products`.`id`, `products`.`request_digest`
+FROM `products`
+WHERE (`products`.`request_id` = 'sock');
+-- products by products_request
+
+INSERT INTO
+    `products` (
+        `name`,
+        `price_cents`,
+        `total_stock`,
+        `available_stock`,
+        `max_per_buyer`,
+        `starts_at`,
+        `ends_at`,
+        `request_id`,
+        `request_digest`,
+        `created_at`
+    )
+VALUES (?, ?, 10, 10, NULL, NULL, NULL, ?, ?, UTC_TIMESTAMP(6));
+
+COMMIT;
+
+SELECT
+    CAST(LAST_INSERT_ID () AS SIGNED) AS first,
+    CAST(@@session.auto_increment_increment AS SIGNED) AS step,
+    CAST(NULL AS DATETIME(6)) AS inserted_at;
+
+-- # A repeat
+
+BEGIN;
+
+SELECT `products`.`id`, `products`.`request_digest`
+FROM `products`
+WHERE (`products`.`request_id` = 'sock');
+-- products by products_request
+
+COMMIT;

@@ -1,0 +1,64 @@
+-- # A product whose name isn't known yet
+
+SELECT `products`.`name`
+FROM `products`
+WHERE (`products`.`id` = 21);
+-- products by PRIMARY
+
+SELECT
+    `products`.`id`,
+    `products`.`price_cents`,
+    `products`.`total_stock`,
+    `products`.`available_stock`,
+    `products`.`max_per_buyer`,
+    `products`.`starts_at`,
+    `products`.`ends_at`,
+    `products`.`paused`,
+    SYSDATE(6) AS now,
+    (
+        SELECT CAST(COALESCE(SUM(qty), 0) AS SIGNED)
+        FROM holds FORCE INDEX (holds_product_expiry)
+        WHERE product_id = 21
+            AND status = 'active' AND expires_at < UTC_TIMESTAMP(6)
+    ) AS lapsed_held,
+    (
+        SELECT CAST(COALESCE(SUM(qty), 0) AS SIGNED)
+        FROM orders FORCE INDEX (orders_product_due)
+        WHERE product_id = 21
+            AND status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6)
+    ) AS lapsed_ordered
+FROM products
+WHERE id = 21;
+-- holds by holds_product_expiry
+-- orders by orders_product_due
+-- products by PRIMARY
+
+-- # A product whose name is known
+
+SELECT
+    `products`.`id`,
+    `products`.`price_cents`,
+    `products`.`total_stock`,
+    `products`.`available_stock`,
+    `products`.`max_per_buyer`,
+    `products`.`starts_at`,
+    `products`.`ends_at`,
+    `products`.`paused`,
+    SYSDATE(6) AS now,
+    (
+        SELECT CAST(COALESCE(SUM(qty), 0) AS SIGNED)
+        FROM holds FORCE INDEX (holds_product_expiry)
+        WHERE product_id = 21
+            AND status = 'active' AND expires_at < UTC_TIMESTAMP(6)
+    ) AS lapsed_held,
+    (
+        SELECT CAST(COALESCE(SUM(qty), 0) AS SIGNED)
+        FROM orders FORCE INDEX (orders_product_due)
+        WHERE product_id = 21
+            AND status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6)
+    ) AS lapsed_ordered
+FROM products
+WHERE id = 21;
+-- holds by holds_product_expiry
+-- orders by orders_product_due
+-- products by PRIMARY
