@@ -19,6 +19,7 @@
 //! | `FLASHSALE_WEBHOOK_SECRETS` | `--webhook-secrets` | required, or its file, or `true` for unsigned ones | 1 to 16, separated by commas | gateway |
 //! | `FLASHSALE_WEBHOOK_SECRETS_FILE` | `--webhook-secrets-file` | – | a file that holds them | gateway |
 //! | `FLASHSALE_WEBHOOK_ALLOW_UNSIGNED` | `--webhook-allow-unsigned` | false | true or false; ignored where there are secrets | gateway |
+//! | `FLASHSALE_WEBHOOK_REQUIRE_AMOUNT` | `--webhook-require-amount` | false | true or false | server |
 //! | `FLASHSALE_SWEEP_BATCH` | `--batch` | 100 | 1 to 10,000 rows | sweeper |
 //! | `FLASHSALE_AUDIT_PAGE` | `--page` | 10000 | 1 to 100,000 rows | sweeper audit |
 //! | `FLASHSALE_LOG_FORMAT` | `--log-format` | json | json or text | all |
@@ -92,6 +93,8 @@ pub struct ServerConfig {
     pub hold_ttl: Duration,
     /// How long an order may wait for its payment: 1 s to 365 days, whole microseconds. `None`: without limit.
     pub payment_due: Option<Duration>,
+    /// Whether a payment's success has to say its amount.
+    pub webhook_require_amount: bool,
     /// The most commands that may wait in a lane, 1 to 1,000,000.
     pub lane_queue: usize,
     /// How log lines are written.
@@ -166,13 +169,15 @@ impl ServerConfig {
     }
 
     fn read(args: ServerArgs) -> Result<Self, BadSetting> {
-        let ServerArgs { database, listen, metrics_listen, hold_ttl, payment_due, lane_queue, log, command } = args;
+        let ServerArgs { database, listen, metrics_listen, hold_ttl, payment_due, webhook_require_amount, lane_queue, log, command } =
+            args;
         Ok(Self {
             database: database.check()?,
             listen,
             metrics_listen,
             hold_ttl,
             payment_due: (!payment_due.is_zero()).then_some(payment_due),
+            webhook_require_amount,
             lane_queue,
             log_format: log.log_format,
             command: match command {
@@ -253,6 +258,18 @@ struct ServerArgs {
     /// How long an order may wait for its payment, 1s to 365days; 0: without limit.
     #[arg(long, env = "FLASHSALE_PAYMENT_DUE", value_name = "DURATION", default_value = "30m", value_parser = payment_due)]
     payment_due: Duration,
+    /// Refuse a payment's success that doesn't say amount_cents.
+    #[arg(
+        long,
+        env = "FLASHSALE_WEBHOOK_REQUIRE_AMOUNT",
+        value_name = "BOOL",
+        default_value = "false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        action = clap::ArgAction::Set
+    )]
+    webhook_require_amount: bool,
     /// The most commands that may wait in a lane, 1 to 1000000. Further callers are told to try again later.
     #[arg(long, env = "FLASHSALE_LANE_QUEUE", value_name = "COMMANDS", default_value = "4096", value_parser = value::count(LANE_QUEUE_MAX))]
     lane_queue: usize,

@@ -11,9 +11,11 @@
 //! | `product_id`, `hold_id`, `order_id` | body | required, 64-bit integer |
 //! | `qty` | body | required, 32-bit integer, in units |
 //! | `buyer_id` | body | optional, string |
+//! | `expected_unit_price_cents` | body | optional, 64-bit integer |
 //! | `idempotency_key` | body | required, string, passed on byte for byte |
-//! | `status` | body | required, `success` or `failure` |
+//! | `status` | body | required, `success`, `failure` or `attempt_failed` |
 //! | `amount_cents` | body | optional, 64-bit integer |
+//! | `payment_id` | body | optional, string |
 //! | `Idempotency-Key` | header | optional, at most once, ASCII text; becomes `request_id` |
 
 use std::collections::HashMap;
@@ -32,7 +34,7 @@ const INTEGER_64: &str = "must be an integer of 64 bits";
 const INTEGER_32: &str = "must be an integer of 32 bits";
 const STRING: &str = "must be a string";
 const ASCII_HEADER: &str = "must be given once, in ASCII";
-const EVENT_STATUS: &str = "must be \"success\" or \"failure\"";
+const EVENT_STATUS: &str = "must be \"success\", \"failure\" or \"attempt_failed\"";
 
 /// Says what is wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,9 +81,12 @@ pub(super) fn create_hold(headers: &HeaderMap, body: &[u8]) -> Result<CreateHold
     let product_id = fields.required("product_id", INTEGER_64);
     let qty = fields.required("qty", INTEGER_32);
     let buyer_id = fields.optional("buyer_id", STRING);
+    let expected_unit_price_cents = fields.optional("expected_unit_price_cents", INTEGER_64);
     let request_id = fields.request_id(headers);
     match (product_id, qty, fields.faults.is_empty()) {
-        (Some(product_id), Some(qty), true) => Ok(CreateHoldRequest { product_id, qty, request_id, buyer_id }),
+        (Some(product_id), Some(qty), true) => {
+            Ok(CreateHoldRequest { product_id, qty, request_id, buyer_id, expected_unit_price_cents })
+        }
         _ => Err(BadRequest::Fields(fields.faults)),
     }
 }
@@ -92,7 +97,7 @@ pub(super) fn create_order(headers: &HeaderMap, body: &[u8]) -> Result<CreateOrd
     let hold_id = fields.required("hold_id", INTEGER_64);
     let request_id = fields.request_id(headers);
     match (hold_id, fields.faults.is_empty()) {
-        (Some(hold_id), true) => Ok(CreateOrderRequest { hold_id, request_id }),
+        (Some(hold_id), true) => Ok(CreateOrderRequest { hold_id, request_id, buyer_id: None }),
         _ => Err(BadRequest::Fields(fields.faults)),
     }
 }
@@ -104,9 +109,11 @@ pub(super) fn payment_webhook(headers: &HeaderMap, body: &[u8]) -> Result<Handle
     let order_id = fields.required("order_id", INTEGER_64);
     let status = fields.event_status("status");
     let amount_cents = fields.optional("amount_cents", INTEGER_64);
+    let payment_id = fields.optional("payment_id", STRING);
     match (idempotency_key, order_id, status, fields.faults.is_empty()) {
         (Some(idempotency_key), Some(order_id), Some(status), true) => {
-            Ok(HandlePaymentWebhookRequest { idempotency_key, order_id, status: status.into(), amount_cents })
+            let status = status.into();
+            Ok(HandlePaymentWebhookRequest { idempotency_key, order_id, status, amount_cents, payment_id })
         }
         (idempotency_key, order_id, _, _) => {
             Err(BadWebhook { fault: BadRequest::Fields(fields.faults), idempotency_key, order_id })
@@ -182,6 +189,7 @@ impl<'a> JsonFields<'a> {
         match status.as_str() {
             "success" => Some(PaymentStatus::Success),
             "failure" => Some(PaymentStatus::Failure),
+            "attempt_failed" => Some(PaymentStatus::AttemptFailed),
             _ => self.fault(name, EVENT_STATUS),
         }
     }
