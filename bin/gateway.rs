@@ -1,4 +1,4 @@
-//! The gateway: serves flash-sale checkouts over HTTP and JSON, in front of a server.
+//! The gateway program: it serves flash-sale checkouts over HTTP and JSON, and calls a server for each.
 
 use std::{env, error::Error, future, process::ExitCode};
 

@@ -1,4 +1,4 @@
-//! The server: serves flash-sale checkouts over gRPC, or brings the database's tables up to date.
+//! The server program: it serves flash-sale checkouts over gRPC, or brings the database's tables up to date.
 
 use std::{env, error::Error, process::ExitCode};
 

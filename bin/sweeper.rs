@@ -1,4 +1,4 @@
-//! The sweeper: gives back the stock of expired holds and cancels overdue orders, once, or audits the tables.
+//! The sweeper program: it gives back the stock of expired holds and overdue orders once, or audits the tables.
 
 use std::{env, error::Error, process::ExitCode};
 
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let code = match shutdown::run_to_end(runtime, run(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Not logged: the last line of the log is the report, and cron mails this one.
+            // Cron mails stderr. The log has its last line already: the report.
             telemetry.say_on_stderr(&format!("the sweeper failed: {error}"));
             ExitCode::FAILURE
         }

@@ -1,9 +1,9 @@
-//! Settings of the three programs: read once, checked, and given on as types.
+//! The settings of the three programs: read once, checked, and passed on as types.
 //!
-//! Every setting is a flag with an environment variable as its twin; the flag wins. A value that can't be used ends the
-//! program with exit code 2 and one line that names the setting: see [`Stop`].
+//! Every setting is a flag, and also an environment variable. The flag wins. A value that can't be used ends the
+//! program with exit code 2 and one line that names the setting.
 //!
-//! | setting | flag | default | bounds | of |
+//! | setting | flag | default | bounds | programs |
 //! |---|---|---|---|---|
 //! | `DATABASE_URL` | `--database-url` | required | `mysql://user:password@host:port/database` | server, sweeper |
 //! | `DATABASE_URL_FILE` | `--database-url-file` | – | a file that holds it | server, sweeper |
@@ -16,76 +16,70 @@
 //! | `FLASHSALE_GATEWAY_LISTEN` | `--listen` | 127.0.0.1:8000 | an IP address and a port | gateway |
 //! | `FLASHSALE_SERVER_URL` | `--server-url` | http://127.0.0.1:50051 | `http://` or `https://`, a host, no path | gateway |
 //! | `FLASHSALE_GATEWAY_TIMEOUT` | `--timeout` | 5s | 1 ms to 5 minutes | gateway |
-//! | `FLASHSALE_WEBHOOK_SECRETS` | `--webhook-secrets` | required, or the next but one | 1 to 16, separated by commas | gateway |
+//! | `FLASHSALE_WEBHOOK_SECRETS` | `--webhook-secrets` | required, or its file, or `true` for unsigned ones | 1 to 16, separated by commas | gateway |
 //! | `FLASHSALE_WEBHOOK_SECRETS_FILE` | `--webhook-secrets-file` | – | a file that holds them | gateway |
-//! | `FLASHSALE_WEBHOOK_ALLOW_UNSIGNED` | `--webhook-allow-unsigned` | false | true or false; secrets win over it | gateway |
+//! | `FLASHSALE_WEBHOOK_ALLOW_UNSIGNED` | `--webhook-allow-unsigned` | false | true or false; ignored where there are secrets | gateway |
 //! | `FLASHSALE_SWEEP_BATCH` | `--batch` | 100 | 1 to 10,000 rows | sweeper |
 //! | `FLASHSALE_AUDIT_PAGE` | `--page` | 10000 | 1 to 100,000 rows | sweeper audit |
 //! | `FLASHSALE_LOG_FORMAT` | `--log-format` | json | json or text | all |
 //!
-//! Durations are written like `120s`, `30m` or `1h 30m`. `RUST_LOG` and `OTEL_*` are read by [`crate::telemetry`].
+//! Durations are written like `120s`, `30m` or `1h 30m`. [`crate::telemetry`] reads `RUST_LOG` and `OTEL_*`.
 //!
-//! What is secret is a [`SecretString`] from the first moment, is checked only after `clap` is done (whose errors repeat
-//! values), and can't be printed.
+//! A secret is a [`SecretString`] from the start, which can't be printed. It is checked only after `clap` has ended,
+//! since the errors of `clap` repeat values.
 
+mod clap_error;
 mod secret;
-mod stop;
 mod value;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use secrecy::SecretString;
 
-use crate::gateway::WebhookAuth;
+use crate::{
+    gateway::{ServerUrl, WebhookAuth},
+    startup::{BadSetting, Stop},
+    telemetry::LogFormat,
+};
 
-use stop::Setting;
-pub use stop::{Invalid, Stop};
+use secret::SettingName;
 
-/// The most rows that a batch of the sweep may have: they stay locked until it commits.
+/// Limits the rows of a batch of the sweep. They stay locked until the batch commits.
 const SWEEP_BATCH_MAX: usize = 10_000;
-/// The most rows that one statement of the audit may look at: its snapshot lasts as long.
+/// Limits the rows that one statement of the audit may read. Its snapshot lasts as long as the statement.
 const AUDIT_PAGE_MAX: usize = 100_000;
-/// The most connections of a pool.
+/// Limits the connections of a pool.
 const POOL_SIZE_MAX: usize = 1_000;
-/// The most commands that may wait in a lane.
+/// Limits the commands that may wait in a lane.
 const LANE_QUEUE_MAX: usize = 1_000_000;
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How log lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One JSON object a line, for machines.
-    Json,
-    /// For people.
-    Text,
-}
-
-/// Where the database is, and how many connections to it are kept.
+/// Says where the database is, and how many connections to it are kept.
 #[derive(Debug, Clone)]
 pub struct DatabaseConfig {
     /// `mysql://user:password@host:port/database`, with a host and a database.
     pub url: SecretString,
-    /// Connections at the most, 1 to 1,000.
+    /// The most connections, 1 to 1,000.
     pub pool_size: usize,
-    /// Where the URL is from.
-    setting: Setting,
+    /// The setting that the URL came from.
+    setting: SettingName,
 }
 
 impl DatabaseConfig {
-    /// As from DATABASE_URL, unchecked.
+    /// Makes the settings as if the URL came from DATABASE_URL. The URL isn't checked.
     pub fn new(url: SecretString, pool_size: usize) -> Self {
         Self { url, pool_size, setting: secret::DATABASE_URL }
     }
 
-    /// Says why the URL can't be used. Not with any of its text, which may be secret.
-    pub fn invalid(&self, reason: impl Into<String>) -> Invalid {
-        Invalid::new(self.setting, reason)
+    /// Says why the URL can't be used. `reason` must not repeat any text of the URL, which may be secret.
+    pub fn bad_url(&self, reason: impl Into<String>) -> BadSetting {
+        BadSetting::new(self.setting, reason)
     }
 }
 
-/// Settings of the server.
+/// Holds the settings of the server.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
     /// The database.
@@ -94,11 +88,11 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Where `/metrics` is served.
     pub metrics_listen: SocketAddr,
-    /// How long a hold is good for: 1 s to 30 days, whole microseconds.
+    /// How long a hold is valid: 1 s to 30 days, whole microseconds.
     pub hold_ttl: Duration,
-    /// How long an order may wait for its payment: 1 s to 365 days, whole microseconds. `None`: for ever.
+    /// How long an order may wait for its payment: 1 s to 365 days, whole microseconds. `None`: without limit.
     pub payment_due: Option<Duration>,
-    /// Commands that may wait in a lane, 1 to 1,000,000.
+    /// The most commands that may wait in a lane, 1 to 1,000,000.
     pub lane_queue: usize,
     /// How log lines are written.
     pub log_format: LogFormat,
@@ -106,36 +100,36 @@ pub struct ServerConfig {
     pub command: ServerCommand,
 }
 
-/// What the server is asked to do.
+/// Says what the server is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerCommand {
-    /// Serve until told to stop.
+    /// Serve until a signal ends it.
     Serve,
     /// Bring the database's tables up to date and exit.
     Migrate {
-        /// Also put the sample product on sale, unless it is there.
+        /// Also put the sample product on sale, unless it is on sale already.
         seed: bool,
     },
 }
 
-/// Settings of the HTTP gateway.
+/// Holds the settings of the HTTP gateway.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
     /// Where HTTP is served.
     pub listen: SocketAddr,
     /// Where `/metrics` is served.
     pub metrics_listen: SocketAddr,
-    /// The server: `http` or `https`, a host, no path, no user.
-    pub server_url: http::Uri,
+    /// The address of the server.
+    pub server_url: ServerUrl,
     /// How long a call to the server may take: 1 ms to 5 minutes.
     pub timeout: Duration,
-    /// Whose payment webhooks are believed.
+    /// Says which payment webhooks are accepted.
     pub webhook: WebhookAuth,
     /// How log lines are written.
     pub log_format: LogFormat,
 }
 
-/// Settings of the sweeper.
+/// Holds the settings of the sweeper.
 #[derive(Debug, Clone)]
 pub struct SweeperConfig {
     /// The database.
@@ -148,16 +142,16 @@ pub struct SweeperConfig {
     pub command: SweeperCommand,
 }
 
-/// What the sweeper is asked to do.
+/// Says what the sweeper is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SweeperCommand {
-    /// Give back what has expired, once.
+    /// Sweep once.
     Sweep,
-    /// Check the tables, once.
+    /// Audit the tables once.
     Audit {
-        /// Rows that one statement looks at, 1 to 100,000.
+        /// The most rows that one statement reads, 1 to 100,000.
         page: usize,
-        /// Also set `available_stock` right, where it is all that is off.
+        /// Also correct `available_stock` where nothing else is wrong.
         repair: bool,
     },
 }
@@ -171,7 +165,7 @@ impl ServerConfig {
         Ok(Self::read(parse(ServerArgs::command(), args)?)?)
     }
 
-    fn read(args: ServerArgs) -> Result<Self, Invalid> {
+    fn read(args: ServerArgs) -> Result<Self, BadSetting> {
         let ServerArgs { database, listen, metrics_listen, hold_ttl, payment_due, lane_queue, log, command } = args;
         Ok(Self {
             database: database.check()?,
@@ -198,7 +192,7 @@ impl GatewayConfig {
         Ok(Self::read(parse(GatewayArgs::command(), args)?)?)
     }
 
-    fn read(args: GatewayArgs) -> Result<Self, Invalid> {
+    fn read(args: GatewayArgs) -> Result<Self, BadSetting> {
         let GatewayArgs { listen, metrics_listen, server_url, timeout, webhook, log } = args;
         Ok(Self { listen, metrics_listen, server_url, timeout, webhook: webhook.check()?, log_format: log.log_format })
     }
@@ -213,7 +207,7 @@ impl SweeperConfig {
         Ok(Self::read(parse(SweeperArgs::command(), args)?)?)
     }
 
-    fn read(args: SweeperArgs) -> Result<Self, Invalid> {
+    fn read(args: SweeperArgs) -> Result<Self, BadSetting> {
         let SweeperArgs { database, batch, log, command } = args;
         Ok(Self {
             database: database.check()?,
@@ -231,11 +225,11 @@ fn parse<A: FromArgMatches>(
     mut command: Command,
     args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<A, Stop> {
-    let matches = command.try_get_matches_from_mut(args).map_err(|error| Stop::from_clap(error, &command))?;
-    A::from_arg_matches(&matches).map_err(|error| Stop::from_clap(error, &command))
+    let matches = command.try_get_matches_from_mut(args).map_err(|error| clap_error::stop(error, &command))?;
+    A::from_arg_matches(&matches).map_err(|error| clap_error::stop(error, &command))
 }
 
-/// Says what `--help` adds below the settings.
+/// Holds the text that `--help` adds below the settings.
 const AFTER_HELP: &str = "\
 RUST_LOG says what is logged (default: info). Traces go to OTEL_EXPORTER_OTLP_ENDPOINT by OTLP/gRPC when it is set, \
 with OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER and OTEL_SDK_DISABLED as OpenTelemetry defines \
@@ -253,13 +247,13 @@ struct ServerArgs {
     /// Where to serve /metrics: an IP address and a port.
     #[arg(long, env = "FLASHSALE_METRICS_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:9464", value_parser = value::address)]
     metrics_listen: SocketAddr,
-    /// How long a hold is good for, 1s to 30days.
+    /// How long a hold is valid, 1s to 30days.
     #[arg(long, env = "FLASHSALE_HOLD_TTL", value_name = "DURATION", default_value = "120s", value_parser = hold_ttl)]
     hold_ttl: Duration,
-    /// How long an order may wait for its payment, 1s to 365days; 0: for ever.
+    /// How long an order may wait for its payment, 1s to 365days; 0: without limit.
     #[arg(long, env = "FLASHSALE_PAYMENT_DUE", value_name = "DURATION", default_value = "30m", value_parser = payment_due)]
     payment_due: Duration,
-    /// Commands that may wait in a lane before callers are told to come back later, 1 to 1000000.
+    /// The most commands that may wait in a lane, 1 to 1000000. Further callers are told to try again later.
     #[arg(long, env = "FLASHSALE_LANE_QUEUE", value_name = "COMMANDS", default_value = "4096", value_parser = value::count(LANE_QUEUE_MAX))]
     lane_queue: usize,
     #[command(flatten)]
@@ -272,13 +266,14 @@ struct ServerArgs {
 enum ServerSubcommand {
     /// Bring the database's tables up to date and exit.
     Migrate {
-        /// Also put one product on sale, unless it is there: "Flash Sale Item", price_cents 1000, stock 100.
+        /// Also put a sample product on sale, unless it is on sale already: "Flash Sale Item", price_cents 1000, stock
+        /// 100.
         #[arg(long)]
         seed: bool,
     },
 }
 
-/// Serves flash-sale checkouts over HTTP and JSON, in front of a server.
+/// Serves flash-sale checkouts over HTTP and JSON, and calls a server for each.
 #[derive(Parser)]
 #[command(name = "gateway", version, after_help = AFTER_HELP)]
 struct GatewayArgs {
@@ -289,8 +284,8 @@ struct GatewayArgs {
     #[arg(long, env = "FLASHSALE_METRICS_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:9465", value_parser = value::address)]
     metrics_listen: SocketAddr,
     /// The server: http:// or https://, a host and a port.
-    #[arg(long, env = "FLASHSALE_SERVER_URL", value_name = "URL", default_value = "http://127.0.0.1:50051", value_parser = value::server_url)]
-    server_url: http::Uri,
+    #[arg(long, env = "FLASHSALE_SERVER_URL", value_name = "URL", default_value = "http://127.0.0.1:50051")]
+    server_url: ServerUrl,
     /// How long a call to the server may take, 1ms to 5m.
     #[arg(long, env = "FLASHSALE_GATEWAY_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = timeout)]
     timeout: Duration,
@@ -300,10 +295,10 @@ struct GatewayArgs {
     log: LogArgs,
 }
 
-/// Gives back the stock of expired holds and cancels overdue orders: one run, then exit.
+/// Gives back the stock of expired holds and cancels overdue orders, in one run.
 ///
-/// Exits with 0 where it swept or another sweep is at work, and with 1 where something failed, a product was left out
-/// because something is wrong with it, or another sweep has got nowhere for 5 minutes.
+/// The exit code is 0 where it has swept, or where another sweep is running. It is 1 where something failed, where a
+/// faulty product was left out, or where another sweep has made no progress for 5 minutes.
 #[derive(Parser)]
 #[command(name = "sweeper", version, disable_help_subcommand = true, after_help = AFTER_HELP)]
 struct SweeperArgs {
@@ -320,14 +315,13 @@ struct SweeperArgs {
 
 #[derive(Subcommand)]
 enum SweeperSubcommand {
-    /// Check stock, holds, orders and payments of every product against each other, log what is off, and exit: 0 for
-    /// nothing, or nothing but a clock that went back; 1 for anything else. May run while the sale goes on.
+    /// Compare the stock, holds, orders and payments of every product, and log each fault. It may run during a sale.
+    /// The exit code is 0 where there is no fault (a clock that went back is none), and 1 where there is any.
     Audit {
-        /// Rows that one statement looks at, 1 to 100000.
+        /// The most rows that one statement reads, 1 to 100000.
         #[arg(long, env = "FLASHSALE_AUDIT_PAGE", value_name = "ROWS", default_value = "10000", value_parser = value::count(AUDIT_PAGE_MAX))]
         page: usize,
-        /// Also set available_stock to what holds and orders leave of the total, where nothing else is off with the
-        /// product.
+        /// Also set available_stock to what holds and orders leave of the total, where the product has no other fault.
         #[arg(long)]
         repair: bool,
     },
@@ -335,19 +329,19 @@ enum SweeperSubcommand {
 
 #[derive(Args)]
 struct DatabaseArgs {
-    /// The database: mysql://user:password@host:port/database. Required, or the file.
-    #[arg(long, env = secret::DATABASE_URL.env, value_name = "URL", hide_env_values = true, global = true, value_parser = value::secret)]
+    /// The database: mysql://user:password@host:port/database. Required, unless its file is given.
+    #[arg(long, env = secret::DATABASE_URL.env, value_name = "URL", hide_env_values = true, global = true)]
     database_url: Option<SecretString>,
     /// A file that holds the database's URL.
     #[arg(long, env = secret::DATABASE_URL_FILE.env, value_name = "PATH", global = true)]
     database_url_file: Option<PathBuf>,
-    /// Connections to the database at the most, 1 to 1000.
+    /// The most connections to the database, 1 to 1000.
     #[arg(long, env = "FLASHSALE_DB_POOL_SIZE", value_name = "CONNECTIONS", default_value = "16", global = true, value_parser = value::count(POOL_SIZE_MAX))]
     db_pool_size: usize,
 }
 
 impl DatabaseArgs {
-    fn check(self) -> Result<DatabaseConfig, Invalid> {
+    fn check(self) -> Result<DatabaseConfig, BadSetting> {
         let (setting, url) = secret::database_url(self.database_url, self.database_url_file)?;
         Ok(DatabaseConfig { url, pool_size: self.db_pool_size, setting })
     }
@@ -355,13 +349,13 @@ impl DatabaseArgs {
 
 #[derive(Args)]
 struct WebhookArgs {
-    /// The secrets that payment webhooks are signed with (whsec_...), separated by commas. Required, or the file.
-    #[arg(long, env = secret::WEBHOOK_SECRETS.env, value_name = "SECRETS", hide_env_values = true, value_parser = value::secret)]
+    /// The secrets that sign payment webhooks (whsec_...), separated by commas. Required, unless their file is given.
+    #[arg(long, env = secret::WEBHOOK_SECRETS.env, value_name = "SECRETS", hide_env_values = true)]
     webhook_secrets: Option<SecretString>,
     /// A file that holds the webhook secrets, separated by commas.
     #[arg(long, env = secret::WEBHOOK_SECRETS_FILE.env, value_name = "PATH")]
     webhook_secrets_file: Option<PathBuf>,
-    /// Take payment webhooks that nobody signed, when there is no secret. Only for trying things out.
+    /// Accept unsigned payment webhooks, where there is no secret. Only for trying things out.
     #[arg(
         long,
         env = secret::WEBHOOK_ALLOW_UNSIGNED.env,
@@ -376,7 +370,7 @@ struct WebhookArgs {
 }
 
 impl WebhookArgs {
-    fn check(self) -> Result<WebhookAuth, Invalid> {
+    fn check(self) -> Result<WebhookAuth, BadSetting> {
         secret::webhook_auth(self.webhook_secrets, self.webhook_secrets_file, self.webhook_allow_unsigned)
     }
 }

@@ -1,54 +1,62 @@
-//! The crate's one error: few kinds, each by what a caller can do about it. Plain data; [`crate::grpc`] makes a
-//! status of it and the gateway an HTTP answer of that.
+//! The one error of a call: few kinds, each by what a caller can do about it.
+//!
+//! It is plain data. [`crate::grpc`] makes a status of it, and the gateway makes an HTTP answer of that. The lanes hand
+//! one error to all callers of a batch, so it can be cloned and holds the text of its cause in place of the cause.
 
-use std::fmt;
+use thiserror::Error as ThisError;
 
 use crate::domain::{HoldId, Invalid, OrderId, PaymentExceptionId, ProductId, Refusal, product::NotAdjustable};
 
-/// Something a request names and that isn't there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Names something that a request asks for and that isn't there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
 pub enum Missing {
     /// No product has this id.
+    #[error("no product has the id {0}")]
     Product(ProductId),
     /// No hold has this id.
+    #[error("no hold has the id {0}")]
     Hold(HoldId),
     /// No order has this id.
+    #[error("no order has the id {0}")]
     Order(OrderId),
     /// No payment exception has this id.
+    #[error("no payment exception has the id {0}")]
     PaymentException(PaymentExceptionId),
 }
 
-/// Why a call failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Says why a call failed.
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 pub enum Error {
-    /// Fields that can't be taken, at least one. Send others.
+    /// At least one field is invalid. The caller has to send other values.
+    #[error("{}", joined(.0))]
     Invalid(Vec<Invalid>),
-    /// What the request names isn't there.
-    NotFound(Missing),
-    /// The sale's rules say no.
+    /// Something that the request names isn't there.
+    #[error(transparent)]
+    NotFound(#[from] Missing),
+    /// The rules of the sale refuse it.
+    #[error("refused: {0:?}")]
     Refused(Refusal),
-    /// Others kept the rows locked through all the retries. Try again.
+    /// Others kept the rows locked through all retries. The caller may try again.
+    #[error("rows stayed locked by others through all retries")]
     LockContention,
-    /// The database is away, the server is shutting down, or the outcome of a commit is unknown. Try again with the
-    /// same request_id.
+    /// The database is away, the server is shutting down, or the outcome of a commit is unknown. The caller may try
+    /// again with the same request_id.
+    #[error("unavailable: {0}")]
     Unavailable(String),
-    /// Too many callers are waiting. Try again later.
+    /// Too many callers are waiting. The caller may try again later.
+    #[error("overloaded: {0}")]
     Overloaded(&'static str),
-    /// The caller's time was up before the answer.
+    /// The caller's deadline passed before the answer.
+    #[error("the caller's deadline passed")]
     DeadlineExceeded,
-    /// A bug. The text is for the log, never for the caller.
+    /// The program has a bug. The text is for the log, never for the caller.
+    #[error("internal error: {0}")]
     Internal(String),
 }
 
 impl From<Invalid> for Error {
     fn from(invalid: Invalid) -> Self {
         Self::Invalid(vec![invalid])
-    }
-}
-
-impl From<Missing> for Error {
-    fn from(missing: Missing) -> Self {
-        Self::NotFound(missing)
     }
 }
 
@@ -68,7 +76,7 @@ impl From<NotAdjustable> for Error {
 }
 
 impl Error {
-    /// The reason that callers switch on, and that logs name.
+    /// Returns the reason, which callers switch on and logs name.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Invalid(_) => "INVALID_ARGUMENT",
@@ -94,33 +102,7 @@ impl Error {
     }
 }
 
-impl fmt::Display for Missing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Product(id) => write!(f, "no product has the id {id}"),
-            Self::Hold(id) => write!(f, "no hold has the id {id}"),
-            Self::Order(id) => write!(f, "no order has the id {id}"),
-            Self::PaymentException(id) => write!(f, "no payment exception has the id {id}"),
-        }
-    }
+fn joined(fields: &[Invalid]) -> String {
+    let fields: Vec<String> = fields.iter().map(ToString::to_string).collect();
+    fields.join("; ")
 }
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Invalid(fields) => {
-                let fields: Vec<String> = fields.iter().map(ToString::to_string).collect();
-                f.write_str(&fields.join("; "))
-            }
-            Self::NotFound(missing) => missing.fmt(f),
-            Self::Refused(refusal) => write!(f, "refused: {refusal:?}"),
-            Self::LockContention => f.write_str("rows stayed locked by others through all retries"),
-            Self::Unavailable(why) => write!(f, "unavailable: {why}"),
-            Self::Overloaded(why) => write!(f, "overloaded: {why}"),
-            Self::DeadlineExceeded => f.write_str("the caller's deadline passed"),
-            Self::Internal(cause) => write!(f, "internal error: {cause}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}

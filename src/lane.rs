@@ -1,25 +1,31 @@
 //! Lanes: requests that wait at the same moment share a transaction.
 //!
-//! A hot product is one row, and the database keeps it locked until the commit is on disk. So a lane takes what has
-//! queued up for its key, runs it as one batch, answers each caller, and takes what has queued up since. It never
-//! waits for a batch to fill: idle, a batch is one command. A key has one batch in flight at the most; different keys
-//! run side by side, as far as that gets more done (`turns`).
+//! A hot product is one row, and the database keeps it locked until the commit is on disk. So a lane takes the commands
+//! that have queued up for its key, runs them as one batch, answers each caller, and takes what has queued up since. It
+//! never waits for a batch to fill: in an idle lane, a batch is one command. A key has at most one batch in flight.
+//! Batches of different keys run side by side, as long as that gets more done (`turns`).
 //!
-//! A command whose row somebody else has locked leaves its batch and waits in a lane for that row alone (`worker`): the
-//! commands for other rows don't wait with it. What waits there holds no connection and no turn, and is told
-//! `LockContention` after [`Limits::lock_patience`].
+//! A command whose row somebody else has locked leaves its batch. It waits in a lane for that row (`worker`), so the
+//! commands for other rows don't wait with it. There it holds no connection and no turn. After
+//! [`LaneLimits::lock_patience`] its caller gets `LockContention`.
 //!
-//! A batch is answered in one moment, and who writes the answers can know that there are more to come (`burst`).
+//! All callers of a batch are answered in one moment. Whoever writes an answer can ask whether more are about to come
+//! (`burst`).
 //!
-//! A lane lives from the first command for its key until its queue is empty, so an id that nobody asks for, or that
-//! doesn't exist, leaves nothing behind. Everything about it is bounded: commands a batch, commands waiting, lanes.
+//! A lane lives from the first command for its key until its queue is empty. So an id that nobody asks for, or that
+//! doesn't exist, leaves nothing behind. Everything is bounded: commands in a batch, commands that wait, lanes.
 //!
-//! Every transaction runs in a lane and none in a request handler, because a handler is dropped when its caller hangs
-//! up or its deadline passes, and a transaction dropped half-way leaves its rows locked. What is dropped here is the
-//! command: one whose caller has gone before a run of its batch began is passed over.
+//! Every transaction runs in a lane and none in a request handler. A handler is dropped when its caller hangs up or its
+//! deadline passes, and a transaction that is dropped half-way leaves its rows locked. A lane drops only commands: it
+//! passes over those whose callers have gone before their batch runs.
+//!
+//! Lanes are made by a [`LaneGroup`], which closes all the lanes that it has made.
 
+mod backoff;
 mod burst;
 mod calls;
+mod group;
+mod one_by_one;
 mod turns;
 mod worker;
 
@@ -35,60 +41,98 @@ use tokio::{sync::oneshot, time::Instant};
 use tokio_util::task::TaskTracker;
 use tracing::Span;
 
+pub use backoff::Backoff;
 pub use burst::Burst;
-pub use calls::{BusyRow, Calls, Outcome, Outcomes, Results, all_done, each_alone};
+pub use calls::{BusyRow, Calls, Outcome, Outcomes, Results, all_done};
+pub use group::LaneGroup;
+pub use one_by_one::{OneByOne, RunOne};
 
 use crate::error::Error;
 use burst::OnItsWay;
 use turns::Turns;
 use worker::Worker;
 
-/// Locked rows of a use case that calls may wait for, each in a lane of its own; for further ones they are overloaded.
+/// Rows of one use case that commands may wait for, each in a lane of its own. Commands for more rows are overload.
 const BUSY_ROWS_MAX: usize = 256;
 
-/// What a lane does with the commands that it took together.
+/// Runs the commands that a lane took together.
 pub trait Batch: Send + Sync + 'static {
     /// What one caller wants.
     type Command: Send + Sync + 'static;
     /// What that caller gets.
     type Answer: Clone + Send + Sync + 'static;
 
-    /// Whether calls that have arrived, and didn't run yet, may come along in a batch: fewer and larger ones, which cost
-    /// less. Else the next batch is at work in the database while the one before it is answered, which is faster where
-    /// the database has nothing else to do.
+    /// Whether a lane lets calls that have just arrived queue up before it takes its next batch.
+    ///
+    /// This makes fewer and larger batches, which cost less. Without it, the database works on the next batch while the
+    /// server still answers the one before. That is faster where the database would be idle meanwhile.
     const GATHERS: bool = true;
 
-    /// Runs commands of one key, at least one, together: one outcome per command, in their order. A refusal is one
-    /// command's own result and fails no other, and so is a row that somebody else has locked. An error of the whole
-    /// means that none of them was done: if it isn't temporary, each is run again alone, so that a poisonous command
-    /// fails by itself.
+    /// Runs commands of one key together, at least one, and returns one outcome per command, in their order.
+    ///
+    /// A refusal is the result of its own command and fails no other. The same is true of a row that somebody else has
+    /// locked. An error of the whole means that no command was done. If that error isn't temporary, the lane runs each
+    /// command again by itself, so that a poisonous command fails alone.
     fn run(
         &self,
         calls: Calls<'_, Self::Command>,
     ) -> impl Future<Output = Result<Outcomes<Self::Answer>, Error>> + Send;
 
-    /// Records what became of a command: its log line and its count. Runs once for every command, after its caller was
-    /// answered, in the caller's span. A command that was refused a place or passed over is recorded with that error.
-    fn record(&self, command: &Self::Command, result: &Result<Self::Answer, Error>);
+    /// Records what became of a command: its log line and its count. Records nothing unless a use case says otherwise.
+    ///
+    /// It runs once for every command, in the caller's span, after the caller was answered. A command that was refused
+    /// a place, or passed over, is recorded with that error.
+    fn record(&self, _command: &Self::Command, _result: &Result<Self::Answer, Error>) {}
 }
 
-/// How much lanes take.
+/// Names the lane that a command goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LaneKey {
+    /// The one lane of a use case that has no other.
+    WholeUseCase,
+    /// The lane of the product with this id.
+    Product(i64),
+    /// The lane of the payment exception with this id.
+    PaymentException(i64),
+}
+
+impl LaneKey {
+    /// Tells a caller that the lane's queue is full.
+    fn queue_is_full(self) -> &'static str {
+        match self {
+            Self::WholeUseCase => "too many requests of this kind are queued",
+            Self::Product(_) => "too many requests are queued for this product",
+            Self::PaymentException(_) => "too many requests are queued for this payment exception",
+        }
+    }
+
+    /// Tells a caller that there is no room for another lane.
+    fn lanes_are_full(self) -> &'static str {
+        match self {
+            Self::WholeUseCase => "too many requests are queued",
+            Self::Product(_) => "requests are queued for too many products",
+            Self::PaymentException(_) => "requests are queued for too many payment exceptions",
+        }
+    }
+}
+
+/// Limits how much the lanes of a use case take.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Commands a batch, at least 1.
+pub struct LaneLimits {
+    /// Commands in a batch, at least 1.
     pub batch_max: usize,
-    /// Commands waiting in one lane, at least 1; more are refused as overloaded. Also the commands that wait for locked
-    /// rows, in all lanes together.
+    /// Commands that wait in one lane, at least 1; more are refused as overload. It also limits the commands that wait
+    /// for locked rows, in all lanes together.
     pub queue_max: usize,
-    /// Lanes at the same moment, at least 1; commands for further keys are refused as overloaded.
+    /// Lanes at the same moment, at least 1; commands for more keys are refused as overload.
     pub lanes_max: usize,
-    /// Batches in flight before a lane waits for its turn, at least 1. Very many busy lanes may have more.
+    /// Batches in flight before a lane waits for its turn, at least 1. Where very many lanes are busy, more may run.
     pub in_flight: usize,
     /// How long a command may wait for rows that others have locked. A run that began just before may take longer.
     pub lock_patience: Duration,
 }
 
-/// The lanes of one use case, by key.
+/// Keeps the lanes of one use case, by key.
 pub struct Lanes<B: Batch> {
     shared: Arc<Shared<B>>,
 }
@@ -107,26 +151,26 @@ impl<B: Batch> fmt::Debug for Lanes<B> {
 
 struct Shared<B: Batch> {
     batch: B,
-    limits: Limits,
-    state: Mutex<State<B>>,
+    limits: LaneLimits,
+    queues: Mutex<Queues<B>>,
     turns: Arc<Turns>,
     turns_of_busy: Arc<Turns>,
     burst: Burst,
     tasks: TaskTracker,
 }
 
-/// What a lane is for.
+/// Names a queue: what its commands wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Key {
+enum QueueKey {
     /// What callers ask for.
-    Asked(i64),
+    Asked(LaneKey),
     /// A row that somebody else had locked.
     Busy(BusyRow),
 }
 
-struct State<B: Batch> {
+struct Queues<B: Batch> {
     /// A queue is here exactly as long as the worker of its lane is.
-    queues: HashMap<Key, VecDeque<Waiting<B>>>,
+    by_key: HashMap<QueueKey, VecDeque<Waiting<B>>>,
     /// Commands that have left their batch for a locked row and are not answered yet.
     set_aside: usize,
     /// Lanes for locked rows.
@@ -134,10 +178,14 @@ struct State<B: Batch> {
     closed: bool,
 }
 
-impl<B: Batch> State<B> {
-    fn remove(&mut self, key: Key) -> Option<VecDeque<Waiting<B>>> {
-        let queue = self.queues.remove(&key);
-        if let (Key::Busy(_), Some(_)) = (key, &queue) {
+impl<B: Batch> Queues<B> {
+    fn new() -> Self {
+        Self { by_key: HashMap::new(), set_aside: 0, busy_rows: 0, closed: false }
+    }
+
+    fn remove(&mut self, key: QueueKey) -> Option<VecDeque<Waiting<B>>> {
+        let queue = self.by_key.remove(&key);
+        if let (QueueKey::Busy(_), Some(_)) = (key, &queue) {
             self.busy_rows -= 1;
         }
         queue
@@ -149,7 +197,7 @@ struct Waiting<B: Batch> {
     caller: Caller<B::Answer>,
 }
 
-/// A command that is done with, and where it came from.
+/// Keeps a command that is done with, and where it came from.
 struct Answered<B: Batch> {
     command: B::Command,
     span: Span,
@@ -164,26 +212,25 @@ struct Caller<A> {
 }
 
 impl<B: Batch> Lanes<B> {
-    /// Lanes that run `batch`, and whose answers are part of `burst`.
-    pub fn new(batch: B, limits: Limits, burst: Burst) -> Self {
-        let state = Mutex::new(State { queues: HashMap::new(), set_aside: 0, busy_rows: 0, closed: false });
+    /// Makes lanes that run `batch`, for a group: it closes them, and counts their answers in its burst.
+    fn new(batch: B, limits: LaneLimits, burst: Burst, tasks: TaskTracker) -> Self {
         let turns = || Arc::new(Turns::new(limits.in_flight));
         let (turns, turns_of_busy) = (turns(), turns());
-        Self {
-            shared: Arc::new(Shared { batch, limits, state, turns, turns_of_busy, burst, tasks: TaskTracker::new() }),
-        }
+        let queues = Mutex::new(Queues::new());
+        Self { shared: Arc::new(Shared { batch, limits, queues, turns, turns_of_busy, burst, tasks }) }
     }
 
-    /// Queues a command in its key's lane and waits for its result. Dropping the future takes the command back if its
-    /// batch has not begun.
+    /// Queues a command in the lane of `key` and waits for its result.
+    ///
+    /// If the future is dropped before the command's batch begins, the command is taken back.
     ///
     /// # Errors
-    /// `Overloaded` where the queue or the number of lanes is full, `Unavailable` after [`Lanes::close`], and the
+    /// `Overloaded` where the queue or the number of lanes is full, `Unavailable` once the group is closed, and the
     /// command's own.
-    pub async fn submit(&self, key: i64, command: B::Command) -> Result<B::Answer, Error> {
+    pub async fn submit(&self, key: LaneKey, command: B::Command) -> Result<B::Answer, Error> {
         let (reply, answer) = oneshot::channel();
         let caller = Caller { span: Span::current(), since: Instant::now(), reply };
-        if let Err((error, command)) = self.shared.enqueue(Key::Asked(key), Waiting { command, caller }) {
+        if let Err((error, command)) = self.shared.enqueue(key, Waiting { command, caller }) {
             self.shared.batch.record(&command, &Err(error.clone()));
             return Err(error);
         }
@@ -192,51 +239,36 @@ impl<B: Batch> Lanes<B> {
             Err(_) => Err(Error::Internal("the lane ended without an answer".to_owned())),
         }
     }
-
-    /// Takes no more commands, and returns when those taken are answered and recorded.
-    pub async fn close(&self) {
-        self.shared.state().closed = true;
-        self.shared.tasks.close();
-        self.shared.tasks.wait().await;
-    }
 }
 
 impl<B: Batch> Shared<B> {
-    /// The state is consistent between any two statements, so a panic elsewhere doesn't spoil it.
-    fn state(&self) -> MutexGuard<'_, State<B>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Locks the queues. They are consistent between any two statements, so a panic elsewhere doesn't spoil them.
+    fn queues(&self) -> MutexGuard<'_, Queues<B>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Queues a command, or returns it with the reason why not.
-    fn enqueue(self: &Arc<Self>, key: Key, waiting: Waiting<B>) -> Result<(), (Error, B::Command)> {
-        let mut state = self.state();
-        if state.closed {
+    fn enqueue(self: &Arc<Self>, key: LaneKey, waiting: Waiting<B>) -> Result<(), (Error, B::Command)> {
+        let mut queues = self.queues();
+        if queues.closed {
             return Err((Error::Unavailable("the server is shutting down".to_owned()), waiting.command));
         }
-        self.enqueue_in(&mut state, key, waiting).map_err(|(error, waiting)| (error, waiting.command))
-    }
-
-    fn enqueue_in(
-        self: &Arc<Self>,
-        state: &mut State<B>,
-        key: Key,
-        waiting: Waiting<B>,
-    ) -> Result<(), (Error, Waiting<B>)> {
-        let lanes = state.queues.len();
-        match state.queues.entry(key) {
+        let lanes = queues.by_key.len();
+        let queue_key = QueueKey::Asked(key);
+        match queues.by_key.entry(queue_key) {
             Entry::Occupied(queue) if queue.get().len() >= self.limits.queue_max => {
-                Err((Error::Overloaded("too many calls are waiting for this one thing"), waiting))
+                Err((Error::Overloaded(key.queue_is_full()), waiting.command))
             }
             Entry::Occupied(mut queue) => {
                 queue.get_mut().push_back(waiting);
                 Ok(())
             }
             Entry::Vacant(_) if lanes >= self.limits.lanes_max => {
-                Err((Error::Overloaded("too many things are asked for at once"), waiting))
+                Err((Error::Overloaded(key.lanes_are_full()), waiting.command))
             }
             Entry::Vacant(place) => {
                 place.insert(VecDeque::from([waiting]));
-                self.tasks.spawn(Worker::new(Arc::clone(self), key).work());
+                self.tasks.spawn(Worker::new(Arc::clone(self), queue_key).work());
                 Ok(())
             }
         }
@@ -244,18 +276,24 @@ impl<B: Batch> Shared<B> {
 
     /// Queues a command for the row that somebody else has locked, or returns it with the reason why not.
     fn set_aside(self: &Arc<Self>, row: BusyRow, waiting: Waiting<B>) -> Result<(), (Error, Waiting<B>)> {
-        let mut state = self.state();
-        let is_new = !state.queues.contains_key(&Key::Busy(row));
-        if state.set_aside >= self.limits.queue_max || (is_new && state.busy_rows >= BUSY_ROWS_MAX) {
-            return Err((Error::Overloaded("too many calls are waiting for rows that others have locked"), waiting));
+        let key = QueueKey::Busy(row);
+        let mut queues = self.queues();
+        let lanes = queues.by_key.len();
+        let is_new = !queues.by_key.contains_key(&key);
+        let no_room = is_new && (queues.busy_rows >= BUSY_ROWS_MAX || lanes >= self.limits.lanes_max);
+        if queues.set_aside >= self.limits.queue_max || no_room {
+            return Err((Error::Overloaded("too many requests wait for rows that others have locked"), waiting));
         }
-        self.enqueue_in(&mut state, Key::Busy(row), waiting)?;
-        state.set_aside += 1;
-        state.busy_rows += usize::from(is_new);
+        queues.by_key.entry(key).or_default().push_back(waiting);
+        queues.set_aside += 1;
+        if is_new {
+            queues.busy_rows += 1;
+            self.tasks.spawn(Worker::new(Arc::clone(self), key).work());
+        }
         Ok(())
     }
 
-    /// Records in a task of its own: log lines cost the next batch nothing.
+    /// Records commands in a task, so that the next batch doesn't wait for their log lines.
     fn record(self: &Arc<Self>, answered: Vec<Answered<B>>) {
         if answered.is_empty() {
             return;

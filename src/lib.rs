@@ -1,19 +1,36 @@
 //! Checkout for flash sales on plain MySQL.
 //!
+//! A module may use only the modules that its row names, and nothing else of this crate:
+//!
 //! | module | what it is | may use |
 //! |---|---|---|
-//! | [`domain`] | the rules of the sale, pure | `std` |
-//! | [`error`] | the one error of the crate, plain data | `domain` |
-//! | [`lane`] | requests that wait together run together | `error` |
-//! | [`db`] | the only place with SQL | `domain`, `error` |
-//! | [`checkout`] | one file per use case: lock, decide, write | `domain`, `lane`, `db` |
-//! | [`grpc`] | the server: decode, checkout, encode | `checkout`, `pb` |
-//! | [`gateway`] | the HTTP front; it knows gRPC only | `pb` |
-//! | [`sweeper`] | one run of the sweep | `checkout`, `db` |
-//! | [`setup`] | `server migrate` | `checkout`, `db` |
-//! | [`config`], [`listener`], [`shutdown`], [`telemetry`] | what every program needs | |
+//! | `bin` | the three programs | [`config`], [`gateway`], [`grpc`], [`listener`], [`setup`], [`shutdown`], [`startup`], [`sweeper`], [`telemetry`] |
+//! | [`grpc`] | the server: decode, call the checkout, encode | [`checkout`], [`config`], [`domain`], [`error`], [`listener`], [`metric_names`], [`pb`], [`telemetry`] |
+//! | [`sweeper`] | one run of the sweep, or of the audit | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`telemetry`] |
+//! | [`setup`] | `server migrate` | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`startup`] |
+//! | [`checkout`] | one file for each use case: lock, decide, write | [`config`], [`db`], [`domain`], [`error`], [`lane`], [`metric_names`] |
+//! | [`db`] | the only place with SQL | [`config`], [`domain`], [`error`], [`metric_names`] |
+//! | [`config`] | the settings of the programs | [`gateway`], [`startup`], [`telemetry`] |
+//! | [`gateway`] | the HTTP front, which knows nothing but gRPC of the rest | [`metric_names`], [`pb`], [`telemetry`] |
+//! | [`telemetry`] | logs, traces and metrics | [`metric_names`], [`startup`] |
+//! | [`lane`] | requests that wait together run together | [`error`] |
+//! | [`error`] | the one error of a call | [`domain`] |
+//! | [`domain`] | the rules of the sale, pure functions | only `std` |
+//! | [`startup`] | why a program ends before its work begins | – |
+//! | [`metric_names`] | the names of the metrics | – |
+//! | [`listener`] | listening for connections | – |
+//! | [`shutdown`] | the end of a program's work | – |
+//! | [`pb`] | the code generated from the service definition | – |
 //!
-//! A test reads the `use` lines and fails when one crosses these borders.
+//! These crates, and those whose names begin with theirs, may be named in few modules:
+//!
+//! | crates | modules |
+//! |---|---|
+//! | `diesel`, `deadpool`, `mysql_async` | [`db`] |
+//! | `tonic`, `prost` | [`gateway`], [`grpc`], [`pb`] |
+//!
+//! The test `borders` reads both tables. It fails where a path in a source file crosses a border, and where the modules
+//! use each other in a circle.
 
 pub mod checkout;
 pub mod config;
@@ -24,8 +41,10 @@ pub mod gateway;
 pub mod grpc;
 pub mod lane;
 pub mod listener;
+pub mod metric_names;
 pub mod pb;
 pub mod setup;
 pub mod shutdown;
+pub mod startup;
 pub mod sweeper;
 pub mod telemetry;

@@ -1,33 +1,34 @@
-//! What comes before serving: whether the database's URL can be used; and `server migrate`, which brings the tables up to
-//! date, and puts the sample product on sale where asked.
+//! Prepares serving: checks the database's URL, and runs `server migrate`.
 
 use secrecy::ExposeSecret;
 use tracing::info;
 
 use crate::{
-    checkout::create_product::{CreateProduct, create},
-    config::{DatabaseConfig, Invalid},
+    checkout::create_product::{CreateProduct, create_product},
+    config::DatabaseConfig,
     db::{self, Database, migrate::migrate},
     domain::{NewProduct, ProductName, RequestId},
     error::Error,
+    startup::BadSetting,
 };
 
-/// Made with it, the sample product is made once, however often and by however many it is asked for.
+/// Identifies the making of the sample product, so that it is made only once.
 const SAMPLE_REQUEST_ID: &str = "flashsale-sample-product";
 
-/// Checks the database's URL as the driver will read it.
+/// Checks the database's URL in the way that the driver reads it.
 ///
 /// # Errors
-/// The setting and what is wrong with it.
-pub fn check(config: &DatabaseConfig) -> Result<(), Invalid> {
-    db::check_url(config.url.expose_secret()).map_err(|reason| config.invalid(reason))
+/// Names the setting, and says what is wrong with the URL.
+pub fn check(config: &DatabaseConfig) -> Result<(), BadSetting> {
+    db::check_url(config.url.expose_secret()).map_err(|reason| config.bad_url(reason))
 }
 
-/// Migrates, and with `seed` puts one product on sale: "Flash Sale Item", 1000 cents, 100 units. Both may run twice,
-/// and by two at once. Needs a multi-threaded runtime.
+/// Migrates the database. With `seed` it also puts one product on sale: "Flash Sale Item", 1000 cents, 100 units.
+///
+/// It may run again, and twice at the same time. It needs a multi-threaded runtime.
 ///
 /// # Errors
-/// Those of [`migrate`] and of the database.
+/// The errors of [`migrate`] and of the database.
 pub async fn run(config: &DatabaseConfig, seed: bool) -> Result<(), Error> {
     let ran = migrate(config).await?;
     info!(migrations = ran.len(), ran = ran.join(", "), "Database is up to date");
@@ -41,7 +42,7 @@ pub async fn run(config: &DatabaseConfig, seed: bool) -> Result<(), Error> {
             ends_at: None,
         };
         let command = CreateProduct { product, request_id: RequestId::parse(SAMPLE_REQUEST_ID)? };
-        let sample = create(Database::new(config)?.unattended(), &command).await?;
+        let sample = create_product(Database::new(config)?.unattended(), &command).await?;
         info!(product_id = sample.product.id.get(), "Sample product is on sale");
     }
     Ok(())

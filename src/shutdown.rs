@@ -1,4 +1,4 @@
-//! When to stop: SIGTERM, as process managers send it, or SIGINT, which is Ctrl-C. And the end of a program's work.
+//! The end of a program's work, and the signals that ask for it: SIGTERM from process managers, SIGINT from Ctrl-C.
 
 use std::{error::Error, io};
 
@@ -7,11 +7,12 @@ use tokio::{
     signal::unix::{SignalKind, signal as listen},
 };
 
-/// Does a program's `work`. Whatever else is at work on the runtime is left behind: looking up a name, which nothing
-/// can stop, may take longer than a shutdown has.
+/// Does a program's `work`, and doesn't wait for anything else on the runtime.
+///
+/// Nothing can stop the lookup of a host name, and it may take longer than the time of a shutdown.
 ///
 /// # Errors
-/// The work's, or why there is no runtime.
+/// The error of the work, or the reason why there is no runtime.
 pub fn run_to_end(
     runtime: io::Result<Runtime>,
     work: impl Future<Output = Result<(), Box<dyn Error>>>,
@@ -22,8 +23,9 @@ pub fn run_to_end(
     ended
 }
 
-/// Listens from this call on; the future is ready at the first SIGTERM or SIGINT, also one that came before it was
-/// awaited. From now on these signals no longer end the process by themselves.
+/// Returns a future that is ready at the first SIGTERM or SIGINT after this call, also before it is awaited.
+///
+/// From this call on, these signals no longer end the process by themselves.
 ///
 /// # Errors
 /// The operating system refuses the handlers.
@@ -49,7 +51,7 @@ mod tests {
         time::{Duration, Instant},
     };
 
-    /// Work that blocks a thread, like a name that no server knows.
+    /// The work blocks a thread, like the lookup of a host name that no server knows.
     #[test]
     fn the_end_does_not_wait_for_what_cannot_be_stopped() {
         let (hang_up, hung) = std::sync::mpsc::channel::<()>();
@@ -64,7 +66,7 @@ mod tests {
         drop(hang_up);
     }
 
-    /// One test for both cases: signals reach the whole process.
+    /// Both signals are in one test, since a signal reaches the whole process.
     #[tokio::test]
     async fn a_signal_that_came_before_the_await_is_not_missed() {
         for signal in ["-TERM", "-INT"] {

@@ -1,16 +1,15 @@
-//! The sweeper's program, and one run of the sweep: expired holds and overdue orders give their units back, in bounded batches.
+//! One run of the sweep: expired holds and overdue orders give their units back, in batches of limited size.
 //!
-//! A full batch means that there is more, a partial one that all was done. Runs don't overlap: the second finds the
-//! first's lock and leaves it the work, or says that the first gets nowhere (`turn`). A sweep gives way to sales of the
-//! same products: it rests between its batches. Correctness doesn't depend on that, since rows are locked with SKIP
-//! LOCKED. A product that can't be swept keeps no other one from it (`work`).
+//! After a full batch there may be more rows; after a partial batch all is done. Two runs never overlap. The second run
+//! finds the lock of the first and ends, or reports that the first makes no progress (`turn`). The sweep rests between
+//! its batches, so that it doesn't slow the sales of the same products. Its results don't depend on that, since it
+//! locks rows with SKIP LOCKED. A product that can't be swept doesn't stop the sweep of the others (`work`).
 
 pub mod audit;
 mod turn;
 mod work;
 
 use std::{
-    fmt,
     future::Future,
     pin::pin,
     time::{Duration, Instant},
@@ -19,8 +18,8 @@ use std::{
 use tracing::{Instrument, error, info};
 
 use self::{
-    turn::{STALLED_AFTER_SECONDS, SweepLock, Turn},
-    work::{Told, Work},
+    turn::{STALLED_AFTER_SECONDS, SweepLock, SweepTurn},
+    work::{LeftOut, Work},
 };
 use crate::{
     config::{SweeperCommand, SweeperConfig},
@@ -29,33 +28,33 @@ use crate::{
     telemetry::job_span,
 };
 
-/// What a run did.
+/// Counts what a run did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SweepReport {
     /// Transactions that found something.
     pub batches: u64,
-    /// Holds expired.
+    /// Holds that it expired.
     pub holds_expired: usize,
-    /// Orders cancelled.
+    /// Orders that it cancelled.
     pub orders_cancelled: usize,
-    /// Units given back.
+    /// Units that it gave back.
     pub stock_released: i64,
-    /// Products that were left out because something is wrong with them.
+    /// Products that were left out because of a fault in their data.
     pub products_faulty: usize,
-    /// Products that were left to the next sweep because somebody keeps their row locked.
+    /// Products that were left to the next sweep because others keep their rows locked.
     pub products_locked: usize,
-    /// How long it took.
+    /// How long the run took.
     pub took: Duration,
 }
 
-/// How a run ended.
+/// Says how a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sweep {
     /// It swept.
     Done(SweepReport),
-    /// Another run is at work.
+    /// Another run is working.
     AnotherIsRunning,
-    /// Another run has the lock and gets nowhere.
+    /// Another run has the lock and makes no progress.
     AnotherIsStalled {
         /// The database connection that has the lock.
         connection_id: Option<i64>,
@@ -63,11 +62,17 @@ pub enum Sweep {
 }
 
 /// Says why a sweep doesn't end well although nothing failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unswept {
-    /// So many products were left out because something is wrong with them.
+    /// This number of products was left out because of faults in their data.
+    #[error("products left out: {0}. See \"Product left out of the sweep\" in its log, and run `sweeper audit`")]
     FaultyProducts(usize),
-    /// Another run has the lock and gets nowhere.
+    /// Another run has the lock and makes no progress.
+    #[error(
+        "another sweep has got nowhere for {} minutes: end its process{}",
+        STALLED_AFTER_SECONDS / 60,
+        .connection_id.map(|id| format!(", or KILL its database connection {id}")).unwrap_or_default()
+    )]
     AnotherIsStalled {
         /// The database connection that has the lock.
         connection_id: Option<i64>,
@@ -75,11 +80,10 @@ pub enum Unswept {
 }
 
 impl Sweep {
-    /// The result for whoever asks only whether all is well. A product whose row is locked is no fault: the next sweep
-    /// tries it again.
+    /// Says whether all is well. A locked product is no fault: the next sweep tries it again.
     ///
     /// # Errors
-    /// [`Unswept`].
+    /// [`Unswept`]: products were left out, or another run makes no progress.
     pub fn verdict(&self) -> Result<(), Unswept> {
         match *self {
             Self::Done(SweepReport { products_faulty: products @ 1.., .. }) => Err(Unswept::FaultyProducts(products)),
@@ -89,32 +93,10 @@ impl Sweep {
     }
 }
 
-impl fmt::Display for Unswept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let connection_id = match self {
-            Self::FaultyProducts(products) => {
-                return write!(
-                    f,
-                    "products left out: {products}. See \"Product left out of the sweep\" in its log, and run \
-                    `sweeper audit`"
-                );
-            }
-            Self::AnotherIsStalled { connection_id } => connection_id,
-        };
-        write!(f, "another sweep has got nowhere for {} minutes: end its process", STALLED_AFTER_SECONDS / 60)?;
-        match connection_id {
-            Some(id) => write!(f, ", or KILL its database connection {id}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl std::error::Error for Unswept {}
-
-/// Does what the settings ask for, once, in a trace of its own.
+/// Runs the sweep or the audit that the settings ask for, once, in its own trace.
 ///
 /// # Errors
-/// Those of [`run`] and [`audit::run`], and what a sweep left out or an audit found.
+/// The errors of [`run`] and [`audit::run`]; also products that a sweep left out, and faults that an audit found.
 pub async fn obey(
     config: &SweeperConfig,
     shutdown: impl Future<Output = ()>,
@@ -131,64 +113,69 @@ pub async fn obey(
     Ok(())
 }
 
-/// Sweeps once and logs the report as its last line. A shutdown ends it after the batch at work.
+/// Sweeps once, and logs the report as its last line. A shutdown ends it after the current batch.
 ///
 /// # Errors
-/// Those of [`Database::transaction`]; batches before the failed one stay done.
+/// The errors of [`Database::transaction`]. The batches before the failed one stay committed.
 pub async fn run(config: &SweeperConfig, shutdown: impl Future<Output = ()>) -> Result<Sweep, Error> {
     let started = Instant::now();
     let mut report = SweepReport::default();
     let swept = lock_and_sweep(config, shutdown, &mut report).await;
     report.took = started.elapsed();
-    let SweepReport { batches, holds_expired, orders_cancelled, stock_released, .. } = report;
-    let SweepReport { products_faulty, products_locked, took, .. } = report;
-    let seconds = took.as_secs_f64();
     match swept {
         Ok(None) => {
-            info!(
-                batches,
-                holds_expired,
-                orders_cancelled,
-                stock_released,
-                products_faulty,
-                products_locked,
-                seconds,
-                "Sweep done"
-            );
+            log_report(&report, None);
             Ok(Sweep::Done(report))
         }
         Ok(Some(other)) => Ok(other),
         Err(error) => {
-            error!(
-                %error,
-                batches,
-                holds_expired,
-                orders_cancelled,
-                stock_released,
-                products_faulty,
-                products_locked,
-                seconds,
-                "Sweep failed"
-            );
+            log_report(&report, Some(&error));
             Err(error)
         }
     }
 }
 
-/// Sweeps, or says why not: another run has the lock.
+/// Logs the last line of a sweep.
+fn log_report(report: &SweepReport, failure: Option<&Error>) {
+    let SweepReport { batches, holds_expired, orders_cancelled, stock_released, .. } = *report;
+    let SweepReport { products_faulty, products_locked, took, .. } = *report;
+    let (error, seconds) = (failure.map(tracing::field::display), took.as_secs_f64());
+    // `tracing` fixes the level of a line when it is compiled.
+    macro_rules! log {
+        ($level:ident, $message:literal) => {
+            $level!(
+                error,
+                batches,
+                holds_expired,
+                orders_cancelled,
+                stock_released,
+                products_faulty,
+                products_locked,
+                seconds,
+                $message
+            )
+        };
+    }
+    match failure {
+        None => log!(info, "Sweep done"),
+        Some(_) => log!(error, "Sweep failed"),
+    }
+}
+
+/// Sweeps. Where another run has the lock, returns what that run does.
 async fn lock_and_sweep(
     config: &SweeperConfig,
     shutdown: impl Future<Output = ()>,
     report: &mut SweepReport,
 ) -> Result<Option<Sweep>, Error> {
     let database = Database::new(&config.database)?;
-    let mut lock: SweepLock = match Turn::take(&config.database, &database).await? {
-        Turn::Ours(lock) => lock,
-        Turn::Anothers(Holder { connection_id }) => {
+    let mut lock: SweepLock = match SweepTurn::take(&config.database, &database).await? {
+        SweepTurn::Ours(lock) => lock,
+        SweepTurn::Anothers(Holder { connection_id }) => {
             info!(connection_id, "Another sweep is running");
             return Ok(Some(Sweep::AnotherIsRunning));
         }
-        Turn::Stalled(Holder { connection_id }) => {
+        SweepTurn::Stalled(Holder { connection_id }) => {
             let what_to_do = "end its process, or KILL this connection at the database";
             error!(connection_id, what_to_do, "Another sweep gets nowhere");
             return Ok(Some(Sweep::AnotherIsStalled { connection_id }));
@@ -200,14 +187,14 @@ async fn lock_and_sweep(
         lock: &mut lock,
         report,
         shutdown: pin!(shutdown),
-        told: Told::default(),
+        left_out: LeftOut::default(),
     };
     let swept = work.run().await;
     lock.release().await;
     swept.map(|()| None)
 }
 
-/// Whether the future is over, without waiting for it.
+/// Whether a future is ready now.
 async fn is_over(future: impl Future<Output = ()>) -> bool {
     tokio::select! {
         biased;

@@ -1,21 +1,20 @@
-//! What a running program tells: log lines on stdout, traces by OTLP, metrics for Prometheus.
+//! Log lines on stdout, traces by OTLP, and metrics for Prometheus.
 //!
 //! | variable | meaning |
 //! |---|---|
 //! | `RUST_LOG` | what is logged, in the syntax of `tracing-subscriber`; `info` when unset or empty |
 //! | `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` | where spans go, by OTLP over gRPC; unset: nowhere |
 //! | `OTEL_EXPORTER_OTLP_HEADERS`, `…_TIMEOUT`, `…_INSECURE`, `OTEL_BSP_*` | as OpenTelemetry defines them |
-//! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | the resource; the service is named like the log field `service` when unset |
+//! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | the resource; when unset, the service has the name in the log field `service` |
 //! | `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | which spans are sent, `parentbased_always_on` when unset |
 //! | `OTEL_SDK_DISABLED`, `OTEL_TRACES_EXPORTER` | `true`, `none`: no spans are sent |
 //!
-//! Logging is on the path of every request, so a line is put together by `json` and written by `log_thread`. Nothing in
-//! a running program writes to stdout or stderr itself, or waits for whoever reads them: a panic is a line of the log,
-//! too.
+//! Every request logs, so logging has to be cheap: `json` builds a line and `log_thread` writes it. Nothing else in a
+//! running program writes to stdout or stderr, or waits for their readers. A panic is a line of the log, too.
 
 mod json;
 mod log_thread;
-pub mod metrics;
+mod metrics;
 mod trace;
 
 use std::{
@@ -32,7 +31,7 @@ use tracing_subscriber::{
     EnvFilter, Layer, filter::Targets, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
-use crate::config::{Invalid, LogFormat, Stop};
+use crate::startup::{BadSetting, Stop};
 
 use log_thread::LogThread;
 
@@ -40,31 +39,40 @@ pub use log_thread::WhenFull;
 pub use metrics::serve_metrics;
 pub use trace::{inject_current, job_span, request_span};
 
-/// How long the end of a program waits for a reader of its log who has stopped reading.
+/// Says how log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line, for machines.
+    Json,
+    /// Text for people.
+    Text,
+}
+
+/// Says how long the end of a program waits for a reader of its log who has stopped reading.
 const LOG_FLUSH_MAX: Duration = Duration::from_millis(2500);
-/// As [`LOG_FLUSH_MAX`], for a reader of stderr.
+/// Says how long the end of a program waits for a reader of stderr who has stopped reading.
 const STDERR_FLUSH_MAX: Duration = Duration::from_millis(500);
-/// How long a program that nobody calls waits for room in its log. A reader that takes less than 0.8 MB/s is too slow.
+/// Says how long a program that nobody calls waits for room in its log. A reader below 0.8 MB/s is too slow.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Starts logging and tracing, and installs the recorder of the metrics: once in a process, before any runtime.
-/// `service` is the log field of that name, and the service of the traces unless `OTEL_SERVICE_NAME` says otherwise.
-/// `when_full` says what becomes of lines that nobody reads.
+/// Starts logs, traces and metrics. Must be called once in a process, before there is a runtime.
+///
+/// `service` is the log field of that name. It also names the service of the traces, unless `OTEL_SERVICE_NAME` is set.
+/// `when_full` says what happens to lines that nobody reads.
 ///
 /// # Errors
 /// [`Stop`]: a variable can't be used, or the process has a subscriber already.
 pub fn init(service: &'static str, format: LogFormat, when_full: WhenFull) -> Result<Guard, Stop> {
     let filter = log_filter(env::var("RUST_LOG").ok().as_deref())?;
     let traces = trace::Traces::from_env(service)?;
-    metrics::install().map_err(Stop::Failed)?;
-    let (log, stderr) =
-        start_threads(when_full).map_err(|error| Stop::Failed(format!("no thread for the log: {error}")))?;
+    metrics::install().map_err(|error| Stop::failed("no recorder for the metrics", error))?;
+    let (log, stderr) = start_threads(when_full).map_err(|error| Stop::failed("no thread for the log", error))?;
     let lines = match format {
         LogFormat::Json => json::JsonLines::new(log.clone(), service).boxed(),
         LogFormat::Text => tracing_subscriber::fmt::layer()
             .with_writer(log.clone())
             .with_ansi(io::stdout().is_terminal())
-            // They would be written to stderr by the thread that logs.
+            // The thread that logs would write them to stderr, and wait for its reader.
             .log_internal_errors(false)
             .boxed(),
     };
@@ -72,15 +80,17 @@ pub fn init(service: &'static str, format: LogFormat, when_full: WhenFull) -> Re
         .with(traces.layer().with_filter(traced()))
         .with(lines.with_filter(filter))
         .try_init()
-        .map_err(|error| Stop::Failed(error.to_string()))?;
+        .map_err(|error| Stop::failed("no subscriber for the log", error))?;
     traces.install();
     panic::set_hook(Box::new(log_panic));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "Starting");
     Ok(Guard { traces, log, stderr })
 }
 
-/// Starts the threads that write to stdout and, after the log's end, to stderr. Each has a file of its own: the standard
-/// library's are locked by whoever writes, and keep a line's rest that could not be written.
+/// Starts the threads that write to stdout and, after the end of the log, to stderr.
+///
+/// Each thread has its own file. Those of the standard library are locked during a write, and keep the rest of a line
+/// that could not be written.
 fn start_threads(when_full: WhenFull) -> io::Result<(LogThread, LogThread)> {
     let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let stderr = LogThread::start(stderr, WhenFull::Drop, None, |_, _| {})?;
@@ -90,7 +100,7 @@ fn start_threads(when_full: WhenFull) -> io::Result<(LogThread, LogThread)> {
     Ok((log, stderr))
 }
 
-/// Logs a panic. The standard library's hook writes to stderr, and waits for its reader.
+/// Logs a panic. The hook of the standard library would write to stderr, and wait for its reader.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let backtrace = Backtrace::capture();
     let payload = panic.payload();
@@ -103,10 +113,10 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     );
 }
 
-/// Keeps logs and traces flowing; dropping it, which [`Guard::shutdown`] does, sends and writes what is still waiting.
+/// Keeps logs and traces running. When it is dropped, it sends and writes everything that still waits.
 ///
-/// It blocks while it does: up to 3 s for readers of stdout and stderr who have stopped reading, and 4 s for a collector
-/// of traces that doesn't answer. It needs no runtime, nor does it care in which one it is dropped.
+/// The drop blocks: up to 3 s for readers of stdout and stderr who have stopped reading, and 4 s for a collector of
+/// traces that doesn't answer. It needs no runtime, and may be dropped on any.
 #[must_use = "logs and traces end when it is dropped"]
 pub struct Guard {
     traces: trace::Traces,
@@ -115,9 +125,9 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Says something on stderr, without waiting for its reader.
+    /// Writes a line to stderr, without waiting for its reader.
     pub fn say_on_stderr(&self, text: &str) {
-        // It takes every line.
+        // This writer accepts every line.
         let _ = self.stderr.make_writer().write_all(format!("{text}\n").as_bytes());
     }
 
@@ -127,20 +137,22 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // First the log: a program's last line is its own, and not the exporter's complaint, which goes to stderr.
+        // The log ends first, so that its last line is the program's. A complaint of the exporter goes to stderr.
         self.log.end(LOG_FLUSH_MAX);
         self.traces.flush();
         self.stderr.end(STDERR_FLUSH_MAX);
     }
 }
 
-fn log_filter(text: Option<&str>) -> Result<EnvFilter, Invalid> {
+/// Reads the filter of log lines from the text of `RUST_LOG`.
+fn log_filter(text: Option<&str>) -> Result<EnvFilter, BadSetting> {
     let text = text.map(str::trim).filter(|text| !text.is_empty()).unwrap_or("info");
-    EnvFilter::builder().parse(text).map_err(|error| Invalid::new("RUST_LOG", format!("can't be used: {error}")))
+    EnvFilter::builder().parse(text).map_err(|error| BadSetting::new("RUST_LOG", format!("can't be used: {error}")))
 }
 
-/// Spans and events that go into traces: this crate's, whatever `RUST_LOG` says, and nobody else's. The exporter's own
-/// calls are none of them, or they would be exported in their turn.
+/// Returns the filter of spans and events that go into traces: those of this crate, whatever `RUST_LOG` says.
+///
+/// The calls of the exporter are not among them. Otherwise they would be exported, too, without end.
 fn traced() -> Targets {
     Targets::new().with_target(env!("CARGO_PKG_NAME"), tracing::Level::INFO)
 }

@@ -1,11 +1,12 @@
--- What is on sale, and how much of it is left. available_stock is the counter that a hot sale fights for.
+-- What is on sale, and how much of it is left. available_stock is the counter that every buyer of a hot sale changes.
 --
--- The CHECKs are the last guard: the transactions never let a number get there, and one that fires is an alarm.
--- request_id and request_digest make CreateProduct repeatable; the digest is SHA-256 of the request, since the
+-- The CHECKs are the last guard. The transactions never let a number get there, so a CHECK that fires is an alarm.
+-- request_id and request_digest make CreateProduct repeatable. The digest is the SHA-256 of the request, because the
 -- columns themselves change later.
 --
--- There are no foreign keys between the tables: inserting a child locks its parent (shared), and two transactions that
--- then both want to change the parent deadlock. Group replication and Vitess refuse or punish them, too.
+-- There are no foreign keys between the tables. Inserting a child would lock its parent (shared), and two transactions
+-- that then both want to change the parent would deadlock. Group replication and Vitess also refuse foreign keys or
+-- make them costly.
 CREATE TABLE IF NOT EXISTS products (
     id BIGINT NOT NULL AUTO_INCREMENT,
     name VARCHAR(255) NOT NULL,

@@ -1,8 +1,8 @@
--- Units set aside. Texts that are compared are bytes: a collation would take A for a, or a for a with a space.
+-- Units set aside. Texts that are compared are bytes. A collation would take A for a, or a for a with a space.
 --
--- The indexes decide what a sweep locks. Without holds_expiry the first sweep locks every row and a second finds none;
--- holds_product_expiry is the same for one product, when CreateHold takes its expired holds back itself; holds_buyer
--- is what the limit for one buyer is counted by.
+-- The indexes decide what a sweep locks. Without holds_expiry the first sweep locks every row, and a second sweep finds
+-- none. holds_product_expiry does the same for one product, when CreateHold itself takes back the expired holds of that
+-- product. The limit for one buyer is counted by holds_buyer.
 CREATE TABLE IF NOT EXISTS holds (
     id BIGINT NOT NULL AUTO_INCREMENT,
     product_id BIGINT NOT NULL,

@@ -1,7 +1,8 @@
 -- Holds that somebody is going to pay for. The unique key on hold_id is the last guard of "one order per hold, ever".
 --
--- orders_due is what the sweep finds overdue orders by; orders_product_due is the same for one product, when CreateHold
--- is short of stock and cancels them itself. As for holds, a missing index would make the sweep lock every row.
+-- The sweep finds overdue orders by orders_due. orders_product_due does the same for one product, when CreateHold is
+-- short of stock and itself cancels the overdue orders of that product. Without these indexes a sweep would lock every
+-- row.
 CREATE TABLE IF NOT EXISTS orders (
     id BIGINT NOT NULL AUTO_INCREMENT,
     hold_id BIGINT NOT NULL,

@@ -1,5 +1,6 @@
--- Every payment event that was taken, with its answer: order_status and result are what a repeated delivery gets.
--- The key is bytes: a collation would take KEY, key and key with a space for one, and drop payments as duplicates.
+-- Every payment event that was taken, with its answer. A repeated delivery is answered with order_status and result.
+-- The key is bytes. A collation would take KEY, key, and key with a space for the same key, and drop payments as
+-- duplicates.
 CREATE TABLE IF NOT EXISTS payment_webhooks (
     id BIGINT NOT NULL AUTO_INCREMENT,
     idempotency_key VARBINARY(255) NOT NULL,

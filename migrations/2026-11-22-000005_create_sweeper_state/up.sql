@@ -1,4 +1,4 @@
--- Totals of all sweeps, in one row: a sweep is a short process, and the servers export what it did.
+-- Totals of all sweeps, in one row. A sweep is a short process, so the servers export what all sweeps did.
 CREATE TABLE IF NOT EXISTS sweeper_state (
     id TINYINT NOT NULL,
     runs BIGINT NOT NULL DEFAULT 0,

@@ -1,2 +1,2 @@
--- The one row. IGNORE: a migration that was cut off after its statement runs again.
+-- Makes the one row. IGNORE is there because a migration that was cut off after its statement runs again.
 INSERT IGNORE INTO sweeper_state (id) VALUES (1);

@@ -1,8 +1,9 @@
--- Money that needs a person: a success that came after the cancellation, came twice, or paid another amount. Written by
--- the transaction that answers the webhook, so that there is one row for each answer with refund_required, and no other.
+-- Money that needs a person: a success that came after the cancellation, came twice, or paid another amount. The
+-- transaction that answers the webhook writes the row. So there is exactly one row for each answer with
+-- refund_required.
 --
--- A listing goes by descending id, all rows or only the unresolved ones (resolved_at IS NULL), of all products or of
--- one: each of the four reads its page from one index, however many rows are resolved.
+-- A listing goes by descending id. It shows all rows or only the unresolved rows (resolved_at IS NULL), of all products
+-- or of one product. Each of these four listings reads its page from one index, however many rows are resolved.
 CREATE TABLE IF NOT EXISTS payment_exceptions (
     id BIGINT NOT NULL AUTO_INCREMENT,
     kind ENUM ('late_success', 'duplicate_success', 'amount_mismatch') NOT NULL,

@@ -1,5 +1,5 @@
--- Every change of a product's total by an operator, and why. total_stock and available_stock are the product's just
--- after it: what a repeat of the request is answered, and what the books are checked against.
+-- Every change of a product's total by an operator, and why. total_stock and available_stock are the product's stock
+-- just after the change. A repeat of the request is answered with them, and the books are checked against them.
 CREATE TABLE IF NOT EXISTS stock_adjustments (
     id BIGINT NOT NULL AUTO_INCREMENT,
     product_id BIGINT NOT NULL,

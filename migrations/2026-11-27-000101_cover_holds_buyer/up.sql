@@ -1,8 +1,9 @@
--- What a buyer has is counted by this index alone: with the status in it, so that what is over is not read, then the id,
--- so that the count can begin behind a hold, then what is added up and when it ends.
+-- What a buyer has is counted from this index alone. The status is in it, so that holds that are over are not read. The
+-- id comes next, so that the count can begin after a certain hold. Then come the units to add up, and when the hold
+-- ends.
 --
--- It keeps its name and begins as before: servers of the version before go by it as well. Both engines build it while
--- holds are made. Neither can say IF NOT EXISTS here, so it is looked up.
+-- The index keeps its name and its first columns, because servers of the version before use it as well. Both engines
+-- build it while holds are made. Neither engine has IF NOT EXISTS here, so the migration looks the index up first.
 SET @ddl = IF(
     (SELECT COUNT(*) FROM information_schema.statistics
       WHERE table_schema = DATABASE() AND table_name = 'holds' AND index_name = 'holds_buyer'

@@ -1,7 +1,7 @@
--- A server's sign of life, about one a second: a write that commits is what tells that the database takes writes.
+-- A server's sign of life, about one a second. A write that commits shows that the database takes writes.
 --
--- Every server writes one of a few rows, which it picks by chance when it starts: the table never grows, and servers
--- that share a row wait for each other for a moment only.
+-- Every server writes one of a few rows, which it picks at random when it starts. So the table never grows. Servers
+-- that share a row wait for each other only for a moment.
 CREATE TABLE IF NOT EXISTS server_heartbeats (
     slot TINYINT UNSIGNED NOT NULL,
     beats BIGINT UNSIGNED NOT NULL,

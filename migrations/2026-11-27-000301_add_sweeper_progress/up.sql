@@ -1,7 +1,9 @@
--- When a sweep last showed that it works, by the database's clock of that moment; and the latest moment that this clock
--- has ever shown to a sweep. A clock that goes back leaves latest_at in the future, which tells the audit so.
+-- progress_at is when a sweep last showed that it works, by the database's clock. latest_at is the latest time that
+-- this clock has ever shown to a sweep. After the clock has gone back, latest_at is in the future, and so the audit
+-- knows what happened.
 --
--- MySQL has no ADD COLUMN IF NOT EXISTS, and a migration that was cut off runs again.
+-- A migration that was cut off runs again. MySQL has no ADD COLUMN IF NOT EXISTS, so the migration looks the columns up
+-- first.
 SET @ddl = IF(
     (SELECT COUNT(*) FROM information_schema.columns
       WHERE table_schema = DATABASE() AND table_name = 'sweeper_state' AND column_name = 'progress_at') = 0,

@@ -1,12 +1,13 @@
-//! AdjustStock: adds units to a product, or takes available ones away; once per request_id, and each with a row.
+//! AdjustStock: adds units to a product, or takes available ones away. It does so once per request_id, and stores a
+//! row.
 //!
-//! product FOR UPDATE · the earlier request · what is past its time · short of stock, and that would do: some of it,
-//! SKIP LOCKED · orders, holds, product, adjustment and COMMIT as one script. Where more has to be taken back than one
-//! transaction may, the first ones do nothing else.
+//! product FOR UPDATE · the earlier request · what is past its time · if that covers what is short of stock: some of
+//! it, SKIP LOCKED · orders, holds, product, adjustment and COMMIT as one script. Where more has to go back than one
+//! transaction may take back, the first transactions do nothing else.
 
 use tracing::info;
 
-use super::{ProductView, product_waits::ProductWaits, take_back::TakenBack};
+use super::{Checkout, ProductView, product_waits::ProductWaits, take_back::TakenBack};
 use crate::{
     db::{
         Committed, Connection, Database, Failure, Plan, Script, lapsed, products,
@@ -14,14 +15,14 @@ use crate::{
     },
     domain::{Product, ProductId, Refusal, Remark, RequestId, StockDelta},
     error::{Error, Missing},
-    lane::{Batch, Calls, Outcomes, each_alone},
+    lane::{Calls, LaneKey, RunOne},
 };
 
-/// How many transactions an adjustment may take, each of which takes back what one may: a million expired holds in all.
-/// Then it is decided on what there is, and a repeat goes on from there.
+/// How many transactions an adjustment may take. Each takes back as much as one may, so a million expired holds in all.
+/// The last one decides on what there is, and a repeat goes on from there.
 const TRANSACTIONS_MAX: usize = 100;
 
-/// An operator's wish to change how much is on sale.
+/// Asks for more or fewer units to be on sale, for an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdjustStock {
     /// The product.
@@ -30,115 +31,107 @@ pub struct AdjustStock {
     pub delta: StockDelta,
     /// Why.
     pub reason: Remark,
-    /// The caller's.
+    /// The caller's request_id.
     pub request_id: RequestId,
 }
 
-/// A product after an adjustment, and whether this call made it.
+/// Shows a product after an adjustment, and says whether this call made it.
 #[derive(Debug, Clone)]
 pub struct AdjustedStock {
     /// The product, with its stock just after the adjustment.
     pub view: ProductView,
-    /// Whether an earlier call made it.
+    /// Whether an earlier call made the adjustment.
     pub replayed: bool,
 }
 
-/// The batch of AdjustStock: one command.
-pub struct AdjustStocks {
+/// Runs AdjustStock commands, one by one.
+pub struct AdjustStockBatch {
     database: Database,
     waits: ProductWaits,
 }
 
-impl AdjustStocks {
+impl AdjustStockBatch {
     pub(super) fn new(database: Database, waits: ProductWaits) -> Self {
         Self { database, waits }
     }
 
-    async fn adjust(&self, command: &AdjustStock, calls: Calls<'_, AdjustStock>) -> Result<AdjustedStock, Error> {
-        let run = || self.adjust_in_transactions(command, calls);
-        self.waits.run(command.product_id, calls, run).await
-    }
-
     /// Runs the command in as many transactions as it takes.
-    async fn adjust_in_transactions(
-        &self,
-        command: &AdjustStock,
-        calls: Calls<'_, AdjustStock>,
-    ) -> Result<AdjustedStock, Error> {
+    async fn adjust(&self, command: &AdjustStock, calls: Calls<'_, AdjustStock>) -> Result<AdjustedStock, Error> {
         let mut transactions = 1;
         loop {
-            let last = transactions >= TRANSACTIONS_MAX;
-            match self.transact(command, calls, last).await? {
+            let is_last = transactions >= TRANSACTIONS_MAX;
+            match self.transact(command, calls, is_last).await? {
                 Some(result) => return result,
                 None => transactions += 1,
             }
         }
     }
 
-    /// Runs the command in one transaction. `None`: it took back what one may, which isn't enough, and did nothing else.
+    /// Runs the command in one transaction. `None`, another one follows: this one only took back what it may.
     async fn transact(
         &self,
         command: &AdjustStock,
         calls: Calls<'_, AdjustStock>,
-        last: bool,
+        is_last: bool,
     ) -> Result<Option<Result<AdjustedStock, Error>>, Error> {
-        let Committed { value: Outcome { adjusted, taken_back }, .. } = self
+        let Committed { value: AdjustStep { adjusted, taken_back }, .. } = self
             .database
             .for_callers(calls.wanted(), calls.outcome_unknown())
-            .transaction("adjust_stock", async |conn: &mut Connection, _attempt| command.plan(conn, last).await)
+            .transaction("adjust_stock", async |conn: &mut Connection, _attempt| command.plan(conn, is_last).await)
             .await?;
         taken_back.log();
         Ok(adjusted)
     }
 }
 
-/// What a transaction came to.
-struct Outcome {
-    /// The command's result. `None`: nothing was done but to take back, which isn't enough, and there is more.
+/// Says what one transaction did.
+struct AdjustStep {
+    /// The command's result. `None`: it only took back as much as it may, which isn't enough.
     adjusted: Option<Result<AdjustedStock, Error>>,
     taken_back: TakenBack,
 }
 
-impl Outcome {
+impl AdjustStep {
     fn decided(adjusted: Result<AdjustedStock, Error>) -> Self {
         Self { adjusted: Some(adjusted), taken_back: TakenBack::default() }
     }
 }
 
 impl AdjustStock {
-    async fn plan(&self, conn: &mut Connection, last: bool) -> Result<Plan<Outcome>, Failure> {
+    async fn plan(&self, conn: &mut Connection, is_last: bool) -> Result<Plan<AdjustStep>, Failure> {
         let locked = products::lock(&mut *conn, self.product_id).await?;
         let name = products::name(&mut *conn, self.product_id).await?;
         let earlier = stock_adjustments::made_by(&mut *conn, self.product_id, &self.request_id).await?;
         let script = Script::default();
         let (Some((product, _now)), Some(name)) = (locked, name) else {
-            let missing = Outcome::decided(Err(Missing::Product(self.product_id).into()));
+            let missing = AdjustStep::decided(Err(Missing::Product(self.product_id).into()));
             return Ok(Plan { script, value: missing });
         };
         let view = |product, replayed| AdjustedStock { view: ProductView { name: name.into(), product }, replayed };
         if let Some(earlier) = earlier {
             let repeated = self.repeat(product, earlier).map(|product| view(product, true));
-            return Ok(Plan { script, value: Outcome::decided(repeated.map_err(Error::from)) });
+            return Ok(Plan { script, value: AdjustStep::decided(repeated.map_err(Error::from)) });
         }
-        let Plan { script, value: (adjusted, taken_back) } = self.plan_new(conn, product, last).await?;
+        let Plan { script, value: (adjusted, taken_back) } = self.plan_new(conn, product, is_last).await?;
         let adjusted = adjusted.map(|result| result.map(|product| view(product, false)));
-        Ok(Plan { script, value: Outcome { adjusted, taken_back } })
+        Ok(Plan { script, value: AdjustStep { adjusted, taken_back } })
     }
 
-    /// Plans what no earlier request has done, of a locked product: the product as it is answered, and what is taken back
-    /// for that.
+    /// Plans an adjustment that no earlier request has made, of a locked product.
+    ///
+    /// Returns the product as it is answered, and what is taken back for it.
     async fn plan_new(
         &self,
         conn: &mut Connection,
         mut product: Product,
-        last: bool,
+        is_last: bool,
     ) -> Result<Plan<(Option<Result<Product, Error>>, TakenBack)>, Failure> {
         let mut script = Script::default();
         let lapsed_units = lapsed::read(&mut *conn, self.product_id).await?.total();
         let units_short = self.delta.units_short(product.available_stock);
         let mut taken_back = TakenBack::default();
         if units_short > lapsed_units {
-            // Nobody's order is cancelled for what is refused all the same.
+            // The adjustment is refused anyway, so no order is cancelled for it.
             product = product.answered(lapsed_units);
         } else {
             taken_back = TakenBack::lock(conn, self.product_id, units_short, Vec::new()).await?;
@@ -149,7 +142,7 @@ impl AdjustStock {
             products::give_back(&mut script, self.product_id, units_back);
             product.give_back(units_back);
         }
-        if units_back < units_short && taken_back.leaves_some() && !last {
+        if units_back < units_short && taken_back.leaves_some() && !is_last {
             return Ok(Plan { script, value: (None, taken_back) });
         }
         let adjusted = product.adjust(self.delta).map_err(Error::from).map(|()| {
@@ -161,7 +154,7 @@ impl AdjustStock {
         Ok(Plan { script, value: (Some(adjusted), taken_back) })
     }
 
-    /// The product as an earlier request with the same arguments was answered, but for what isn't its stock.
+    /// Shows the product as it is now, with the stock that the earlier, same request was answered with.
     fn repeat(&self, product: Product, earlier: StoredAdjustment) -> Result<Product, Refusal> {
         let StoredAdjustment { delta, reason, total_stock, available_stock } = earlier;
         if delta != self.delta || reason != self.reason {
@@ -171,12 +164,12 @@ impl AdjustStock {
     }
 }
 
-impl Batch for AdjustStocks {
+impl RunOne for AdjustStockBatch {
     type Command = AdjustStock;
     type Answer = AdjustedStock;
 
-    async fn run(&self, calls: Calls<'_, AdjustStock>) -> Result<Outcomes<AdjustedStock>, Error> {
-        each_alone(calls, |command| self.adjust(command, calls)).await
+    async fn run_one(&self, command: &AdjustStock, calls: Calls<'_, AdjustStock>) -> Result<AdjustedStock, Error> {
+        self.waits.run(command.product_id, calls, || self.adjust(command, calls)).await
     }
 
     fn record(&self, command: &AdjustStock, result: &Result<AdjustedStock, Error>) {
@@ -185,5 +178,17 @@ impl Batch for AdjustStocks {
             let (product_id, delta) = (id.get(), command.delta.get());
             info!(product_id, delta, total_stock, available_stock, "Stock adjusted");
         }
+    }
+}
+
+impl Checkout {
+    /// Adds units to a product, or takes available ones away.
+    ///
+    /// # Errors
+    /// `NotFound`, `Invalid` (a total over an int64), `Refused` (fewer are available, the request_id is another
+    /// request's), or temporary.
+    pub async fn adjust_stock(&self, command: AdjustStock) -> Result<ProductView, Error> {
+        let key = LaneKey::Product(command.product_id.get());
+        Ok(self.adjust_stock.submit(key, command).await?.view)
     }
 }

@@ -1,47 +1,52 @@
-//! One batch of a sweep: pending orders past payment_due_at are cancelled, and their units go back.
+//! One batch of a sweep: cancels pending orders past payment_due_at, and gives their units back.
 //!
-//! orders, holds and products FOR UPDATE SKIP LOCKED · orders, holds, products by id, totals and COMMIT as one script. A
-//! batch of one product reads the product, and waits for its row in the script. A payment that is handled before counts:
-//! its order is no longer pending.
+//! orders, holds and products FOR UPDATE SKIP LOCKED · orders, holds, products by id, totals and COMMIT as one script.
+//! A batch of one product only reads the product, and waits for its row in the script. If a payment was handled before,
+//! its order is no longer pending and is left alone.
 
 use std::time::SystemTime;
 
 use super::{
-    handle_payment_webhook::cancel,
+    cancel_orders::cancel_orders,
     swept::{Fault, Look, Swept},
     take_back::TakenBack,
 };
 use crate::{
     db::{
         Committed, Connection, Database, Failure, Plan, Script,
-        due::{Of, Place},
+        due::{SweepPosition, SweepScope},
         holds, orders, sweeper_state,
     },
     domain::{HoldStatus, Order},
     error::Error,
 };
 
-/// Cancels up to `limit` orders that are overdue since `since` at the earliest and that nobody else has locked.
+/// Cancels up to `limit` overdue orders that nobody else has locked. They became overdue at `since` or later.
 ///
 /// # Errors
 /// Those of [`Database::transaction`].
 pub async fn cancel_overdue_orders(database: &Database, since: SystemTime, limit: usize) -> Result<Swept, Error> {
-    cancel_overdue_orders_of(database, Of::AllProducts, since.into(), limit).await
+    cancel_overdue_orders_of(database, SweepScope::AllProducts, since.into(), limit).await
 }
 
-/// As [`cancel_overdue_orders`], of all products or of one, and after a place.
+/// Does the same as [`cancel_overdue_orders`], for all products or for one, and begins after a place.
 ///
 /// # Errors
 /// Those of [`Database::transaction`].
-pub async fn cancel_overdue_orders_of(database: &Database, of: Of, since: Place, limit: usize) -> Result<Swept, Error> {
+pub async fn cancel_overdue_orders_of(
+    database: &Database,
+    scope: SweepScope,
+    since: SweepPosition,
+    limit: usize,
+) -> Result<Swept, Error> {
     let Committed { value: (taken_back, look), .. } = database
         .transaction("cancel_overdue_orders", async |conn: &mut Connection, _attempt| {
-            let overdue = orders::lock_overdue(&mut *conn, of, since, limit).await?;
+            let overdue = orders::lock_overdue(&mut *conn, scope, since, limit).await?;
             let reached = overdue.last().and_then(orders::place);
             let mut look = Look { found: overdue.len(), reached, ..Look::default() };
             let mut overdue = with_used_holds(&mut *conn, overdue, &mut look).await?;
             let units = overdue.iter().map(|order| (order.product_id, order.qty));
-            let ready = look.ready(conn, of, units).await?;
+            let ready = look.ready(conn, scope, units).await?;
             overdue.retain(|order| ready.contains(&order.product_id));
             Ok::<_, Failure>(Plan { script: script(&overdue), value: (TakenBack::of_orders(overdue), look) })
         })
@@ -49,8 +54,10 @@ pub async fn cancel_overdue_orders_of(database: &Database, of: Of, since: Place,
     Ok(Swept::of(&taken_back, look))
 }
 
-/// Locks the orders' holds. An order whose hold somebody else has locked is left to the next sweep; one whose hold isn't
-/// used, or is missing, is a fault of its product.
+/// Locks the orders' holds, and returns the orders whose hold is used.
+///
+/// An order whose hold somebody else has locked is left to the next sweep. An order whose hold isn't used, or is
+/// missing, is a fault of its product.
 async fn with_used_holds(conn: &mut Connection, orders: Vec<Order>, look: &mut Look) -> Result<Vec<Order>, Failure> {
     if orders.is_empty() {
         return Ok(orders);
@@ -80,7 +87,7 @@ fn script(overdue: &[Order]) -> Script {
     if overdue.is_empty() {
         return script;
     }
-    cancel(&mut script, overdue.iter());
+    cancel_orders(&mut script, overdue.iter());
     let units = overdue.iter().map(|order| order.qty.units()).sum();
     sweeper_state::add(&mut script, 0, overdue.len(), units);
     script

@@ -1,8 +1,8 @@
 //! CreateOrder: turns a hold into an order.
 //!
-//! holds FOR UPDATE SKIP LOCKED by id · the orders of those that aren't active · orders, holds and COMMIT as one script. A
-//! command whose hold somebody else has locked waits for that hold alone. The product's row isn't touched: the units change
-//! from held to ordered, and stay taken.
+//! holds FOR UPDATE SKIP LOCKED by id · the orders of those that aren't active · orders, holds and COMMIT as one
+//! script. A command whose hold somebody else has locked waits for that hold alone. The product's row isn't touched:
+//! the units were held and are now ordered, so they stay unavailable.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -11,7 +11,7 @@ use std::{
 
 use tracing::info;
 
-use super::busy;
+use super::{Checkout, busy};
 use crate::{
     db::{
         Committed, Connection, Database, Failure, Plan, Script,
@@ -20,19 +20,19 @@ use crate::{
     },
     domain::{HoldId, HoldStatus, Order, OrderId, OrderStatus, Refusal, RequestId, hold::NotOrderable},
     error::{Error, Missing},
-    lane::{Batch, Calls, Outcome, Outcomes},
+    lane::{Batch, Calls, LaneKey, Outcome, Outcomes},
 };
 
-/// A caller's wish to order what a hold holds.
+/// Asks for an order of the units that a hold holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateOrder {
     /// The hold.
     pub hold_id: HoldId,
-    /// The caller's, or made up.
+    /// The caller's request_id, or one that the server made up.
     pub request_id: RequestId,
 }
 
-/// An order, and whether this call made it.
+/// Tells a caller which order it has, and whether this call made it.
 #[derive(Debug, Clone)]
 pub struct CreatedOrder {
     /// The order, as it is now.
@@ -41,46 +41,46 @@ pub struct CreatedOrder {
     pub replayed: bool,
 }
 
-/// The batch of CreateOrder.
-pub struct CreateOrders {
+/// Runs CreateOrder commands.
+pub struct CreateOrderBatch {
     database: Database,
     payment_due: Option<Duration>,
 }
 
-impl CreateOrders {
+impl CreateOrderBatch {
     pub(super) fn new(database: Database, payment_due: Option<Duration>) -> Self {
         Self { database, payment_due }
     }
 }
 
-/// What happens to one command.
+/// Says what happens to one command.
 #[derive(Debug)]
-enum Decision {
-    /// The order to be made at this place of the list.
+enum OrderDecision {
+    /// It makes the order at this place of the list.
     Make(usize),
-    /// The order to be made at this place, for an earlier command with the same request_id.
+    /// It gets the order at this place, which an earlier command with the same request_id makes.
     Share(usize),
-    /// Nothing: an earlier command of the batch makes the order at this place.
+    /// It is refused: an earlier command of the batch uses the hold for the order at this place.
     UsedBy(usize),
-    /// The order that an earlier transaction made.
+    /// It gets the order that an earlier transaction made.
     Replay(Order),
-    /// Nothing.
+    /// It gets this error, and nothing is done.
     Refuse(Error),
-    /// Nothing yet: somebody else has locked the hold.
+    /// It waits: somebody else has locked the hold.
     Wait,
 }
 
-/// The rows of a batch.
-struct Rows {
-    /// Locked.
+/// Keeps the rows of a batch.
+struct HoldsAndOrders {
+    /// The holds that this transaction has locked.
     holds: BTreeMap<HoldId, StoredHold>,
-    /// Locked by somebody else.
+    /// The holds that somebody else has locked.
     busy: BTreeSet<HoldId>,
-    /// The orders of those that aren't active.
+    /// The orders of locked holds that aren't active.
     made: BTreeMap<HoldId, StoredOrder>,
 }
 
-impl Batch for CreateOrders {
+impl Batch for CreateOrderBatch {
     type Command = CreateOrder;
     type Answer = CreatedOrder;
 
@@ -92,10 +92,10 @@ impl Batch for CreateOrders {
             .transaction("create_order", async |conn: &mut Connection, _attempt| {
                 let hold_ids: BTreeSet<HoldId> = commands.iter().map(|command| command.hold_id).collect();
                 let (holds, busy) = holds::lock_or_busy(&mut *conn, hold_ids).await?;
-                // An active hold has no order: both change in one transaction.
-                let over = holds.values().filter(|stored| stored.hold.status != HoldStatus::Active);
-                let made = orders::of_holds(conn, over.map(|stored| stored.hold.id)).await?;
-                let (decisions, new) = self.decide(&Rows { holds, busy, made }, commands);
+                // An active hold has no order, because both change in one transaction.
+                let not_active = holds.values().filter(|stored| stored.hold.status != HoldStatus::Active);
+                let made = orders::of_holds(conn, not_active.map(|stored| stored.hold.id)).await?;
+                let (decisions, new) = self.decide(&HoldsAndOrders { holds, busy, made }, commands);
                 let mut script = Script::default();
                 orders::insert(&mut script, &new);
                 let used: Vec<HoldId> = new.iter().map(|order| order.hold.id).collect();
@@ -104,24 +104,24 @@ impl Batch for CreateOrders {
             })
             .await;
         if let (Err(Error::LockContention), None) = (&made, calls.busy()) {
-            // Something of one of them is locked, and the others need not wait with it.
+            // A row of one of the commands is locked, and the others need not wait for it.
             return Ok(commands.iter().map(|command| Outcome::Busy(busy::hold(command.hold_id))).collect());
         }
         let Committed { value: (decisions, new), ids, .. } = made?;
         let id = |index| OrderId::stored(ids.get(index));
         let order = |index: usize| order_of(&new[index], id(index));
-        let outcome = |(command, decision): (&CreateOrder, Decision)| match decision {
-            Decision::Make(index) => Outcome::Done(Ok(CreatedOrder { order: order(index), replayed: false })),
-            Decision::Share(index) => Outcome::Done(Ok(CreatedOrder { order: order(index), replayed: true })),
-            Decision::UsedBy(by) => {
+        let outcome = |(command, decision): (&CreateOrder, OrderDecision)| match decision {
+            OrderDecision::Make(index) => Outcome::Done(Ok(CreatedOrder { order: order(index), replayed: false })),
+            OrderDecision::Share(index) => Outcome::Done(Ok(CreatedOrder { order: order(index), replayed: true })),
+            OrderDecision::UsedBy(by) => {
                 Outcome::Done(Err(Refusal::HoldUsed { hold_id: command.hold_id, order_id: id(by) }.into()))
             }
-            Decision::Replay(order) => {
-                // What was made for a request_id that was just made up, a run before this one has made.
+            OrderDecision::Replay(order) => {
+                // An order that is found under a request_id that was just made up is from an earlier run of this call.
                 Outcome::Done(Ok(CreatedOrder { order, replayed: command.request_id.is_callers() }))
             }
-            Decision::Refuse(error) => Outcome::Done(Err(error)),
-            Decision::Wait => Outcome::Busy(busy::hold(command.hold_id)),
+            OrderDecision::Refuse(error) => Outcome::Done(Err(error)),
+            OrderDecision::Wait => Outcome::Busy(busy::hold(command.hold_id)),
         };
         Ok(commands.iter().zip(decisions).map(outcome).collect())
     }
@@ -139,29 +139,39 @@ impl Batch for CreateOrders {
     }
 }
 
-impl CreateOrders {
+impl Checkout {
+    /// Turns a hold into an order.
+    ///
+    /// # Errors
+    /// `NotFound`, `Refused` (expired, cancelled, used), or temporary.
+    pub async fn create_order(&self, command: CreateOrder) -> Result<Order, Error> {
+        Ok(self.create_order.submit(LaneKey::WholeUseCase, command).await?.order)
+    }
+}
+
+impl CreateOrderBatch {
     /// Decides the commands one after the other: the first for a hold makes its order.
-    fn decide(&self, rows: &Rows, commands: &[CreateOrder]) -> (Vec<Decision>, Vec<NewOrder>) {
-        let Rows { holds, busy, made } = rows;
+    fn decide(&self, rows: &HoldsAndOrders, commands: &[CreateOrder]) -> (Vec<OrderDecision>, Vec<NewOrder>) {
+        let HoldsAndOrders { holds, busy, made } = rows;
         let mut new: Vec<NewOrder> = Vec::new();
         let mut making: HashMap<HoldId, usize> = HashMap::new();
         let decisions = commands.iter().map(|command| {
             let CreateOrder { hold_id, request_id } = command;
             if busy.contains(hold_id) {
-                return Decision::Wait;
+                return OrderDecision::Wait;
             }
             if let Some(stored) = made.get(hold_id) {
                 return repeat(stored, request_id);
             }
             if let Some(&index) = making.get(hold_id) {
                 let same = new[index].request_id == *request_id;
-                return if same { Decision::Share(index) } else { Decision::UsedBy(index) };
+                return if same { OrderDecision::Share(index) } else { OrderDecision::UsedBy(index) };
             }
             let Some(StoredHold { hold, now, .. }) = holds.get(hold_id) else {
-                return Decision::Refuse(Missing::Hold(*hold_id).into());
+                return OrderDecision::Refuse(Missing::Hold(*hold_id).into());
             };
             if let Err(why) = hold.order(*now) {
-                return Decision::Refuse(refusal(*hold_id, why));
+                return OrderDecision::Refuse(refusal(*hold_id, why));
             }
             making.insert(*hold_id, new.len());
             new.push(NewOrder {
@@ -170,19 +180,19 @@ impl CreateOrders {
                 payment_due_at: self.payment_due.map(|due| *now + due),
                 created_at: *now,
             });
-            Decision::Make(new.len() - 1)
+            OrderDecision::Make(new.len() - 1)
         });
         (decisions.collect(), new)
     }
 }
 
-/// The answer to a command for a hold that has its order: the order as it is now, to the request that made it.
-fn repeat(stored: &StoredOrder, request_id: &RequestId) -> Decision {
+/// Decides a command for a hold that has its order. The request that made it gets the order as it is now.
+fn repeat(stored: &StoredOrder, request_id: &RequestId) -> OrderDecision {
     let StoredOrder { order, request_id: made_by } = stored;
     if made_by == request_id {
-        return Decision::Replay(order.clone());
+        return OrderDecision::Replay(order.clone());
     }
-    Decision::Refuse(Refusal::HoldUsed { hold_id: order.hold_id, order_id: order.id }.into())
+    OrderDecision::Refuse(Refusal::HoldUsed { hold_id: order.hold_id, order_id: order.id }.into())
 }
 
 fn refusal(hold_id: HoldId, why: NotOrderable) -> Error {

@@ -2,39 +2,39 @@
 
 use tracing::info;
 
-use super::ProductView;
+use super::{Checkout, ProductView};
 use crate::{
     db::{Committed, Connection, Database, Failure, Plan, Script, Transactions, products},
     domain::{NewProduct, Product, ProductId, Refusal, RequestId},
     error::Error,
-    lane::{Batch, Calls, Outcomes, each_alone},
+    lane::{Calls, LaneKey, RunOne},
 };
 
-/// An operator's wish to sell something.
+/// Asks for a product to be put on sale, for an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateProduct {
     /// What to sell.
     pub product: NewProduct,
-    /// The caller's, or made up.
+    /// The caller's request_id, or one that the server made up.
     pub request_id: RequestId,
 }
 
-/// The batch of CreateProduct: one command.
-pub struct CreateProducts {
+/// Runs CreateProduct commands, one by one.
+pub struct CreateProductBatch {
     database: Database,
 }
 
-impl CreateProducts {
+impl CreateProductBatch {
     pub(super) fn new(database: Database) -> Self {
         Self { database }
     }
 }
 
-/// Puts a product on sale, or finds it put on sale by the same request.
+/// Puts a product on sale, or finds the one that the same request has put on sale.
 ///
 /// # Errors
 /// `Refused` (the request_id is another request's), or temporary.
-pub async fn create(transactions: Transactions<'_>, command: &CreateProduct) -> Result<ProductView, Error> {
+pub async fn create_product(transactions: Transactions<'_>, command: &CreateProduct) -> Result<ProductView, Error> {
     let CreateProduct { product, request_id } = command;
     let Committed { value: earlier, ids, .. } = transactions
         .transaction("create_product", async |conn: &mut Connection, _attempt| {
@@ -53,13 +53,12 @@ pub async fn create(transactions: Transactions<'_>, command: &CreateProduct) -> 
     }
 }
 
-impl Batch for CreateProducts {
+impl RunOne for CreateProductBatch {
     type Command = CreateProduct;
     type Answer = ProductView;
 
-    async fn run(&self, calls: Calls<'_, CreateProduct>) -> Result<Outcomes<ProductView>, Error> {
-        let transactions = self.database.for_callers(calls.wanted(), calls.outcome_unknown());
-        each_alone(calls, |command| create(transactions, command)).await
+    async fn run_one(&self, command: &CreateProduct, calls: Calls<'_, CreateProduct>) -> Result<ProductView, Error> {
+        create_product(self.database.for_callers(calls.wanted(), calls.outcome_unknown()), command).await
     }
 
     fn record(&self, _command: &CreateProduct, result: &Result<ProductView, Error>) {
@@ -69,7 +68,17 @@ impl Batch for CreateProducts {
     }
 }
 
-/// The product as the request makes it: what a repeat gets, whatever was changed since.
+impl Checkout {
+    /// Puts a product on sale.
+    ///
+    /// # Errors
+    /// `Refused` (the request_id is another request's), or temporary.
+    pub async fn create_product(&self, command: CreateProduct) -> Result<ProductView, Error> {
+        self.create_product.submit(LaneKey::WholeUseCase, command).await
+    }
+}
+
+/// Shows the product as the request makes it. A repeat gets the same, whatever was changed since.
 fn created(id: ProductId, new: &NewProduct) -> ProductView {
     let product = Product {
         id,

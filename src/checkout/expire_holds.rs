@@ -1,7 +1,7 @@
-//! One batch of a sweep: expired holds give their units back.
+//! One batch of a sweep: expires holds whose time is over, and gives their units back.
 //!
-//! holds and products FOR UPDATE SKIP LOCKED · holds, products by id (one summed update each), totals and COMMIT as one
-//! script. A batch of one product reads the product, and waits for its row in the script.
+//! holds and products FOR UPDATE SKIP LOCKED · holds, products by id (one update for each), totals and COMMIT as one
+//! script. A batch of one product only reads the product, and waits for its row in the script.
 
 use std::{collections::BTreeMap, time::SystemTime};
 
@@ -12,7 +12,7 @@ use super::{
 use crate::{
     db::{
         Committed, Connection, Database, Failure, Plan, Script,
-        due::{Of, Place},
+        due::{SweepPosition, SweepScope},
         holds::{self, ExpiredHold},
         products, sweeper_state,
     },
@@ -20,26 +20,31 @@ use crate::{
     error::Error,
 };
 
-/// Expires up to `limit` holds whose time is over since `since` at the earliest and that nobody else has locked.
+/// Expires up to `limit` holds that nobody else has locked. Their time was over at `since` or later.
 ///
 /// # Errors
 /// Those of [`Database::transaction`].
 pub async fn expire_holds(database: &Database, since: SystemTime, limit: usize) -> Result<Swept, Error> {
-    expire_holds_of(database, Of::AllProducts, since.into(), limit).await
+    expire_holds_of(database, SweepScope::AllProducts, since.into(), limit).await
 }
 
-/// As [`expire_holds`], of all products or of one, and after a place.
+/// Does the same as [`expire_holds`], for all products or for one, and begins after a place.
 ///
 /// # Errors
 /// Those of [`Database::transaction`].
-pub async fn expire_holds_of(database: &Database, of: Of, since: Place, limit: usize) -> Result<Swept, Error> {
+pub async fn expire_holds_of(
+    database: &Database,
+    scope: SweepScope,
+    since: SweepPosition,
+    limit: usize,
+) -> Result<Swept, Error> {
     let Committed { value: (taken_back, look), .. } = database
         .transaction("expire_holds", async |conn: &mut Connection, _attempt| {
-            let mut expired = holds::lock_expired(&mut *conn, of, since, limit).await?;
+            let mut expired = holds::lock_expired(&mut *conn, scope, since, limit).await?;
             let reached = expired.last().map(ExpiredHold::place);
             let mut look = Look { found: expired.len(), reached, ..Look::default() };
             let units = expired.iter().map(|hold| (hold.product_id(), hold.qty()));
-            let ready = look.ready(conn, of, units).await?;
+            let ready = look.ready(conn, scope, units).await?;
             expired.retain(|hold| ready.contains(&hold.product_id()));
             Ok::<_, Failure>(Plan { script: script(&expired), value: (TakenBack::of_holds(expired), look) })
         })

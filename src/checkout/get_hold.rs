@@ -1,24 +1,25 @@
-//! GetHold: reads a hold. One whose time is over is expired to a reader, swept or not.
+//! GetHold: reads a hold. A hold whose time is over is shown as expired, whether it was swept or not.
 
+use super::Checkout;
 use crate::{
     db::{Connection, Database, holds},
     domain::{Hold, HoldId},
     error::{Error, Missing},
-    lane::{Batch, Calls, Outcomes},
+    lane::{Batch, Calls, LaneKey, Outcomes},
 };
 
-/// The batch of GetHold.
-pub struct GetHolds {
+/// Runs GetHold commands.
+pub struct GetHoldBatch {
     database: Database,
 }
 
-impl GetHolds {
+impl GetHoldBatch {
     pub(super) fn new(database: Database) -> Self {
         Self { database }
     }
 }
 
-impl Batch for GetHolds {
+impl Batch for GetHoldBatch {
     type Command = HoldId;
     type Answer = Hold;
 
@@ -34,6 +35,14 @@ impl Batch for GetHolds {
         };
         Ok(commands.iter().map(|id| result(id).into()).collect())
     }
+}
 
-    fn record(&self, _command: &HoldId, _result: &Result<Hold, Error>) {}
+impl Checkout {
+    /// Reads a hold.
+    ///
+    /// # Errors
+    /// `NotFound`, or temporary.
+    pub async fn get_hold(&self, id: HoldId) -> Result<Hold, Error> {
+        self.get_hold.submit(LaneKey::WholeUseCase, id).await
+    }
 }

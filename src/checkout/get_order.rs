@@ -1,24 +1,25 @@
 //! GetOrder: reads an order.
 
+use super::Checkout;
 use crate::{
     db::{Connection, Database, orders},
     domain::{Order, OrderId},
     error::{Error, Missing},
-    lane::{Batch, Calls, Outcomes},
+    lane::{Batch, Calls, LaneKey, Outcomes},
 };
 
-/// The batch of GetOrder.
-pub struct GetOrders {
+/// Runs GetOrder commands.
+pub struct GetOrderBatch {
     database: Database,
 }
 
-impl GetOrders {
+impl GetOrderBatch {
     pub(super) fn new(database: Database) -> Self {
         Self { database }
     }
 }
 
-impl Batch for GetOrders {
+impl Batch for GetOrderBatch {
     type Command = OrderId;
     type Answer = Order;
 
@@ -33,6 +34,14 @@ impl Batch for GetOrders {
         let result = |id: &OrderId| orders.get(id).cloned().ok_or_else(|| Missing::Order(*id).into());
         Ok(commands.iter().map(|id| result(id).into()).collect())
     }
+}
 
-    fn record(&self, _command: &OrderId, _result: &Result<Order, Error>) {}
+impl Checkout {
+    /// Reads an order.
+    ///
+    /// # Errors
+    /// `NotFound`, or temporary.
+    pub async fn get_order(&self, id: OrderId) -> Result<Order, Error> {
+        self.get_order.submit(LaneKey::WholeUseCase, id).await
+    }
 }

@@ -1,10 +1,13 @@
-//! GetProduct: reads a product. Its stock is always read after the call arrived, and the read is shared by the calls
-//! that were waiting then; its name and price may be up to a minute old. Units past their time count as available, and a
-//! read that finds any has them taken back.
+//! GetProduct: reads a product.
+//!
+//! Its stock is always read after the call arrived, by one read for all calls that were waiting then. Its name and its
+//! price may be up to a minute old. Units past their time count as available. A read that finds any starts a take-back
+//! of them in the background.
 
 use std::sync::Arc;
 
 use super::{
+    Checkout,
     labels::{Label, Labels},
     take_back::TakeBacks,
 };
@@ -12,26 +15,26 @@ use crate::{
     db::{Connection, Database, products},
     domain::{Product, ProductId},
     error::{Error, Missing},
-    lane::{Batch, Calls, Outcome, Outcomes},
+    lane::{Batch, Calls, LaneKey, Outcome, Outcomes},
 };
 
-/// A product with its name, as callers see it.
+/// Shows a product with its name, as callers see it.
 #[derive(Debug, Clone)]
 pub struct ProductView {
     /// Its name.
     pub name: Arc<str>,
-    /// All else.
+    /// The rest.
     pub product: Product,
 }
 
-/// The batch of GetProduct: calls for one product.
-pub struct GetProducts {
+/// Runs GetProduct commands for one product.
+pub struct GetProductBatch {
     database: Database,
     take_backs: TakeBacks,
     labels: Labels,
 }
 
-impl GetProducts {
+impl GetProductBatch {
     pub(super) fn new(database: Database, take_backs: TakeBacks, labels: Labels) -> Self {
         Self { database, take_backs, labels }
     }
@@ -39,11 +42,11 @@ impl GetProducts {
     async fn read(&self, id: ProductId) -> Result<Option<ProductView>, Error> {
         let changes = self.labels.changes();
         let label = self.labels.get(id);
-        let known = label.is_some();
+        let has_label = label.is_some();
         let read = self
             .database
             .read("get_product", async |conn: &mut Connection, _attempt| {
-                let name = if known { None } else { products::name(&mut *conn, id).await? };
+                let name = if has_label { None } else { products::name(&mut *conn, id).await? };
                 Ok((name, products::read(conn, id).await?))
             })
             .await?;
@@ -60,7 +63,7 @@ impl GetProducts {
     }
 }
 
-impl Batch for GetProducts {
+impl Batch for GetProductBatch {
     type Command = ProductId;
     type Answer = ProductView;
 
@@ -71,6 +74,14 @@ impl Batch for GetProducts {
         let result = product.ok_or_else(|| Error::from(Missing::Product(id)));
         Ok(vec![Outcome::Done(result); commands.len()])
     }
+}
 
-    fn record(&self, _command: &ProductId, _result: &Result<ProductView, Error>) {}
+impl Checkout {
+    /// Reads a product; its stock after the call arrived.
+    ///
+    /// # Errors
+    /// `NotFound`, or temporary.
+    pub async fn get_product(&self, id: ProductId) -> Result<ProductView, Error> {
+        self.get_product.submit(LaneKey::Product(id.get()), id).await
+    }
 }

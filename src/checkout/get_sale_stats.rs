@@ -1,7 +1,9 @@
-//! GetSaleStats: the books of one product at one moment, read after the call arrived, by one read for all calls that were
-//! waiting then. What is past its time counts as what it will be, and a read that finds any has it taken back.
+//! GetSaleStats: reads the books of one product, as of one moment.
+//!
+//! They are read after the call arrived, by one read for all calls that were waiting then. A hold or order past its
+//! time is counted as what it will become. A read that finds any starts a take-back of them in the background.
 
-use super::take_back::TakeBacks;
+use super::{Checkout, take_back::TakeBacks};
 use crate::{
     db::{
         Connection, Database,
@@ -9,22 +11,22 @@ use crate::{
     },
     domain::{ProductId, SaleStats},
     error::{Error, Missing},
-    lane::{Batch, Calls, Outcome, Outcomes},
+    lane::{Batch, Calls, LaneKey, Outcome, Outcomes},
 };
 
-/// The batch of GetSaleStats: calls for one product.
-pub struct GetSaleStats {
+/// Runs GetSaleStats commands for one product.
+pub struct GetSaleStatsBatch {
     database: Database,
     take_backs: TakeBacks,
 }
 
-impl GetSaleStats {
+impl GetSaleStatsBatch {
     pub(super) fn new(database: Database, take_backs: TakeBacks) -> Self {
         Self { database, take_backs }
     }
 }
 
-impl Batch for GetSaleStats {
+impl Batch for GetSaleStatsBatch {
     type Command = ProductId;
     type Answer = SaleStats;
 
@@ -44,6 +46,14 @@ impl Batch for GetSaleStats {
         };
         Ok(vec![Outcome::Done(result); commands.len()])
     }
+}
 
-    fn record(&self, _command: &ProductId, _result: &Result<SaleStats, Error>) {}
+impl Checkout {
+    /// Reads a product's books, after the call arrived.
+    ///
+    /// # Errors
+    /// `NotFound`, or temporary.
+    pub async fn get_sale_stats(&self, id: ProductId) -> Result<SaleStats, Error> {
+        self.get_sale_stats.submit(LaneKey::Product(id.get()), id).await
+    }
 }

@@ -1,17 +1,22 @@
 //! HandlePaymentWebhook: settles an order by an event of the payment provider.
 //!
-//! orders FOR UPDATE SKIP LOCKED by id, which makes deliveries of one key come one after the other · the keys taken before,
-//! where an order isn't pending, as after most events · for failed payments their holds and products FOR UPDATE SKIP LOCKED
-//! by id · events, exceptions, orders, holds, products and COMMIT as one script. An event for a row that somebody else has
-//! locked waits for that row alone. A key that was not looked for, or that another order's delivery takes at the same moment,
-//! is a duplicate key of the script: the batch runs again and sees it.
+//! orders FOR UPDATE SKIP LOCKED by id · earlier events with these keys, if the order isn't pending · for failed
+//! payments their holds and products FOR UPDATE SKIP LOCKED by id · events, exceptions, orders, holds, products and
+//! COMMIT as one script.
+//!
+//! The lock on the order makes deliveries with one idempotency_key come one after the other. After most events an order
+//! is no longer pending, so the keys of pending orders are not looked for. If such a key is there all the same, or if
+//! another order's delivery stores it at the same moment, the script fails with a duplicate key. Then the batch runs
+//! again and finds the key. A delivery for a row that somebody else has locked waits for that row alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use tracing::{error, info, warn};
 
 use super::{
+    Checkout,
     busy::{self, ProductLocks},
+    cancel_orders::cancel_orders,
     product_waits::ProductWaits,
     suspects::Suspects,
 };
@@ -19,77 +24,77 @@ use crate::{
     db::{
         Connection, Database, Failure, Plan, Script, holds, orders, payment_exceptions,
         payment_webhooks::{self, NewEvent, StoredEvent},
-        products,
     },
     domain::{
-        HoldId, HoldStatus, IdempotencyKey, Order, OrderId, OrderStatus, PaymentEvent, PaymentOutcome, PaymentStatus,
-        ProductId, Refusal, Settlement, payment,
+        HoldId, IdempotencyKey, Order, OrderId, OrderStatus, PaymentEvent, PaymentResult, PaymentStatus, ProductId,
+        Refusal, Settlement, payment,
     },
     error::{Error, Missing},
-    lane::{Batch, BusyRow, Calls, Outcome, Outcomes},
+    lane::{Batch, BusyRow, Calls, LaneKey, Outcome, Outcomes},
 };
 
-/// One delivery of an event.
+/// Delivers a payment event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandlePaymentWebhook {
-    /// The event's key.
-    pub key: IdempotencyKey,
+    /// The event's key, by which a repeated delivery is known.
+    pub idempotency_key: IdempotencyKey,
     /// The order paid for.
     pub order_id: OrderId,
     /// What is reported.
     pub event: PaymentEvent,
 }
 
-/// The answer to a delivery.
+/// Answers a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WebhookAnswer {
     /// What the event did when it was first handled.
     pub settlement: Settlement,
     /// Whether this delivery was the first with its key.
     pub first_time: bool,
-    /// Whether it reports something else than the first did.
+    /// Whether this delivery reports something else than the first one did.
     pub differs: bool,
 }
 
-/// The batch of HandlePaymentWebhook.
-pub struct HandlePaymentWebhooks {
+/// Runs HandlePaymentWebhook commands.
+pub struct HandlePaymentWebhookBatch {
     database: Database,
     waits: ProductWaits,
     suspects: Suspects<IdempotencyKey>,
 }
 
-impl HandlePaymentWebhooks {
+impl HandlePaymentWebhookBatch {
     pub(super) fn new(database: Database, waits: ProductWaits) -> Self {
         Self { database, waits, suspects: Suspects::default() }
     }
 }
 
-impl Batch for HandlePaymentWebhooks {
+impl Batch for HandlePaymentWebhookBatch {
     type Command = HandlePaymentWebhook;
     type Answer = WebhookAnswer;
 
     async fn run(&self, calls: Calls<'_, HandlePaymentWebhook>) -> Result<Outcomes<WebhookAnswer>, Error> {
         let locks = ProductLocks::new(calls.busy(), &self.waits);
         let suspects = match calls.busy() {
-            None => self.suspects.among(calls.commands().iter().map(|command| &command.key)),
+            None => self.suspects.among(calls.commands().iter().map(|command| &command.idempotency_key)),
             Some(_) => HashSet::new(),
         };
         let handled = self
             .database
             .for_callers(calls.wanted(), calls.outcome_unknown())
             .transaction("handle_payment_webhook", async |conn: &mut Connection, attempt| {
-                let mut books = Books::open(conn, &locks, &suspects, calls, attempt).await?;
+                let mut ledger = Ledger::open(conn, &locks, &suspects, calls, attempt).await?;
                 let outcomes: Outcomes<WebhookAnswer> =
-                    calls.commands().iter().map(|command| books.handle(command)).collect();
-                Ok::<_, Failure>(Plan { script: books.script(), value: outcomes })
+                    calls.commands().iter().map(|command| ledger.handle(command)).collect();
+                Ok::<_, Failure>(Plan { script: ledger.script(), value: outcomes })
             })
             .await;
         if let Err(Error::LockContention) = handled {
             locks.remember_stuck(&self.waits);
-            self.suspects.remember(calls.commands().iter().map(|command| &command.key));
+            self.suspects.remember(calls.commands().iter().map(|command| &command.idempotency_key));
             if calls.busy().is_none() {
-                // One of the keys is locked, and the others need not wait with it.
-                let by_itself = |command: &HandlePaymentWebhook| Outcome::Busy(busy::payment_key(&command.key));
+                // One of the keys is locked, and the others need not wait for it.
+                let by_itself =
+                    |command: &HandlePaymentWebhook| Outcome::Busy(busy::payment_key(&command.idempotency_key));
                 return Ok(calls.commands().iter().map(by_itself).collect());
             }
         }
@@ -99,16 +104,26 @@ impl Batch for HandlePaymentWebhooks {
     fn record(&self, command: &HandlePaymentWebhook, result: &Result<WebhookAnswer, Error>) {
         let outcome = match result {
             Ok(answer) => log_handled(command, answer),
-            Err(error) => log_error(&command.key.to_string(), command.order_id.get(), error),
+            Err(error) => log_error(&command.idempotency_key.to_string(), command.order_id.get(), error),
         };
-        metrics::counter!("flashsale_webhooks_total", "outcome" => outcome).increment(1);
+        metrics::counter!(crate::metric_names::WEBHOOKS, "outcome" => outcome).increment(1);
+    }
+}
+
+impl Checkout {
+    /// Settles an order by a payment event.
+    ///
+    /// # Errors
+    /// `NotFound` (nothing is stored), `Refused` (the key is another order's), or temporary.
+    pub async fn handle_payment_webhook(&self, command: HandlePaymentWebhook) -> Result<WebhookAnswer, Error> {
+        self.handle_payment_webhook.submit(LaneKey::WholeUseCase, command).await
     }
 }
 
 fn log_handled(command: &HandlePaymentWebhook, answer: &WebhookAnswer) -> &'static str {
     let WebhookAnswer { settlement, first_time, differs } = *answer;
-    let (idempotency_key, order_id) = (command.key.to_string(), command.order_id.get());
-    let result = if first_time { settlement.outcome.as_str() } else { "replayed" };
+    let (idempotency_key, order_id) = (command.idempotency_key.to_string(), command.order_id.get());
+    let result = if first_time { settlement.result.as_str() } else { "replayed" };
     info!(idempotency_key, order_id, result, first_time, "Payment webhook handled");
     if differs {
         warn!(
@@ -118,13 +133,13 @@ fn log_handled(command: &HandlePaymentWebhook, answer: &WebhookAnswer) -> &'stat
             "Payment webhook repeated with another status or amount: the first one counts"
         );
     }
-    if first_time && settlement.outcome.refund_required() {
+    if first_time && settlement.result.refund_required() {
         warn!(idempotency_key, order_id, kind = result, "Payment needs a refund");
     }
     result
 }
 
-/// Logs a delivery that was not handled: the provider's fault or ours. Returns the name of the outcome.
+/// Logs a delivery that was not handled, as the provider's fault or ours. Returns the name of the outcome.
 fn log_error(idempotency_key: &str, order_id: i64, error: &Error) -> &'static str {
     match error {
         Error::Invalid(_) | Error::NotFound(_) | Error::Refused(_) => {
@@ -142,37 +157,38 @@ fn log_error(idempotency_key: &str, order_id: i64, error: &Error) -> &'static st
     }
 }
 
-/// Records a delivery that never gets to a lane: it has a bad field, or the server isn't ready.
+/// Records a delivery that never gets to a lane, because it has a bad field or the server isn't ready.
 pub fn record_early(idempotency_key: &str, order_id: i64, error: &Error) {
     let outcome = log_error(idempotency_key, order_id, error);
-    metrics::counter!("flashsale_webhooks_total", "outcome" => outcome).increment(1);
+    metrics::counter!(crate::metric_names::WEBHOOKS, "outcome" => outcome).increment(1);
 }
 
-/// Why an event was not handled.
-enum Stopped {
+/// Says why an event was not handled.
+enum NotHandled {
     /// It is refused.
     Refused(Error),
     /// It has to wait for a row that somebody else has locked.
     Busy(BusyRow),
 }
 
-/// The orders and keys of a batch, as its events change them one after the other.
-struct Books<'s> {
-    /// Locked.
+/// Keeps the orders and events of a batch, as its deliveries change them one after the other.
+struct Ledger<'s> {
+    /// The orders that this transaction has locked.
     orders: BTreeMap<OrderId, Order>,
-    /// Locked by somebody else.
+    /// The orders that somebody else has locked.
     busy: BTreeSet<OrderId>,
-    /// Locked, of those that may be cancelled.
+    /// The holds that may be cancelled, as far as this transaction has locked them.
     holds: BTreeSet<HoldId>,
-    /// Locked, of those that units may go back to.
+    /// The products that units may go back to, as far as this transaction has locked them.
     products: BTreeSet<ProductId>,
-    taken: BTreeMap<IdempotencyKey, StoredEvent>,
+    /// The events that were handled before, by earlier transactions or by this batch.
+    events: BTreeMap<IdempotencyKey, StoredEvent>,
     /// Keys that somebody else may have locked.
     suspects: &'s HashSet<IdempotencyKey>,
     new: Vec<NewEvent>,
 }
 
-impl<'s> Books<'s> {
+impl<'s> Ledger<'s> {
     async fn open(
         conn: &mut Connection,
         locks: &ProductLocks,
@@ -186,10 +202,10 @@ impl<'s> Books<'s> {
         let pending = |id| orders.get(id).filter(|order: &&Order| order.status == OrderStatus::Pending);
 
         let free = commands.iter().filter(|command| !busy.contains(&command.order_id));
-        let doubtful =
+        let looked_for =
             free.filter(|command| attempt > 0 || calls.busy().is_some() || pending(&command.order_id).is_none());
-        let keys: Vec<&IdempotencyKey> = doubtful.map(|command| &command.key).collect();
-        let taken = payment_webhooks::taken(&mut *conn, &keys).await?;
+        let keys: Vec<&IdempotencyKey> = looked_for.map(|command| &command.idempotency_key).collect();
+        let events = payment_webhooks::known_events(&mut *conn, &keys).await?;
 
         let failures = commands.iter().filter(|command| command.event.status == PaymentStatus::Failure);
         let ending: Vec<&Order> = failures.filter_map(|command| pending(&command.order_id)).collect();
@@ -202,48 +218,47 @@ impl<'s> Books<'s> {
                 locks.lock(conn, ending.iter().map(|order| order.product_id).collect()).await?,
             )
         };
-        Ok(Self { orders, busy, holds, products, taken, suspects, new: Vec::new() })
+        Ok(Self { orders, busy, holds, products, events, suspects, new: Vec::new() })
     }
 
     fn handle(&mut self, command: &HandlePaymentWebhook) -> Outcome<WebhookAnswer> {
         if self.busy.contains(&command.order_id) {
             return Outcome::Busy(busy::order(command.order_id));
         }
-        if self.suspects.contains(&command.key) {
-            return Outcome::Busy(busy::payment_key(&command.key));
+        if self.suspects.contains(&command.idempotency_key) {
+            return Outcome::Busy(busy::payment_key(&command.idempotency_key));
         }
         match self.settle(command) {
             Ok(answer) => Outcome::Done(Ok(answer)),
-            Err(Stopped::Refused(error)) => Outcome::Done(Err(error)),
-            Err(Stopped::Busy(row)) => Outcome::Busy(row),
+            Err(NotHandled::Refused(error)) => Outcome::Done(Err(error)),
+            Err(NotHandled::Busy(row)) => Outcome::Busy(row),
         }
     }
 
-    fn settle(&mut self, command: &HandlePaymentWebhook) -> Result<WebhookAnswer, Stopped> {
-        let HandlePaymentWebhook { key, order_id, event } = command;
-        if let Some(stored) = self.taken.get(key) {
+    fn settle(&mut self, command: &HandlePaymentWebhook) -> Result<WebhookAnswer, NotHandled> {
+        let HandlePaymentWebhook { idempotency_key, order_id, event } = command;
+        if let Some(stored) = self.events.get(idempotency_key) {
             if stored.order_id != *order_id {
-                return Err(Stopped::Refused(Refusal::IdempotencyKeyReused.into()));
+                return Err(NotHandled::Refused(Refusal::IdempotencyKeyReused.into()));
             }
             let differs = event.contradicts(stored.event);
             return Ok(WebhookAnswer { settlement: stored.settlement, first_time: false, differs });
         }
-        let missing = || Stopped::Refused(Missing::Order(*order_id).into());
+        let missing = || NotHandled::Refused(Missing::Order(*order_id).into());
         let order = self.orders.get_mut(order_id).ok_or_else(missing)?;
         let settlement = payment::settle(order, *event);
-        let cancels =
-            settlement.outcome == PaymentOutcome::Applied && settlement.order_status == OrderStatus::Cancelled;
+        let cancels = settlement.result == PaymentResult::Applied && settlement.order_status == OrderStatus::Cancelled;
         if cancels && !self.holds.contains(&order.hold_id) {
-            return Err(Stopped::Busy(busy::hold(order.hold_id)));
+            return Err(NotHandled::Busy(busy::hold(order.hold_id)));
         }
         if cancels && !self.products.contains(&order.product_id) {
-            return Err(Stopped::Busy(busy::product(order.product_id)));
+            return Err(NotHandled::Busy(busy::product(order.product_id)));
         }
         order.status = settlement.order_status;
         let stored = StoredEvent { order_id: *order_id, event: *event, settlement };
-        self.taken.insert(key.clone(), stored);
+        self.events.insert(idempotency_key.clone(), stored);
         self.new.push(NewEvent {
-            key: key.clone(),
+            key: idempotency_key.clone(),
             order_id: *order_id,
             product_id: order.product_id,
             event: *event,
@@ -252,10 +267,10 @@ impl<'s> Books<'s> {
         Ok(WebhookAnswer { settlement, first_time: true, differs: false })
     }
 
-    /// An order changes once at the most in a batch, since it leaves `pending` once.
+    /// Writes what the batch changed. An order changes at most once in a batch, because it leaves `pending` only once.
     fn script(self) -> Script {
         let (mut paid, mut cancelled) = (Vec::new(), Vec::new());
-        let applied = self.new.iter().filter(|new| new.settlement.outcome == PaymentOutcome::Applied);
+        let applied = self.new.iter().filter(|new| new.settlement.result == PaymentResult::Applied);
         for event in applied {
             match event.settlement.order_status {
                 OrderStatus::Paid => paid.push(event.order_id),
@@ -267,31 +282,7 @@ impl<'s> Books<'s> {
         payment_webhooks::insert(&mut script, &self.new);
         payment_exceptions::insert(&mut script, &self.new);
         orders::settle(&mut script, &paid, OrderStatus::Paid);
-        cancel(&mut script, cancelled.iter().filter_map(|id| self.orders.get(id)));
+        cancel_orders(&mut script, cancelled.iter().filter_map(|id| self.orders.get(id)));
         script
     }
-}
-
-/// Cancels locked, pending orders: their holds are cancelled, and their units go back.
-pub(super) fn cancel<'o>(script: &mut Script, orders: impl Iterator<Item = &'o Order>) {
-    for (product_id, units) in cancel_but_for_stock(script, orders) {
-        products::give_back(script, product_id, units);
-    }
-}
-
-/// As [`cancel`], but the units of each product are left to the caller.
-pub(super) fn cancel_but_for_stock<'o>(
-    script: &mut Script,
-    orders: impl Iterator<Item = &'o Order>,
-) -> BTreeMap<ProductId, i64> {
-    let (mut order_ids, mut hold_ids): (Vec<OrderId>, Vec<HoldId>) = (Vec::new(), Vec::new());
-    let mut units: BTreeMap<ProductId, i64> = BTreeMap::new();
-    for order in orders {
-        order_ids.push(order.id);
-        hold_ids.push(order.hold_id);
-        *units.entry(order.product_id).or_default() += order.qty.units();
-    }
-    orders::settle(script, &order_ids, OrderStatus::Cancelled);
-    holds::set_status(script, &hold_ids, HoldStatus::Used, HoldStatus::Cancelled);
-    units
 }

@@ -1,4 +1,4 @@
-//! Names and prices of products, which may be up to a minute old.
+//! Names and prices of products, remembered for up to a minute.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,10 +11,10 @@ use crate::domain::ProductId;
 
 /// How old a name and a price may be, by the contract.
 const LABEL_TTL: Duration = Duration::from_secs(60);
-/// Products whose names are remembered.
+/// Products whose labels are remembered.
 const LABELS_MAX: u64 = 10_000;
 
-/// What is remembered of a product.
+/// Keeps a product's name and price.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Label {
     /// Its name.
@@ -23,52 +23,53 @@ pub(super) struct Label {
     pub(super) price_cents: i64,
 }
 
-/// The labels that this process remembers. Clones share them.
+/// Remembers the labels of products for this process. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Labels {
-    known: Cache<ProductId, Label>,
+    by_product: Cache<ProductId, Label>,
     /// Held while a label is put in or taken out.
     changes: Arc<Mutex<Changes>>,
 }
 
-/// How many changes of products this process has tried.
+/// Counts the changes of products that this process has tried.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Changes(u64);
 
 impl Default for Labels {
     fn default() -> Self {
-        let known = Cache::builder().max_capacity(LABELS_MAX).time_to_live(LABEL_TTL).build();
-        Self { known, changes: Arc::default() }
+        let by_product = Cache::builder().max_capacity(LABELS_MAX).time_to_live(LABEL_TTL).build();
+        Self { by_product, changes: Arc::default() }
     }
 }
 
 impl Labels {
-    /// Returns a product's label, if it is known.
+    /// Returns a product's label, if it is remembered.
     pub(super) fn get(&self, id: ProductId) -> Option<Label> {
-        self.known.get(&id)
+        self.by_product.get(&id)
     }
 
-    /// Counts the changes so far. Whoever is about to read a label asks before.
+    /// Returns the count of changes. Ask for it before reading a label that is to be remembered.
     pub(super) fn changes(&self) -> Changes {
         *self.lock()
     }
 
-    /// Remembers a label that was read after `seen`, unless a product was changed since: the label may be the old one.
+    /// Remembers a label that was read after `seen`. If a product was changed since, the label may be the old one, and
+    /// is not remembered.
     pub(super) fn remember(&self, id: ProductId, label: Label, seen: Changes) {
         let changes = self.lock();
         if *changes == seen {
-            self.known.insert(id, label);
+            self.by_product.insert(id, label);
         }
     }
 
-    /// Forgets a product's label, because it was changed, or may have been.
+    /// Forgets a product's label, because the product was changed, or may have been.
     pub(super) fn forget(&self, id: ProductId) {
         let mut changes = self.lock();
         changes.0 += 1;
-        self.known.invalidate(&id);
+        self.by_product.invalidate(&id);
     }
 
-    /// Nothing panics while it holds the lock, so there is nothing broken behind a poisoned one.
+    /// Locks the count. Nothing panics while it is locked, so nothing is broken behind a poisoned lock.
     fn lock(&self) -> MutexGuard<'_, Changes> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,7 +1,8 @@
 //! ListPaymentExceptions: payments that need a person, newest first, page by page.
 //!
-//! A page goes on below the last id of the page before, so exceptions that arrive meanwhile move nothing.
+//! A page goes on below the last id of the page before it. So exceptions that arrive meanwhile don't move the pages.
 
+use super::Checkout;
 use crate::{
     db::{
         Connection, Database,
@@ -9,48 +10,69 @@ use crate::{
     },
     domain::{PaymentException, PaymentExceptionId, ProductId},
     error::Error,
-    lane::{Batch, Calls, Outcomes, each_alone},
+    lane::{Calls, LaneKey, RunOne},
 };
 
-/// Bytes of a page's texts after which it takes no more exceptions: a message has 256 KiB at the most, and an exception
-/// 4.3 KB.
+/// Bytes of a page's texts after which it takes no more exceptions. A message has at most 256 KiB, an exception 4.3 KB.
 const PAGE_BYTES_MAX: usize = 240 * 1024;
-/// Bytes of an exception beside its texts, at the most.
+/// Bytes of an exception beside its texts, at most.
 const EXCEPTION_BYTES: usize = 96;
 
-/// An operator's wish to see what is to be done.
+/// Asks for payments that need a person, for an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListPaymentExceptions {
-    /// Only this product's.
+    /// Only exceptions of this product.
     pub product_id: Option<ProductId>,
-    /// Whether also those that are resolved.
+    /// Whether resolved exceptions are listed too.
     pub include_resolved: bool,
-    /// Only those older than this one: the last of the page before.
+    /// Only exceptions that are older than this one, which is the last of the page before.
     pub before: Option<PaymentExceptionId>,
-    /// Exceptions, at least 1.
+    /// Exceptions on a page, at least 1.
     pub page_size: usize,
 }
 
-/// A page, and whether there are more.
+/// Lists a page of exceptions, and says whether there are more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// Newest first.
+    /// The exceptions, newest first.
     pub exceptions: Vec<PaymentException>,
     /// Whether older ones follow.
     pub more: bool,
 }
 
-/// The batch of ListPaymentExceptions: one command.
-pub struct ListsOfPaymentExceptions {
+/// Runs ListPaymentExceptions commands, one by one.
+pub struct ListPaymentExceptionsBatch {
     database: Database,
 }
 
-impl ListsOfPaymentExceptions {
+impl ListPaymentExceptionsBatch {
     pub(super) fn new(database: Database) -> Self {
         Self { database }
     }
+}
 
-    async fn list(&self, command: &ListPaymentExceptions) -> Result<Page, Error> {
+/// Counts how many of these exceptions fit into a message.
+fn fitting(exceptions: &[PaymentException]) -> usize {
+    let sizes = exceptions.iter().map(|exception| {
+        let note = exception.resolution.as_ref().map_or(0, |resolution| resolution.note.as_str().len());
+        exception.key.as_bytes().len() + note + EXCEPTION_BYTES
+    });
+    let totals = sizes.scan(0, |total, size| {
+        *total += size;
+        Some(*total)
+    });
+    totals.take_while(|total| *total <= PAGE_BYTES_MAX).count()
+}
+
+impl RunOne for ListPaymentExceptionsBatch {
+    type Command = ListPaymentExceptions;
+    type Answer = Page;
+
+    async fn run_one(
+        &self,
+        command: &ListPaymentExceptions,
+        _calls: Calls<'_, ListPaymentExceptions>,
+    ) -> Result<Page, Error> {
         let ListPaymentExceptions { product_id, include_resolved, before, page_size } = *command;
         let filter = Filter { product_id, include_resolved };
         let mut exceptions = self
@@ -66,26 +88,12 @@ impl ListsOfPaymentExceptions {
     }
 }
 
-/// How many of these fit into a message.
-fn fitting(exceptions: &[PaymentException]) -> usize {
-    let sizes = exceptions.iter().map(|exception| {
-        let note = exception.resolution.as_ref().map_or(0, |resolution| resolution.note.as_str().len());
-        exception.key.as_bytes().len() + note + EXCEPTION_BYTES
-    });
-    let totals = sizes.scan(0, |total, size| {
-        *total += size;
-        Some(*total)
-    });
-    totals.take_while(|total| *total <= PAGE_BYTES_MAX).count()
-}
-
-impl Batch for ListsOfPaymentExceptions {
-    type Command = ListPaymentExceptions;
-    type Answer = Page;
-
-    async fn run(&self, calls: Calls<'_, ListPaymentExceptions>) -> Result<Outcomes<Page>, Error> {
-        each_alone(calls, |command| self.list(command)).await
+impl Checkout {
+    /// Lists payments that need a person.
+    ///
+    /// # Errors
+    /// Temporary ones only.
+    pub async fn list_payment_exceptions(&self, command: ListPaymentExceptions) -> Result<Page, Error> {
+        self.list_payment_exceptions.submit(LaneKey::WholeUseCase, command).await
     }
-
-    fn record(&self, _command: &ListPaymentExceptions, _result: &Result<Page, Error>) {}
 }

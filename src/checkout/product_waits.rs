@@ -1,10 +1,10 @@
-//! Which transactions may wait for a product's row, and how the others wait until it is free.
+//! Which transactions may wait for a product's row in the database, and how the others wait.
 //!
-//! A product that sells is locked nearly all the time, for some milliseconds by each batch, and who wants it next has to
-//! queue up for it in the database. A product that somebody's console or a frozen server has locked looks the same at
-//! first. So a transaction waits for the row, for as long as one lock may be waited for; after that the product counts as
-//! stuck, and its row is asked for without waiting until it is free. Such a look takes a connection for a moment only,
-//! so that products in any number can be stuck without taking all connections of the pool.
+//! A product that sells is locked nearly all the time, for some milliseconds by each batch. Whoever wants it next has
+//! to queue up for it in the database. A product that a console or a frozen server has locked looks the same at first.
+//! So a transaction waits for the row, as long as one may wait for a lock. After that the product counts as stuck: from
+//! then on its row is looked at, without waiting in the database, until it is free. A look takes a connection only for
+//! a moment. So stuck products, however many, don't take all connections of the pool.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,42 +19,40 @@ use crate::{
     db::{Connection, Database, products},
     domain::ProductId,
     error::Error,
-    lane::Calls,
+    lane::{Backoff, Calls},
 };
 
-/// How long a product counts as stuck after a wait in vain. Longer than callers are patient, so that most of them find it
-/// known; and no longer, so that a product that is only sold by many servers is soon queued up for again.
+/// How long a product counts as stuck after a wait in vain. It is longer than callers are patient, so most callers
+/// don't wait in vain again. It is short, because a product that is only sold by many servers should soon be queued for
+/// again.
 const STUCK_FOR: Duration = Duration::from_secs(5);
 /// Stuck products that are remembered.
 const STUCK_MAX: u64 = 10_000;
-/// The pause between two looks: it doubles from the first to the last.
-const PAUSE_FIRST: Duration = Duration::from_millis(2);
-const PAUSE_LAST: Duration = Duration::from_millis(64);
 
-/// The waits for products' rows of one server. Clones share it.
+/// Says who may wait for products' rows on one server. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct ProductWaits {
     database: Database,
     stuck: Cache<ProductId, ()>,
-    /// Waits that may begin while half of the pool is in use.
+    /// The waits that may begin while half of the pool is in use.
     permits: Arc<Semaphore>,
 }
 
-/// The right to wait for a product's row in the database.
+/// Permits one transaction to wait for a product's row in the database.
 #[derive(Debug)]
 pub(super) struct Permit {
     _counted: Option<OwnedSemaphorePermit>,
 }
 
 impl ProductWaits {
-    /// For a database's pool.
+    /// Makes the permits for a database's pool.
     pub(super) fn new(database: Database) -> Self {
         let permits = Arc::new(Semaphore::new((database.pool_size() / 4).max(1)));
         let stuck = Cache::builder().max_capacity(STUCK_MAX).time_to_live(STUCK_FOR).build();
         Self { database, stuck, permits }
     }
 
-    /// Runs what locks one product, again as long as the row is stuck and its callers are patient.
+    /// Runs a transaction that locks one product, again as long as the row is stuck and its callers are patient.
     ///
     /// # Errors
     /// `LockContention` where the row stayed locked, and those of `run`.
@@ -83,7 +81,7 @@ impl ProductWaits {
         }
     }
 
-    /// The right to wait, unless the product is stuck or too many wait already.
+    /// Gives a permit to wait, unless the product is stuck or too many wait already.
     pub(super) fn permit(&self, product_id: ProductId) -> Option<Permit> {
         if self.stuck.contains_key(&product_id) {
             return None;
@@ -95,14 +93,14 @@ impl ProductWaits {
         Some(Permit { _counted: Some(counted) })
     }
 
-    /// Remembers that a wait for this product's row was in vain.
+    /// Remembers a product as stuck: a wait for its row was in vain.
     pub(super) fn remember_stuck(&self, product_id: ProductId) {
         self.stuck.insert(product_id, ());
     }
 
     /// Waits until there is a permit, or the row is free without one.
     async fn permit_or_free_row<C>(&self, product_id: ProductId, calls: Calls<'_, C>) -> Result<Option<Permit>, Error> {
-        let mut pause = PAUSE_FIRST;
+        let mut backoff = Backoff::default();
         loop {
             if let Some(permit) = self.permit(product_id) {
                 return Ok(Some(permit));
@@ -112,15 +110,15 @@ impl ProductWaits {
                 return Ok(None);
             }
             calls.leave_turn();
-            if Instant::now() + pause >= calls.patient_until() {
+            if Instant::now() + backoff.pause() >= calls.patient_until() {
                 return Err(refuse(product_id));
             }
-            tokio::time::sleep(pause).await;
-            pause = PAUSE_LAST.min(pause * 2);
+            tokio::time::sleep(backoff.pause()).await;
+            backoff.double(Backoff::LONGEST);
         }
     }
 
-    /// Whether nobody has the product locked, or there is no such product.
+    /// Tells whether nobody has the product locked, or there is no such product.
     async fn is_free(&self, product_id: ProductId) -> Result<bool, Error> {
         self.database
             .read("product_is_free", async |conn: &mut Connection, _attempt| {

@@ -1,5 +1,6 @@
-//! Whether the database can be served from, and what the sweeps did.
+//! Looks whether the server can serve from the database, and what the sweeps did.
 
+use super::Checkout;
 use crate::{
     db::{
         Connection, Database, Failure, FailureKind, migrate,
@@ -8,22 +9,28 @@ use crate::{
     error::Error,
 };
 
-/// What a look at a database that answers and is up to date has found.
+/// Says what a look has found at a database that answers and is up to date.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Readiness {
-    /// What the sweeps did. `None`: somebody has locked the table that says it.
+    /// What the sweeps did. `None`: somebody has locked the table that it stands in.
     pub totals: Option<SweeperTotals>,
-    /// Whether it takes writes, or why not: a sentence for the log.
+    /// Whether the database takes writes, or a sentence for the log that says why not.
     pub writes: Result<(), String>,
 }
 
-/// Looks whether the database can be served from, or says why not. `current` says that its migrations were all there
-/// before: then they aren't looked at again.
-///
-/// # Errors
-/// A sentence for the log. It names the kind of error only, since the texts of connection errors change from one second
-/// to the next.
-pub async fn look(database: &Database, current: bool) -> Result<Readiness, String> {
+impl Checkout {
+    /// Looks whether the server can serve from the database. `current` says that an earlier look found all migrations:
+    /// then this one doesn't look for them.
+    ///
+    /// # Errors
+    /// A sentence for the log that says why not. It names only the kind of error, because the texts of connection
+    /// errors change from one second to the next.
+    pub async fn readiness(&self, current: bool) -> Result<Readiness, String> {
+        look(&self.database, current).await
+    }
+}
+
+async fn look(database: &Database, current: bool) -> Result<Readiness, String> {
     if !current {
         let missing = migrate::missing(database).await.map_err(why)?;
         if !missing.is_empty() {
@@ -35,7 +42,7 @@ pub async fn look(database: &Database, current: bool) -> Result<Readiness, Strin
         Ok(totals) => {
             Some(totals.ok_or_else(|| "the one row of sweeper_state is missing, run `server migrate`".to_owned())?)
         }
-        // Somebody has locked the table, which only the sweeps need.
+        // Somebody has locked the table. Only the sweeps need it.
         Err(Error::LockContention) => None,
         Err(error) => return Err(why(error)),
     };
@@ -58,10 +65,10 @@ fn why(error: Error) -> String {
     }
 }
 
-/// Part of the text of a write that the setting read_only has refused.
+/// Part of the text of an error by which the setting read_only refuses a write.
 const READ_ONLY: &str = "read-only option";
 
-/// Parts of the texts of writes that failed, and what they tell a person.
+/// Parts of the texts of errors of writes, and what they mean to a person.
 const NO_WRITES: &[(&str, &str)] = &[
     (READ_ONLY, "the database is read-only (read_only): is it a secondary?"),
     ("read-only mode", "the database is read-only (it was started so)"),

@@ -1,13 +1,15 @@
 //! ReleaseHold: gives a hold's units back at once.
 //!
-//! holds FOR UPDATE SKIP LOCKED by id · the orders of those that are used · products FOR UPDATE SKIP LOCKED by id · holds,
-//! products and COMMIT as one script. A release whose hold or product somebody else has locked waits for that row alone.
+//! holds FOR UPDATE SKIP LOCKED by id · the orders of those that are used · products FOR UPDATE SKIP LOCKED by id ·
+//! holds, products and COMMIT as one script. A command whose hold or product somebody else has locked waits for that
+//! row alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::info;
 
 use super::{
+    Checkout,
     busy::{self, ProductLocks},
     product_waits::ProductWaits,
 };
@@ -20,10 +22,10 @@ use crate::{
     },
     domain::{Hold, HoldId, HoldStatus, ProductId, Refusal, hold::Release},
     error::{Error, Missing},
-    lane::{Batch, Calls, Outcome, Outcomes},
+    lane::{Batch, Calls, LaneKey, Outcome, Outcomes},
 };
 
-/// A hold that is over, and what this call had to do with it.
+/// Shows a hold that is over, and says what this call did.
 #[derive(Debug, Clone)]
 pub struct ReleasedHold {
     /// The hold as it is now.
@@ -32,19 +34,19 @@ pub struct ReleasedHold {
     pub release: Release,
 }
 
-/// The batch of ReleaseHold.
-pub struct ReleaseHolds {
+/// Runs ReleaseHold commands.
+pub struct ReleaseHoldBatch {
     database: Database,
     waits: ProductWaits,
 }
 
-impl ReleaseHolds {
+impl ReleaseHoldBatch {
     pub(super) fn new(database: Database, waits: ProductWaits) -> Self {
         Self { database, waits }
     }
 }
 
-impl Batch for ReleaseHolds {
+impl Batch for ReleaseHoldBatch {
     type Command = HoldId;
     type Answer = ReleasedHold;
 
@@ -54,7 +56,7 @@ impl Batch for ReleaseHolds {
             .database
             .for_callers(calls.wanted(), calls.outcome_unknown())
             .transaction("release_hold", async |conn: &mut Connection, _attempt| {
-                let mut rows = Rows::lock(conn, &locks, calls.commands()).await?;
+                let mut rows = HoldsAndProducts::lock(conn, &locks, calls.commands()).await?;
                 let outcomes: Outcomes<ReleasedHold> = calls.commands().iter().map(|id| rows.release(*id)).collect();
                 Ok::<_, Failure>(Plan { script: script(&outcomes), value: outcomes })
             })
@@ -62,7 +64,7 @@ impl Batch for ReleaseHolds {
         if let Err(Error::LockContention) = released {
             locks.remember_stuck(&self.waits);
             if calls.busy().is_none() {
-                // Something of one of them is locked, and the others need not wait with it.
+                // A row of one of the commands is locked, and the others need not wait for it.
                 return Ok(calls.commands().iter().map(|id| Outcome::Busy(busy::hold(*id))).collect());
             }
         }
@@ -80,19 +82,29 @@ impl Batch for ReleaseHolds {
     }
 }
 
-/// The rows of a batch.
-struct Rows {
-    /// Locked.
+impl Checkout {
+    /// Gives a hold's units back.
+    ///
+    /// # Errors
+    /// `NotFound`, `Refused` (used), or temporary.
+    pub async fn release_hold(&self, id: HoldId) -> Result<Hold, Error> {
+        Ok(self.release_hold.submit(LaneKey::WholeUseCase, id).await?.hold)
+    }
+}
+
+/// Keeps the rows of a batch, as its releases change them one after the other.
+struct HoldsAndProducts {
+    /// The holds that this transaction has locked.
     holds: BTreeMap<HoldId, StoredHold>,
-    /// Locked by somebody else.
+    /// The holds that somebody else has locked.
     busy: BTreeSet<HoldId>,
     /// The orders of used holds.
     orders: BTreeMap<HoldId, StoredOrder>,
-    /// Locked, of those that units go back to.
+    /// The products that units go back to, as far as this transaction has locked them.
     products: BTreeSet<ProductId>,
 }
 
-impl Rows {
+impl HoldsAndProducts {
     async fn lock(conn: &mut Connection, locks: &ProductLocks, ids: &[HoldId]) -> Result<Self, Failure> {
         let (holds, busy) = holds::lock_or_busy(&mut *conn, ids.iter().copied().collect()).await?;
         let used = holds.values().filter(|stored| stored.hold.status == HoldStatus::Used);
@@ -102,7 +114,7 @@ impl Rows {
         Ok(Self { holds, busy, orders, products })
     }
 
-    /// Decides one release on what those before it left.
+    /// Decides one release, on what the releases before it left.
     fn release(&mut self, id: HoldId) -> Outcome<ReleasedHold> {
         if self.busy.contains(&id) {
             return Outcome::Busy(busy::hold(id));

@@ -1,8 +1,8 @@
-//! One repair of an audit: a product's available_stock is set to what its holds and orders leave.
+//! One repair of an audit: sets a product's available_stock to what its holds and orders leave.
 //!
-//! product FOR UPDATE · its sums · product and COMMIT as one script. Whatever takes units or gives them back waits for the
-//! product meanwhile. CreateOrder and successful payments don't: they move units from one sum to another in one commit,
-//! so all sums have to be of one snapshot, which is one statement.
+//! product FOR UPDATE · its sums · product and COMMIT as one script. Whatever takes units or gives them back waits for
+//! the product meanwhile. CreateOrder and successful payments don't wait: they move units from one sum to another in
+//! one commit. So all sums have to be of one snapshot, which is one statement.
 
 use crate::{
     db::{Committed, Connection, Database, Failure, Plan, Script, products, sale_stats},
@@ -10,14 +10,14 @@ use crate::{
     error::Error,
 };
 
-/// What became of a repair.
+/// Says what became of a repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repair {
-    /// It was repaired: the units before, and what is available now.
+    /// The product was repaired. Here are its units before, and the units that are available now.
     Repaired(SaleStats, i64),
     /// There is nothing to repair any more.
     Unneeded,
-    /// What is available doesn't follow from the other numbers: more is held and ordered than there is.
+    /// Nothing was done: more units are held and ordered than there are, so no number would be right.
     Refused,
 }
 

@@ -4,14 +4,15 @@
 
 use tracing::{info, warn};
 
+use super::Checkout;
 use crate::{
     db::{Committed, Connection, Database, Failure, Plan, Script, payment_exceptions},
     domain::{PaymentException, PaymentExceptionId, Remark},
     error::{Error, Missing},
-    lane::{Batch, Calls, Outcomes, each_alone},
+    lane::{Calls, LaneKey, RunOne},
 };
 
-/// An operator's word that an exception is done with.
+/// Says that an operator is done with an exception.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvePaymentException {
     /// The exception.
@@ -20,30 +21,35 @@ pub struct ResolvePaymentException {
     pub note: Remark,
 }
 
-/// A resolved exception, and whether this call resolved it.
+/// Shows a resolved exception, and says whether this call resolved it.
 #[derive(Debug, Clone)]
-pub struct Resolved {
-    /// The exception, as it was resolved first.
+pub struct ResolvedException {
+    /// The exception, as it was first resolved.
     pub exception: PaymentException,
-    /// Whether this call did it.
+    /// Whether this call resolved it.
     pub first_time: bool,
 }
 
-/// The batch of ResolvePaymentException: one command.
-pub struct ResolvePaymentExceptions {
+/// Runs ResolvePaymentException commands, one by one.
+pub struct ResolvePaymentExceptionBatch {
     database: Database,
 }
 
-impl ResolvePaymentExceptions {
+impl ResolvePaymentExceptionBatch {
     pub(super) fn new(database: Database) -> Self {
         Self { database }
     }
+}
 
-    async fn resolve(
+impl RunOne for ResolvePaymentExceptionBatch {
+    type Command = ResolvePaymentException;
+    type Answer = ResolvedException;
+
+    async fn run_one(
         &self,
         command: &ResolvePaymentException,
         calls: Calls<'_, ResolvePaymentException>,
-    ) -> Result<Resolved, Error> {
+    ) -> Result<ResolvedException, Error> {
         let ResolvePaymentException { id, note } = command;
         let Committed { value: resolved, .. } = self
             .database
@@ -57,23 +63,14 @@ impl ResolvePaymentExceptions {
                 if let (true, Some(resolution)) = (first_time, &exception.resolution) {
                     payment_exceptions::resolve(&mut script, *id, resolution);
                 }
-                Ok::<_, Failure>(Plan { script, value: Ok(Resolved { exception, first_time }) })
+                Ok::<_, Failure>(Plan { script, value: Ok(ResolvedException { exception, first_time }) })
             })
             .await?;
         resolved
     }
-}
 
-impl Batch for ResolvePaymentExceptions {
-    type Command = ResolvePaymentException;
-    type Answer = Resolved;
-
-    async fn run(&self, calls: Calls<'_, ResolvePaymentException>) -> Result<Outcomes<Resolved>, Error> {
-        each_alone(calls, |command| self.resolve(command, calls)).await
-    }
-
-    fn record(&self, command: &ResolvePaymentException, result: &Result<Resolved, Error>) {
-        let Ok(Resolved { exception, first_time }) = result else { return };
+    fn record(&self, command: &ResolvePaymentException, result: &Result<ResolvedException, Error>) {
+        let Ok(ResolvedException { exception, first_time }) = result else { return };
         let (exception_id, order_id) = (exception.id.get(), exception.order_id.get());
         let same_note = exception.resolution.as_ref().is_some_and(|resolution| resolution.note == command.note);
         match (first_time, same_note) {
@@ -83,5 +80,16 @@ impl Batch for ResolvePaymentExceptions {
                 warn!(exception_id, order_id, "Payment exception was resolved before with another note, which stays");
             }
         }
+    }
+}
+
+impl Checkout {
+    /// Writes down what was done about a payment that needed a person.
+    ///
+    /// # Errors
+    /// `NotFound`, or temporary.
+    pub async fn resolve_payment_exception(&self, command: ResolvePaymentException) -> Result<PaymentException, Error> {
+        let key = LaneKey::PaymentException(command.id.get());
+        Ok(self.resolve_payment_exception.submit(key, command).await?.exception)
     }
 }

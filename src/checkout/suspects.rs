@@ -1,8 +1,8 @@
-//! Keys that callers sent and that may be locked by somebody else: those of batches that waited for a lock in vain.
+//! Keys that callers sent and that somebody else may have locked.
 //!
-//! An INSERT whose unique key is taken waits for whoever has that row locked, and all of its batch waits with it. Nobody
-//! says which of the keys it was. So all of them are treated with care for a while: they are looked up first, and by
-//! themselves.
+//! An INSERT whose unique key is there already waits for whoever has that row locked, and its whole batch waits with
+//! it. The database doesn't say which key it was. So after a wait in vain all keys of the batch are suspected for a
+//! while. A use case looks for the rows of suspected keys before it inserts them, or runs each such command by itself.
 
 use std::{
     collections::HashSet,
@@ -11,12 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a key is suspected.
+/// How long keys are suspected after the last wait in vain.
 const SUSPECTED_FOR: Duration = Duration::from_secs(10);
 /// Keys that are suspected at the same moment.
 const SUSPECTS_MAX: usize = 4096;
 
-/// The suspected keys of a use case.
+/// Remembers the suspected keys of a use case, and since when.
 #[derive(Debug)]
 pub(super) struct Suspects<K>(Mutex<Option<(Instant, HashSet<K>)>>);
 
@@ -33,15 +33,15 @@ impl<K: Eq + Hash + Clone> Suspects<K> {
         K: 'k,
     {
         let mut suspects = self.lock();
-        let mut known = suspects.take().map(|(_, known)| known).unwrap_or_default();
-        if known.len() >= SUSPECTS_MAX {
-            known.clear();
+        let mut all = suspects.take().map(|(_, earlier)| earlier).unwrap_or_default();
+        if all.len() >= SUSPECTS_MAX {
+            all.clear();
         }
-        known.extend(keys.take(SUSPECTS_MAX).cloned());
-        *suspects = Some((Instant::now(), known));
+        all.extend(keys.take(SUSPECTS_MAX).cloned());
+        *suspects = Some((Instant::now(), all));
     }
 
-    /// Those of these keys that are suspected.
+    /// Returns the keys among these that are suspected.
     pub(super) fn among<'k>(&self, keys: impl Iterator<Item = &'k K>) -> HashSet<K>
     where
         K: 'k,
@@ -53,7 +53,7 @@ impl<K: Eq + Hash + Clone> Suspects<K> {
                 *suspects = None;
                 HashSet::new()
             }
-            Some((_, known)) => keys.filter(|key| known.contains(*key)).cloned().collect(),
+            Some((_, suspected)) => keys.filter(|key| suspected.contains(*key)).cloned().collect(),
         }
     }
 

@@ -1,9 +1,9 @@
 //! What a batch of a sweep may give back, and what it did.
 //!
-//! One product must not keep the sweep from the others. A product whose row somebody else has locked is left out of a
-//! batch, which waits for nothing, and is then swept by itself. A product whose stock can't take its units back, and an
-//! order that contradicts its hold, are left out and told as faults: the guards of the tables would refuse the whole
-//! batch.
+//! One product must not keep the sweep from the others. A batch waits for nothing: if somebody else has locked a
+//! product's row, the product is left out, and is then swept by itself. A product whose stock can't take its units back
+//! is left out too, and so is an order that contradicts its hold. Both are reported as faults. With them, the guards of
+//! the tables would refuse the whole batch.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use super::take_back::TakenBack;
 use crate::{
     db::{
         Connection, Database, Failure,
-        due::{Of, Place},
+        due::{SweepPosition, SweepScope},
         holds, products,
     },
     domain::{HoldId, HoldStatus, OrderId, Product, ProductId, Quantity},
@@ -24,15 +24,15 @@ use crate::{
 /// Says why units of a product can't go back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// There is no such product.
+    /// The product is missing.
     NoProduct,
     /// More would be available than there is in total.
     TooManyUnits {
-        /// What is available.
+        /// Units that are available.
         available_stock: i64,
-        /// The total.
+        /// Units in total.
         total_stock: i64,
-        /// What should go back.
+        /// Units that should go back.
         units: i64,
     },
     /// The hold of a pending order isn't used.
@@ -41,10 +41,10 @@ pub enum Fault {
         order_id: OrderId,
         /// Its hold.
         hold_id: HoldId,
-        /// What the hold is. `None`: there is none.
+        /// The status of the hold. `None`: the hold is missing.
         status: Option<HoldStatus>,
     },
-    /// The database refused it.
+    /// The database refused to take the units back.
     Refused(String),
 }
 
@@ -96,13 +96,13 @@ pub struct Swept {
 /// Says what a batch of a sweep looked at, and left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Look {
-    /// Rows found, those left out among them. Fewer than the batch may have: there are no more.
+    /// Rows found, also those that were left out. If they are fewer than the batch may have, there are no more.
     pub found: usize,
-    /// The last of them.
-    pub reached: Option<Place>,
+    /// The place of the last row found.
+    pub reached: Option<SweepPosition>,
     /// Products whose row somebody else has locked.
     pub busy: BTreeSet<ProductId>,
-    /// Products of which something is wrong, and the first thing that is.
+    /// Products with something wrong, and the first thing that is wrong with each.
     pub faults: BTreeMap<ProductId, Fault>,
 }
 
@@ -118,7 +118,7 @@ impl Swept {
         }
     }
 
-    /// Whether one of its products is being sold at this moment.
+    /// Asks the database whether one of the batch's products is being sold at this moment.
     ///
     /// # Errors
     /// Those of [`Database::read`].
@@ -135,12 +135,12 @@ impl Swept {
 }
 
 impl Look {
-    /// Locks the products of these units, as far as that is needed and the batch may, and returns those that can take
-    /// their units back. The others are noted as busy or faulty.
+    /// Returns the products that can take these units back, and notes the others as busy or faulty. Locks products as
+    /// far as that is needed and the batch may.
     pub(super) async fn ready(
         &mut self,
         conn: &mut Connection,
-        of: Of,
+        scope: SweepScope,
         units: impl Iterator<Item = (ProductId, Quantity)>,
     ) -> Result<BTreeSet<ProductId>, Failure> {
         let mut units_of: BTreeMap<ProductId, i64> = BTreeMap::new();
@@ -150,13 +150,13 @@ impl Look {
         if units_of.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let products = match of {
-            Of::AllProducts => {
+        let products = match scope {
+            SweepScope::AllProducts => {
                 let free = products::lock_free(conn, units_of.keys().copied()).await?;
                 self.busy.extend(units_of.keys().filter(|id| !free.contains_key(id)));
                 free
             }
-            Of::Product(id) => {
+            SweepScope::Product(id) => {
                 let units = units_of.get(&id).copied().unwrap_or(0);
                 BTreeMap::from_iter(self.of_one(conn, id, units).await?.map(|product| (id, product)))
             }
@@ -173,8 +173,10 @@ impl Look {
         Ok(units_of.into_iter().filter_map(is_ready).collect())
     }
 
-    /// Reads one product. It is locked only to be sure that it has no room: a product that is being sold shouldn't wait
-    /// for this batch's next statement. The guard of the update stands behind the read.
+    /// Reads one product. Locks it only to be sure that it has no room for its units.
+    ///
+    /// Without the lock, buyers don't wait for this batch's next statement. If the product has no room after all, the
+    /// guard of the update refuses the batch.
     async fn of_one(&mut self, conn: &mut Connection, id: ProductId, units: i64) -> Result<Option<Product>, Failure> {
         let seen = products::read(&mut *conn, id).await?;
         let sure = match seen {

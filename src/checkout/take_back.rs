@@ -1,17 +1,20 @@
-//! What CreateHold and AdjustStock take back when a product is short of stock: its expired holds, and then its overdue
-//! orders. So a dead sweeper costs tidiness, never sales. What reads find is taken back [`in_background`].
+//! Takes back units of a product that is short of stock: its expired holds, and then its overdue orders.
 //!
-//! The product is locked before, against the order of locks (order, hold, product), so nothing here may wait: every lock
-//! is taken with SKIP LOCKED. That goes for the orders' holds too: a release or an order in the making may have one
-//! locked and wait for the product. An order whose hold is busy is left out.
+//! CreateHold and AdjustStock do so. If the sweeper is dead, rows stay untidy, but no sale is lost. Units that reads
+//! find are taken back [`in_background`].
+//!
+//! The product is already locked, against the order of locks (order, hold, product). So nothing here may wait, and
+//! every lock is taken with SKIP LOCKED. The orders' holds are no exception: a release or an order in the making may
+//! have one locked and wait for the product. An order whose hold is locked is left out.
 
 mod in_background;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) use in_background::TakeBacks;
+use tracing::info;
 
-use super::{handle_payment_webhook::cancel_but_for_stock, log_expired, log_overdue};
+use super::cancel_orders::cancel_orders_but_for_stock;
 use crate::{
     db::{
         Connection, Failure, Script,
@@ -21,21 +24,22 @@ use crate::{
     domain::{BuyerId, HoldId, HoldStatus, Order, ProductId},
 };
 
-/// Rows that one transaction takes back: at least this many, so that the next is not short again, and no more than
-/// [`ROWS_MAX`] of a kind, so that the product isn't locked for long. What is still short then is for the next one.
+/// Rows that one transaction takes back at least, as far as there are any. So the next one is not short again.
 const ROWS_MIN: i64 = 100;
+/// Holds, and also orders, that one transaction takes back at most, so that the product isn't locked for long. The next
+/// transaction takes back more.
 const ROWS_MAX: i64 = 10_000;
-/// As many expired holds of the very buyers who ask, which count for none of them any more.
+/// Expired holds of the buyers who ask for new ones that one transaction takes back at most.
 pub(super) const PAST_MAX: usize = 10_000;
 
-/// Rows of a kind that one transaction takes back because a read has found them: nobody waits for them, and whoever buys
-/// waits for the product meanwhile.
+/// Holds, and also orders, that one transaction takes back at most because a read has found them. No caller waits for
+/// them, and buyers wait for the product meanwhile.
 const ROWS_FOUND_MAX: usize = 1000;
-/// Overdue orders that a read has to find before they are taken back. Adding up fewer costs a read next to nothing, and a
-/// payment may still come for each; the sweep cancels them, or a hold that needs their units.
+/// Overdue orders that a read has to find before they are taken back. Adding up fewer costs a read nearly nothing, and
+/// each may still be paid. The sweep cancels them, or a hold that needs their units.
 const ORDERS_FOUND_MIN: usize = 100;
 
-/// Holds and orders, locked, whose units go back.
+/// Keeps the holds and orders whose units go back. All of them are locked.
 #[derive(Debug, Default)]
 pub(super) struct TakenBack {
     expired: Vec<ExpiredHold>,
@@ -50,8 +54,10 @@ struct Overdue {
 }
 
 impl TakenBack {
-    /// Locks what may give back `units_short` units, as far as there is any and one transaction may, beside the expired
-    /// holds that it has locked before. Orders only where no expired hold is left: for an order, a payment may still come.
+    /// Locks rows that give back `units_short` units, as far as there are any and one transaction may.
+    ///
+    /// `before` are expired holds that this transaction has already locked; they come on top. Orders are locked only
+    /// where no expired hold is left, because an order may still be paid.
     pub(super) async fn lock(
         conn: &mut Connection,
         product_id: ProductId,
@@ -62,7 +68,7 @@ impl TakenBack {
         if units_short <= 0 {
             return Ok(taken_back);
         }
-        // Those locked before are found again, and must not go back twice.
+        // The holds of `before` are found again, and must not go back twice.
         let units_before = taken_back.units();
         let mut ids: BTreeSet<HoldId> = taken_back.expired.iter().map(ExpiredHold::id).collect();
         let limit = rows(units_short) + ids.len();
@@ -80,7 +86,7 @@ impl TakenBack {
         Ok(taken_back)
     }
 
-    /// Locks what a read has found: expired holds, and where none is left, overdue orders if there are many.
+    /// Locks what a read has found: expired holds, and where none is left, overdue orders if there are many of them.
     async fn lock_found(conn: &mut Connection, product_id: ProductId) -> Result<Self, Failure> {
         let expired = holds::lock_expired_of(&mut *conn, product_id, ROWS_FOUND_MAX).await?;
         let mut taken_back = Self { cut_off: expired.len() >= ROWS_FOUND_MAX, expired, ..Self::default() };
@@ -94,69 +100,91 @@ impl TakenBack {
         Ok(taken_back)
     }
 
-    /// Holds that a sweep has locked.
+    /// Takes the holds that a sweep has locked.
     pub(super) fn of_holds(expired: Vec<ExpiredHold>) -> Self {
         Self { expired, ..Self::default() }
     }
 
-    /// Orders that a sweep has locked.
+    /// Takes the orders that a sweep has locked.
     pub(super) fn of_orders(orders: Vec<Order>) -> Self {
         let overdue = orders.into_iter().map(|order| Overdue { order, buyer_id: None }).collect();
         Self { overdue, ..Self::default() }
     }
 
-    /// Holds and orders.
+    /// Counts the holds and orders.
     pub(super) fn rows(&self) -> usize {
         self.expired.len() + self.overdue.len()
     }
 
-    /// Whether another transaction may take back more.
+    /// Tells whether another transaction may take back more.
     pub(super) fn leaves_some(&self) -> bool {
         self.cut_off && self.units() > 0
     }
 
-    /// The units that go back.
+    /// Counts the units that go back.
     pub(super) fn units(&self) -> i64 {
         let expired = self.expired.iter().map(|hold| hold.qty().units());
         let overdue = self.overdue.iter().map(|overdue| overdue.order.qty.units());
         expired.chain(overdue).sum()
     }
 
-    /// The products whose units go back.
+    /// Names the products whose units go back.
     pub(super) fn products(&self) -> impl Iterator<Item = ProductId> {
         let expired = self.expired.iter().map(ExpiredHold::product_id);
         expired.chain(self.overdue.iter().map(|overdue| overdue.order.product_id))
     }
 
-    /// Lowers what buyers have by what goes back of their orders. Expired holds didn't count, or for this batch
-    /// still do: where another had them locked a moment ago.
-    pub(super) fn free(&self, taken: &mut BTreeMap<BuyerId, i64>) {
+    /// Lowers the units of buyers by those of their orders that go back.
+    ///
+    /// Expired holds lower nothing. They didn't count before. If another transaction had one locked a moment ago, it
+    /// still counts for this batch.
+    pub(super) fn lower(&self, units_by_buyer: &mut BTreeMap<BuyerId, i64>) {
         for Overdue { order, buyer_id } in &self.overdue {
-            if let Some(units) = buyer_id.as_ref().and_then(|buyer_id| taken.get_mut(buyer_id)) {
+            if let Some(units) = buyer_id.as_ref().and_then(|buyer_id| units_by_buyer.get_mut(buyer_id)) {
                 *units -= order.qty.units();
             }
         }
     }
 
-    /// Writes what becomes of the holds and orders. The caller writes the product's stock.
+    /// Writes the new status of the holds and orders. The caller writes the product's stock.
     pub(super) fn write(&self, script: &mut Script) {
-        cancel_but_for_stock(script, self.overdue.iter().map(|overdue| &overdue.order));
+        cancel_orders_but_for_stock(script, self.overdue.iter().map(|overdue| &overdue.order));
         let expired: Vec<HoldId> = self.expired.iter().map(ExpiredHold::id).collect();
         holds::set_status(script, &expired, HoldStatus::Active, HoldStatus::Expired);
     }
 
-    /// Logs it, once it is committed.
+    /// Logs the holds and orders, once they are committed.
     pub(super) fn log(&self) {
         self.expired.iter().for_each(log_expired);
         self.overdue.iter().for_each(|overdue| log_overdue(&overdue.order));
     }
 }
 
+/// Logs a hold whose units went back because its time was over.
+fn log_expired(hold: &ExpiredHold) {
+    info!(
+        hold_id = hold.id().get(),
+        product_id = hold.product_id().get(),
+        qty = hold.qty().get(),
+        "Hold expired and stock released"
+    );
+}
+
+/// Logs an order whose units went back because nobody paid in time.
+fn log_overdue(order: &Order) {
+    info!(
+        order_id = order.id.get(),
+        product_id = order.product_id.get(),
+        qty = order.qty.get(),
+        "Order cancelled: payment overdue"
+    );
+}
+
 fn rows(units: i64) -> usize {
     usize::try_from(units.clamp(ROWS_MIN, ROWS_MAX)).unwrap_or(0)
 }
 
-/// Leaves out the orders whose hold somebody else has locked, or isn't used: such an order would fail the whole script.
+/// Leaves out orders whose hold somebody else has locked, or isn't used. Such an order would fail the whole script.
 async fn with_free_holds(conn: &mut Connection, orders: Vec<Order>) -> Result<Vec<Overdue>, Failure> {
     if orders.is_empty() {
         return Ok(Vec::new());
@@ -188,15 +216,15 @@ mod tests {
         Overdue { order, buyer_id: buyer_id.map(|id| BuyerId::parse(id).unwrap()) }
     }
 
-    /// A buyer whose order is taken back has fewer units in the very batch that takes it back.
+    /// A buyer whose order is taken back has fewer units already in the batch that takes it back.
     #[test]
     fn what_goes_back_no_longer_counts_for_its_buyers() {
         let buyer = |id| BuyerId::parse(id).unwrap();
         let orders = vec![overdue(1, 2, Some("ann")), overdue(2, 1, Some("ann")), overdue(3, 5, None)];
         let taken_back = TakenBack { overdue: orders, ..TakenBack::default() };
-        let mut taken = BTreeMap::from([(buyer("ann"), 4), (buyer("bob"), 2)]);
-        taken_back.free(&mut taken);
-        assert_eq!(taken, BTreeMap::from([(buyer("ann"), 1), (buyer("bob"), 2)]));
+        let mut units_by_buyer = BTreeMap::from([(buyer("ann"), 4), (buyer("bob"), 2)]);
+        taken_back.lower(&mut units_by_buyer);
+        assert_eq!(units_by_buyer, BTreeMap::from([(buyer("ann"), 1), (buyer("bob"), 2)]));
         assert_eq!(taken_back.units(), 8);
     }
 }

@@ -1,19 +1,20 @@
 //! UpdateProduct: changes what an operator may change of a product.
 //!
-//! product FOR UPDATE · decide · what is past its time, for the answer · product and COMMIT as one script. The lock makes a
-//! pause take effect between two batches of holds, and two changes at the same moment each keep the window in order.
+//! product FOR UPDATE · decide · what is past its time, for the answer · product and COMMIT as one script. Because of
+//! the lock, a pause takes effect between two batches of holds. Two changes at the same moment each keep the window in
+//! order.
 
 use tracing::info;
 
-use super::{ProductView, labels::Labels, product_waits::ProductWaits};
+use super::{Checkout, ProductView, labels::Labels, product_waits::ProductWaits};
 use crate::{
     db::{Committed, Connection, Database, Failure, Plan, Script, lapsed, products},
     domain::{Invalid, Product, ProductChange, ProductId},
     error::{Error, Missing},
-    lane::{Batch, Calls, Outcomes, each_alone},
+    lane::{Calls, LaneKey, RunOne},
 };
 
-/// An operator's wish to change a product.
+/// Asks for a product to be changed, for an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpdateProduct {
     /// The product.
@@ -22,31 +23,19 @@ pub struct UpdateProduct {
     pub change: ProductChange,
 }
 
-/// The batch of UpdateProduct: one command.
-pub struct UpdateProducts {
+/// Runs UpdateProduct commands, one by one.
+pub struct UpdateProductBatch {
     database: Database,
     waits: ProductWaits,
     labels: Labels,
 }
 
-impl UpdateProducts {
+impl UpdateProductBatch {
     pub(super) fn new(database: Database, waits: ProductWaits, labels: Labels) -> Self {
         Self { database, waits, labels }
     }
 
     async fn update(&self, command: &UpdateProduct, calls: Calls<'_, UpdateProduct>) -> Result<ProductView, Error> {
-        let run = || self.update_once(command, calls);
-        let updated = self.waits.run(command.product_id, calls, run).await;
-        // Also where it failed: the outcome of a commit may be unknown.
-        self.labels.forget(command.product_id);
-        updated
-    }
-
-    async fn update_once(
-        &self,
-        command: &UpdateProduct,
-        calls: Calls<'_, UpdateProduct>,
-    ) -> Result<ProductView, Error> {
         let UpdateProduct { product_id, change } = command;
         let Committed { value: updated, .. } = self
             .database
@@ -70,12 +59,15 @@ impl UpdateProducts {
     }
 }
 
-impl Batch for UpdateProducts {
+impl RunOne for UpdateProductBatch {
     type Command = UpdateProduct;
     type Answer = ProductView;
 
-    async fn run(&self, calls: Calls<'_, UpdateProduct>) -> Result<Outcomes<ProductView>, Error> {
-        each_alone(calls, |command| self.update(command, calls)).await
+    async fn run_one(&self, command: &UpdateProduct, calls: Calls<'_, UpdateProduct>) -> Result<ProductView, Error> {
+        let updated = self.waits.run(command.product_id, calls, || self.update(command, calls)).await;
+        // The label is forgotten also where this failed: the outcome of a commit may be unknown.
+        self.labels.forget(command.product_id);
+        updated
     }
 
     fn record(&self, _command: &UpdateProduct, result: &Result<ProductView, Error>) {
@@ -85,12 +77,23 @@ impl Batch for UpdateProducts {
     }
 }
 
+impl Checkout {
+    /// Changes a product.
+    ///
+    /// # Errors
+    /// `NotFound`, `Invalid` (the window), or temporary.
+    pub async fn update_product(&self, command: UpdateProduct) -> Result<ProductView, Error> {
+        let key = LaneKey::Product(command.product_id.get());
+        self.update_product.submit(key, command).await
+    }
+}
+
 fn view(product: Product, name: String, change: &ProductChange) -> ProductView {
     let name = change.name.as_ref().map_or(name, |name| name.as_str().to_owned());
     ProductView { name: name.into(), product }
 }
 
-/// The window's end, as it is called in the request.
+/// Names the window's end as the request does.
 fn in_product(invalid: Invalid) -> Invalid {
     Invalid { field: "product.ends_at", ..invalid }
 }

@@ -1,6 +1,7 @@
-//! Settings that are secret: from the value or from a file, and checked without ever repeating them.
+//! Reads secret settings, from their value or from a file, and checks them without ever repeating them.
 
 use std::{
+    fmt,
     fs::File,
     io::Read,
     path::{Path, PathBuf},
@@ -9,33 +10,49 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::stop::{Invalid, Setting};
-use crate::gateway::{WebhookAuth, WebhookSecret};
+use crate::{
+    gateway::{WebhookAuth, WebhookSecret},
+    startup::BadSetting,
+};
 
-pub(super) const DATABASE_URL: Setting = Setting { env: "DATABASE_URL", flag: "database-url" };
-pub(super) const DATABASE_URL_FILE: Setting = Setting { env: "DATABASE_URL_FILE", flag: "database-url-file" };
-pub(super) const WEBHOOK_SECRETS: Setting = Setting { env: "FLASHSALE_WEBHOOK_SECRETS", flag: "webhook-secrets" };
-pub(super) const WEBHOOK_SECRETS_FILE: Setting =
-    Setting { env: "FLASHSALE_WEBHOOK_SECRETS_FILE", flag: "webhook-secrets-file" };
-pub(super) const WEBHOOK_ALLOW_UNSIGNED: Setting =
-    Setting { env: "FLASHSALE_WEBHOOK_ALLOW_UNSIGNED", flag: "webhook-allow-unsigned" };
+/// Holds the two names of a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SettingName {
+    pub(super) env: &'static str,
+    pub(super) flag: &'static str,
+}
 
-/// Bytes of a secret's file at the most; a larger one is some other file.
+impl fmt::Display for SettingName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} (--{})", self.env, self.flag)
+    }
+}
+
+pub(super) const DATABASE_URL: SettingName = SettingName { env: "DATABASE_URL", flag: "database-url" };
+pub(super) const DATABASE_URL_FILE: SettingName = SettingName { env: "DATABASE_URL_FILE", flag: "database-url-file" };
+pub(super) const WEBHOOK_SECRETS: SettingName =
+    SettingName { env: "FLASHSALE_WEBHOOK_SECRETS", flag: "webhook-secrets" };
+pub(super) const WEBHOOK_SECRETS_FILE: SettingName =
+    SettingName { env: "FLASHSALE_WEBHOOK_SECRETS_FILE", flag: "webhook-secrets-file" };
+pub(super) const WEBHOOK_ALLOW_UNSIGNED: SettingName =
+    SettingName { env: "FLASHSALE_WEBHOOK_ALLOW_UNSIGNED", flag: "webhook-allow-unsigned" };
+
+/// Limits the bytes that the file of a secret may have. A larger file is some other file.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
-/// Two are enough to replace one; more are kept for several senders.
+/// Limits the secrets. Two are enough to replace a secret; more serve several senders.
 const WEBHOOK_SECRETS_MAX: usize = 16;
 
-/// The URL, and the setting that it came from.
+/// Returns the URL, and the setting that it came from.
 pub(super) fn database_url(
     value: Option<SecretString>,
     file: Option<PathBuf>,
-) -> Result<(Setting, SecretString), Invalid> {
+) -> Result<(SettingName, SecretString), BadSetting> {
     let Some((setting, url)) = read(value, DATABASE_URL, file, DATABASE_URL_FILE)? else {
-        return Err(Invalid::new(DATABASE_URL, format!("is required, or {DATABASE_URL_FILE}")));
+        return Err(BadSetting::new(DATABASE_URL, format!("is required, or {DATABASE_URL_FILE}")));
     };
     match check_database_url(url.expose_secret()) {
         Ok(()) => Ok((setting, url)),
-        Err(reason) => Err(Invalid::new(setting, reason)),
+        Err(reason) => Err(BadSetting::new(setting, reason)),
     }
 }
 
@@ -64,7 +81,7 @@ pub(super) fn webhook_auth(
     value: Option<SecretString>,
     file: Option<PathBuf>,
     allow_unsigned: bool,
-) -> Result<WebhookAuth, Invalid> {
+) -> Result<WebhookAuth, BadSetting> {
     let Some((setting, list)) = read(value, WEBHOOK_SECRETS, file, WEBHOOK_SECRETS_FILE)? else {
         if allow_unsigned {
             return Ok(WebhookAuth::Unsigned);
@@ -73,51 +90,52 @@ pub(super) fn webhook_auth(
             "is required, or {WEBHOOK_SECRETS_FILE}, so that payment webhooks can be verified; \
              {WEBHOOK_ALLOW_UNSIGNED} set to true takes unsigned ones, for trying things out"
         );
-        return Err(Invalid::new(WEBHOOK_SECRETS, reason));
+        return Err(BadSetting::new(WEBHOOK_SECRETS, reason));
     };
     let parts: Vec<&str> = list.expose_secret().split(',').map(str::trim).collect();
     if parts.len() > WEBHOOK_SECRETS_MAX {
-        return Err(Invalid::new(setting, format!("has more than {WEBHOOK_SECRETS_MAX} secrets")));
+        return Err(BadSetting::new(setting, format!("has more than {WEBHOOK_SECRETS_MAX} secrets")));
     }
     let mut secrets = Vec::with_capacity(parts.len());
     for (index, part) in parts.iter().enumerate() {
         let place = format!("secret {} of {}", index + 1, parts.len());
         if part.is_empty() {
-            return Err(Invalid::new(setting, format!("{place} is empty")));
+            return Err(BadSetting::new(setting, format!("{place} is empty")));
         }
-        let secret = WebhookSecret::parse(part).map_err(|error| Invalid::new(setting, format!("{place}: {error}")))?;
+        let secret =
+            WebhookSecret::parse(part).map_err(|error| BadSetting::new(setting, format!("{place}: {error}")))?;
         secrets.push(secret);
     }
     Ok(WebhookAuth::Signed(secrets))
 }
 
-/// The secret, and the setting that it came from.
+/// Returns the secret, and the setting that it came from.
 fn read(
     value: Option<SecretString>,
-    value_setting: Setting,
+    value_setting: SettingName,
     file: Option<PathBuf>,
-    file_setting: Setting,
-) -> Result<Option<(Setting, SecretString)>, Invalid> {
+    file_setting: SettingName,
+) -> Result<Option<(SettingName, SecretString)>, BadSetting> {
     let (setting, secret) = match (value, file) {
         (None, None) => return Ok(None),
         (Some(_), Some(_)) => {
-            return Err(Invalid::new(value_setting, format!("is given, and so is {file_setting}: leave one out")));
+            return Err(BadSetting::new(value_setting, format!("is given, and so is {file_setting}: leave one out")));
         }
         (Some(value), None) => (value_setting, value),
         (None, Some(path)) => match read_file(&path) {
             Ok(secret) => (file_setting, secret),
             Err(reason) => {
-                return Err(Invalid::new(file_setting, format!("can't read {}: {reason}", shown_path(&path))));
+                return Err(BadSetting::new(file_setting, format!("can't read {}: {reason}", shown_path(&path))));
             }
         },
     };
     if secret.expose_secret().is_empty() {
-        return Err(Invalid::new(setting, "is empty"));
+        return Err(BadSetting::new(setting, "is empty"));
     }
     Ok(Some((setting, secret)))
 }
 
-/// The path, unless somebody put the secret itself where its file's path belongs.
+/// Shows the path, unless somebody put the secret itself there.
 fn shown_path(path: &Path) -> String {
     let path = path.to_string_lossy();
     if path.contains("://") || path.contains("whsec_") {
@@ -126,7 +144,7 @@ fn shown_path(path: &Path) -> String {
     format!("'{}'", path.escape_debug())
 }
 
-/// The file's text without its trailing line break. Reads no more than the limit: the path may be a pipe.
+/// Reads the file's text without its last line break, and no more than the limit: the path may be a pipe.
 fn read_file(path: &Path) -> Result<SecretString, String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();

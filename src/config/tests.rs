@@ -1,13 +1,13 @@
-//! Settings given as flags. Those from the environment are tested on the programs, in `tests/it/settings.rs`.
+//! Tests settings that are given as flags. `tests/it/settings.rs` tests those from the environment, on the programs.
 
 use super::*;
 use crate::gateway::WebhookAuth;
 
 const URL: &str = "--database-url=mysql://root:pw@127.0.0.1:3306/sale";
-/// 24 bytes.
+/// Holds the shortest secret that is allowed: 24 bytes.
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz";
 
-/// The command as it is, but deaf to the environment of whoever runs the tests.
+/// Makes a command that ignores the environment of the person who runs the tests.
 fn deaf(command: Command) -> Command {
     command.mut_args(|argument| argument.env(None::<&'static str>)).mut_subcommands(deaf)
 }
@@ -29,7 +29,7 @@ fn sweeper(flags: &[&str]) -> Result<SweeperConfig, Stop> {
 
 fn line<T>(result: Result<T, Stop>) -> String {
     match result {
-        Err(Stop::Invalid(invalid)) => invalid.to_string(),
+        Err(Stop::BadSetting(bad)) => bad.to_string(),
         Err(other) => panic!("not a bad setting: {other:?}"),
         Ok(_) => panic!("taken"),
     }
@@ -50,7 +50,7 @@ fn without_flags_the_defaults_of_the_contract_hold() {
     let config = gateway(&["--webhook-allow-unsigned"]).unwrap();
     assert_eq!(config.listen, "127.0.0.1:8000".parse().unwrap());
     assert_eq!(config.metrics_listen, "127.0.0.1:9465".parse().unwrap());
-    assert_eq!(config.server_url, "http://127.0.0.1:50051");
+    assert_eq!(config.server_url, "http://127.0.0.1:50051".parse().unwrap());
     assert_eq!(config.timeout, Duration::from_secs(5));
     assert!(matches!(config.webhook, WebhookAuth::Unsigned));
 

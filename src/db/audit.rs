@@ -1,17 +1,21 @@
-//! What `sweeper audit` reads: the tables against the rules of the sale and against each other, apart from the code
-//! that keeps the rules.
+//! What `sweeper audit` checks: the tables against the rules of the sale, and against each other.
 //!
-//! Each statement is one consistent snapshot, as InnoDB gives it to every statement, and locks nothing: what one commit
-//! changes is seen together or not at all, however busy the sale is. A table is walked through by ranges of its ids, so
-//! that a snapshot is short (one held for long keeps the database from purging) and memory bounded. [`suspects`] finds
-//! the rows of a range with any fault, in one pass; [`confirm`] looks at them once more in a snapshot of its own, and
-//! only what both saw is a finding.
+//! The checks share no code with the transactions that keep the rules.
 //!
-//! The checks are data: a condition in SQL that is true for a faulty row, and NULL where there is nothing to compare.
+//! InnoDB gives each statement one consistent snapshot, and no statement here locks anything. So what one commit
+//! changed is seen as a whole or not at all, however busy the sale is.
 //!
-//! Times that contradict each other are a fault where one transaction wrote both, or decided one by the other. Where two
-//! transactions read the clock, one after the other, a clock that has gone back between them makes the same of honest
-//! rows: [`CLOCK_WENT_BACK`], which is nobody's fault. A clock that jumps ahead contradicts nothing.
+//! A table is read by ranges of its ids. That keeps memory bounded and each snapshot short: a snapshot that is held for
+//! long keeps the database from purging. [`suspects`] finds the rows of a range that have any fault, in one pass.
+//! [`confirm`] looks at these rows once more, in a snapshot of its own. Only what both saw is a finding.
+//!
+//! The checks are data. The condition of a check is SQL that is true for a faulty row, and NULL where there is nothing
+//! to compare.
+//!
+//! Times that contradict each other are a fault where one transaction wrote both, or decided one by the other. It is
+//! different where two transactions read the clock one after the other. If the clock goes back between them, honest
+//! rows contradict each other as well. They are reported as [`CLOCK_WENT_BACK`], which is nobody's fault. A clock that
+//! jumps ahead contradicts nothing.
 
 mod holds;
 mod keys;
@@ -28,82 +32,82 @@ use super::{Connection, Failure, FailureKind, statement::Statement};
 
 pub use keys::faults as key_faults;
 
-/// The kind of finding that can be repaired.
+/// Names the kind of finding that can be repaired.
 pub const STOCK_NOT_CONSERVED: &str = "stock_not_conserved";
 
-/// The kind of finding that is no fault: the database's clock has gone back between two moments that it was read.
+/// Names the kind of finding that is no fault: the database's clock went back between two reads of it.
 pub const CLOCK_WENT_BACK: &str = "clock_went_back";
 
-/// Suspects that one statement confirms at the most.
+/// Limits the suspects that one statement confirms.
 pub const CONFIRM_MAX: usize = 256;
 
-/// All tables. What stock is derived from comes before the products.
+/// Lists all tables. The tables from which stock is derived come before the products.
 pub const TABLES: [Table; 6] =
     [holds::HOLDS, orders::ORDERS, payments::WEBHOOKS, payments::EXCEPTIONS, products::ADJUSTMENTS, products::PRODUCTS];
 
-/// How many rows of a table one statement looks at.
+/// Says how many rows of a table one statement looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rows {
-    /// One: each has sums of its own.
+    /// One row, because each row has its own sums.
     One,
-    /// As many as the audit is told to.
+    /// The number of rows that the audit was told to take.
     Page,
 }
 
-/// What to do about a [`CLOCK_WENT_BACK`].
+/// Says what to do about [`CLOCK_WENT_BACK`].
 const MIND_THE_CLOCK: &str = "nothing in the row is wrong: the clock of the database's machine was set back, so let it \
     be slewed and not stepped; where it never was, somebody changed the row";
 
-/// A table, and what its rows have to fulfil.
+/// Describes a table, and the checks that its rows have to pass.
 #[derive(Debug, Clone, Copy)]
 pub struct Table {
-    /// Its name.
+    /// The table's name.
     pub name: &'static str,
     /// How many rows a statement looks at.
     pub rows: Rows,
     /// The column of a row's own id.
     id: &'static str,
-    /// Its rows in the range `{rows}`, with what they are compared to.
+    /// SQL of the rows in the range `{rows}`, with what they are compared to.
     from: &'static str,
-    /// The ids of a finding.
+    /// SQL of the ids that a finding names.
     ids: &'static str,
-    /// What its rows have to fulfil.
+    /// The checks that its rows have to pass.
     pub checks: &'static [Check],
 }
 
-/// One thing that every row of a table has to fulfil.
+/// Describes one condition that every row of a table has to meet.
 #[derive(Debug, Clone, Copy)]
 pub struct Check {
-    /// Its name in the log.
+    /// The check's name in the log.
     pub kind: &'static str,
-    /// The condition in SQL that is true where it is not fulfilled.
+    /// SQL of the fault: it is true for a row that doesn't meet the condition.
     fault: &'static str,
     /// What should be, as a list of SQL values.
     expected: &'static str,
-    /// What is, likewise.
+    /// What is, as a list of SQL values.
     found: &'static str,
     /// What a person should do.
     pub what_to_do: &'static str,
 }
 
-/// Something that is off.
+/// Describes one thing that the audit found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Finding {
     /// Which check failed.
     pub kind: &'static str,
-    /// The product of the row.
+    /// The id of the row's product.
     pub product_id: Option<i64>,
-    /// The product of what the row refers to; another one only where that is what is off.
+    /// The id of the product of the row that this row refers to. It differs only where that is the fault.
     pub related_product_id: Option<i64>,
-    /// The hold.
+    /// The hold's id.
     pub hold_id: Option<i64>,
-    /// The order.
+    /// The order's id.
     pub order_id: Option<i64>,
-    /// The payment event.
+    /// The payment event's id.
     pub webhook_id: Option<i64>,
-    /// The payment exception.
+    /// The payment exception's id.
     pub exception_id: Option<i64>,
-    /// The stock adjustment.
+    /// The stock adjustment's id.
     pub adjustment_id: Option<i64>,
     /// What should be.
     pub expected: String,
@@ -119,12 +123,12 @@ impl Finding {
     }
 }
 
-/// A range of ids: after the first, up to the second.
+/// Bounds a range of ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
-    /// Not in it.
+    /// The id before the range.
     pub after: i64,
-    /// In it.
+    /// The last id of the range.
     pub up_to: i64,
 }
 
@@ -134,10 +138,10 @@ impl Table {
     }
 }
 
-/// The highest id of a table, 0 where it is empty.
+/// Returns the highest id of a table, or 0 where the table is empty.
 ///
 /// # Errors
-/// Those of the statement.
+/// The errors of the statement.
 pub async fn last_id(conn: &mut Connection, table: &Table) -> Result<i64, Failure> {
     let text = format!("SELECT COALESCE(MAX(id), 0) AS number FROM {}", table.name);
     number(conn, Statement::new(&text)).await
@@ -155,11 +159,12 @@ async fn number(conn: &mut Connection, statement: Statement) -> Result<i64, Fail
     rows.first().map(|row| row.number).ok_or_else(none)
 }
 
-/// The next `limit` rows of a table within the range, by its primary key: the last of their ids, and how many there
-/// are. `None`: there are none.
+/// Finds the next `limit` rows of a table within the range, by its primary key.
+///
+/// Returns the last of their ids, and their number. `None` means that there are none.
 ///
 /// # Errors
-/// Those of the statement.
+/// The errors of the statement.
 pub async fn page(
     conn: &mut Connection,
     table: &Table,
@@ -183,10 +188,10 @@ pub async fn page(
     Ok(rows.into_iter().next().and_then(|page| Some((page.last?, page.count))))
 }
 
-/// The rows of a range with any fault: each one's id, and which checks it fails.
+/// Finds the rows of a range that fail any check. Returns each failed check with the ids of its rows.
 ///
 /// # Errors
-/// Those of the statement.
+/// The errors of the statement.
 pub async fn suspects(
     conn: &mut Connection,
     table: &Table,
@@ -213,7 +218,7 @@ pub async fn suspects(
 }
 
 impl Table {
-    /// The statement of [`suspects`].
+    /// Returns the SQL of [`suspects`].
     pub fn suspects_sql(&self) -> String {
         let kinds: Vec<String> =
             self.checks.iter().map(|check| format!("IF({}, '{}', NULL)", check.fault, check.kind)).collect();
@@ -238,7 +243,7 @@ impl Table {
 }
 
 #[derive(QueryableByName)]
-struct Row {
+struct FindingRow {
     #[diesel(sql_type = Nullable<BigInt>)]
     product_id: Option<i64>,
     #[diesel(sql_type = Nullable<BigInt>)]
@@ -259,11 +264,12 @@ struct Row {
     found: Option<String>,
 }
 
-/// Looks at suspects again, in another snapshot: those that still fail the check, in the order of their ids. From 1 to
-/// [`CONFIRM_MAX`] of them.
+/// Looks at suspects again, in another snapshot, and returns those that still fail the check.
+///
+/// `ids` has from 1 to [`CONFIRM_MAX`] ids. The findings come in the order of their ids.
 ///
 /// # Errors
-/// Those of the statement.
+/// The errors of the statement.
 pub async fn confirm(
     conn: &mut Connection,
     table: &Table,
@@ -271,8 +277,8 @@ pub async fn confirm(
     ids: &[i64],
 ) -> Result<Vec<Finding>, Failure> {
     let (select, rest) = table.confirm_text(check);
-    let rows: Vec<Row> = Statement::new(&select).integers(ids, &rest).rows(conn).await?;
-    let finding = |row: Row| Finding {
+    let rows: Vec<FindingRow> = Statement::new(&select).integers(ids, &rest).rows(conn).await?;
+    let finding = |row: FindingRow| Finding {
         product_id: row.product_id,
         related_product_id: row.related_product_id,
         hold_id: row.hold_id,
@@ -287,7 +293,7 @@ pub async fn confirm(
     Ok(rows.into_iter().map(finding).collect())
 }
 
-/// What nobody has tidied up yet, which is no fault.
+/// Counts what no sweep has tidied up yet, which is no fault.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Untidy {
     /// Active holds whose time is over.
@@ -296,10 +302,10 @@ pub struct Untidy {
     pub orders_overdue: i64,
 }
 
-/// Counts what is untidy, by the indexes that the sweep goes by.
+/// Counts what is untidy, by the indexes that a sweep reads.
 ///
 /// # Errors
-/// Those of the statements.
+/// The errors of the statements.
 pub async fn untidy(conn: &mut Connection) -> Result<Untidy, Failure> {
     let holds = "SELECT COUNT(*) AS number FROM holds FORCE INDEX (holds_expiry) \
         WHERE status = 'active' AND expires_at < UTC_TIMESTAMP(6)";

@@ -1,13 +1,13 @@
 //! What an error of the database means, by its text.
 //!
-//! diesel-async passes on the text of a server's error and drops its number, so the text is what there is to go by.
+//! diesel-async passes on the text of a server's error and drops its number, so only the text tells errors apart.
 //! Sessions ask for English texts (`lc_messages`). The suite provokes each kind on the real servers.
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use super::columns::UnknownWord;
 
-/// What to do about a failed statement.
+/// Says what to do about a failed statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureKind {
     /// The server rolled the transaction back to break a deadlock or a certification conflict: run it again.
@@ -16,25 +16,25 @@ pub enum FailureKind {
     LockWait,
     /// The server went away, is shutting down, became read-only, or killed the session: take another connection.
     Away,
-    /// No connection could be made: those that are there may be fine. Try again.
+    /// No connection could be made, while the connections that are there may be fine: try again.
     NoConnection,
-    /// It was not done in its time, be it for the server or for locks: drop this connection, run again on another.
+    /// The run took too long, because of the server or of locks: drop this connection, run again on another.
     TooLong,
-    /// A unique key is there already: run again, and it is seen.
+    /// A unique key is there already: run again, and see the row that has it.
     Duplicate,
-    /// A CHECK said no. The last guard: never repeated, an alarm.
+    /// A CHECK, which is a last guard, refused a row: never run again, raise an alarm.
     Check,
-    /// A statement of a script matched other rows than it had to. Never repeated, an alarm.
+    /// A statement of a script matched another number of rows than it had to: never run again, raise an alarm.
     RowCount,
     /// No connection of the pool came free in time.
     PoolBusy,
-    /// The statement or a value is wrong: a bug, never repeated.
+    /// The statement or a value is wrong, which is a bug: never run again.
     Wrong,
-    /// None of these. Out of a script it leaves open whether the COMMIT took place: on another connection, run again.
+    /// Any other failure: run again on another connection. A script that fails so may have committed.
     Other,
 }
 
-/// A failed statement: what to do about it, and the text for the log.
+/// Describes a failed statement: what to do about it, and the text for the log.
 #[derive(Debug, Clone)]
 pub struct Failure {
     /// What to do.
@@ -57,7 +57,8 @@ impl From<DieselError> for Failure {
     }
 }
 
-/// Parts of texts, each with its number, and what they mean. The first that matches counts.
+/// Lists parts of errors' texts, and what they mean. The first that matches counts. The comments have the errors'
+/// numbers.
 const TEXTS: &[(&str, FailureKind)] = &[
     // 1213, and 3101 (group replication), 1020 (MariaDB's snapshot isolation).
     ("Deadlock found when trying to get lock", FailureKind::Deadlock),
@@ -65,11 +66,12 @@ const TEXTS: &[(&str, FailureKind)] = &[
     ("Record has changed since last read", FailureKind::Deadlock),
     // 1205.
     ("Lock wait timeout exceeded", FailureKind::LockWait),
-    // 4025 (MariaDB); MySQL's 3819 comes as a kind of its own.
+    // 4025 (MariaDB). MySQL's 3819 comes as diesel's CheckViolation.
     ("CONSTRAINT `", FailureKind::Check),
-    // 1690, which only `Script::update` provokes of unsigned numbers: there are no others.
+    // 1690 of unsigned numbers, which only `Script::update` provokes.
     ("BIGINT UNSIGNED value is out of range", FailureKind::RowCount),
-    // 1290, 1836, 1792, 1036, and 1665: the session's binlog_format, which only another session may have right.
+    // 1290, 1836, 1792, 1036, and 1665. The last is about the session's binlog_format, and another session may have the
+    // right one.
     ("server is running with the --", FailureKind::Away),
     ("Running in read-only mode", FailureKind::Away),
     ("in a READ ONLY transaction", FailureKind::Away),
@@ -122,7 +124,7 @@ fn kind_of_text(text: &str) -> FailureKind {
 }
 
 impl Failure {
-    /// Whether the connection can be used again after a ROLLBACK.
+    /// Tells whether the connection can be used again after a ROLLBACK.
     pub(super) fn spares_connection(&self) -> bool {
         match self.kind {
             FailureKind::Deadlock
@@ -139,8 +141,10 @@ impl Failure {
         }
     }
 
-    /// Whether a script that ends in COMMIT and fails like this may have committed. A deadlock, a lock wait, a
-    /// duplicate key, a CHECK, a row count or a wrong statement is the server's word that it stopped before.
+    /// Tells whether a script that ends in COMMIT and fails like this may have committed.
+    ///
+    /// A deadlock, a lock wait, a duplicate key, a CHECK, a row count or a wrong statement is the server's word that it
+    /// stopped before the COMMIT.
     pub(super) fn leaves_commit_open(&self) -> bool {
         match self.kind {
             FailureKind::Away | FailureKind::TooLong | FailureKind::Other => true,
@@ -155,12 +159,12 @@ impl Failure {
         }
     }
 
-    /// Whether a script that was sent at once fails like this where it was planned on what isn't so any more.
-    pub(super) fn refutes_plan(&self) -> bool {
+    /// Tells whether an optimistic script fails like this where its plan no longer holds.
+    pub(super) fn refutes_optimism(&self) -> bool {
         matches!(self.kind, FailureKind::RowCount | FailureKind::Duplicate)
     }
 
-    /// The name in metrics and logs.
+    /// Returns the name in metrics and logs.
     pub(super) fn name(&self) -> &'static str {
         match self.kind {
             FailureKind::Deadlock => "deadlock",

@@ -19,7 +19,7 @@ use super::schema::sql_types::{
 };
 use crate::domain::{
     BuyerId, HoldId, HoldStatus, IdempotencyKey, OrderId, OrderStatus, PaymentExceptionId, PaymentExceptionKind,
-    PaymentOutcome, PaymentStatus, ProductId, Quantity, Remark, RequestId, StockDelta,
+    PaymentResult, PaymentStatus, ProductId, Quantity, Remark, RequestId, StockDelta,
 };
 
 /// Reads a column of an SQL type into a type of the domain, by that type's `stored`.
@@ -138,7 +138,7 @@ stored_words! {
 }
 
 stored_words! {
-    PaymentOutcome as PaymentWebhooksResultEnum {
+    PaymentResult as PaymentWebhooksResultEnum {
         Applied: "applied",
         Unchanged: "unchanged",
         LateSuccess: "late_success",
@@ -155,7 +155,7 @@ stored_words! {
     }
 }
 
-/// Says that a column has a word that this program doesn't know: a newer one wrote it.
+/// Says that a column has a word that this program doesn't know, because a newer program wrote it.
 #[derive(Debug)]
 pub(super) struct UnknownWord {
     column: &'static str,

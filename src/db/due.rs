@@ -1,8 +1,8 @@
-//! What a sweep goes by: rows whose time is over, in the order of that time and of their ids.
+//! The order in which a sweep takes the rows whose time is over: the oldest first, and by id where two are as old.
 //!
-//! A sweep goes on from the last row that it looked at, whatever became of that row. So it looks at each row once, ends
-//! also where rows have to be left out, and doesn't read the index entries again that it has just left behind, which the
-//! database clears away some time later.
+//! A sweep goes on after the last row that it looked at, whatever became of that row. So it looks at each row once, and
+//! it also ends where rows have to be left out. It doesn't read again the index entries that it has just left behind,
+//! which the database clears away some time later.
 
 use std::time::SystemTime;
 
@@ -10,24 +10,24 @@ use crate::domain::ProductId;
 
 /// Names the rows that a batch of a sweep takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Of {
+pub enum SweepScope {
     /// Rows of any product. The batch waits for no lock.
     AllProducts,
     /// Rows of one product. The batch waits for that product's row.
     Product(ProductId),
 }
 
-/// Says how far a sweep has come: up to and with this row.
+/// Says how far a sweep has come: up to and including this row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct SweepPosition {
     /// When the row's time was over.
     pub at: SystemTime,
     /// The row's id.
     pub id: i64,
 }
 
-impl From<SystemTime> for Place {
-    /// The place before every row whose time is over at this moment.
+impl From<SystemTime> for SweepPosition {
+    /// Returns the place before every row whose time is over at this moment or later.
     fn from(at: SystemTime) -> Self {
         Self { at, id: 0 }
     }

@@ -1,6 +1,6 @@
-//! Table `server_heartbeats`: whether the database takes writes is known by a write that commits.
+//! Table `server_heartbeats`: a write that commits shows that the database takes writes.
 //!
-//! Settings don't tell: a primary that is cut off from its group, a full disk or a global read lock has none.
+//! No setting shows a primary that is cut off from its group, a full disk, or a global read lock.
 
 use std::{
     sync::{
@@ -25,19 +25,19 @@ use super::{
     statement::Statement,
 };
 
-/// The table's rows.
+/// Counts the table's rows.
 const SLOTS: u8 = 16;
-/// How long a write may take that waits for no lock longer than a second.
+/// Limits how long a write may take that waits at most a second for a lock.
 const WRITE_MAX: Duration = Duration::from_secs(3);
-/// A commit of this process that is no older says as much as a heartbeat.
+/// Limits the age of a commit of this process that shows as much as a heartbeat.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// When a commit that wrote was last acknowledged, and the row of this process's heartbeats.
+/// Holds when a commit that wrote was last acknowledged, and the row of this process's heartbeats.
 #[derive(Debug, Clone)]
 pub(super) struct Heartbeat {
     slot: u8,
     began: Instant,
-    /// Milliseconds from `began` on, plus one; 0: none yet.
+    /// Milliseconds since `began`, plus 1. It is 0 where no commit was acknowledged yet.
     last_commit: Arc<AtomicU64>,
 }
 
@@ -46,7 +46,7 @@ impl Heartbeat {
         Self { slot: rand::random::<u8>() % SLOTS, began: Instant::now(), last_commit: Arc::default() }
     }
 
-    /// Takes notice of a commit that wrote.
+    /// Records that a commit that wrote was acknowledged.
     pub(super) fn committed(&self) {
         self.last_commit.store(self.now() + 1, Ordering::Relaxed);
     }
@@ -62,12 +62,15 @@ impl Heartbeat {
 }
 
 impl Database {
-    /// Makes sure that the database takes writes: by a commit of this process in the last second, or by a heartbeat.
-    /// A row or a table that somebody has locked is no reason against it.
+    /// Makes sure that the database takes writes.
+    ///
+    /// A commit of this process in the last second shows it. Where there is none, a heartbeat is written.
+    ///
+    /// A row or a table that somebody has locked doesn't mean that the database refuses writes.
     ///
     /// # Errors
-    /// Why a write failed, twice where a connection was at fault. `LockWait`: everything is locked. `TooLong`: a write
-    /// gets no answer.
+    /// The failure of a write, which was tried twice where a connection was at fault. `LockWait` means that everything
+    /// is locked. `TooLong` means that a write gets no answer.
     pub async fn takes_writes(&self) -> Result<(), Failure> {
         if self.heartbeat.has_fresh_commit() {
             return Ok(());
@@ -77,7 +80,7 @@ impl Database {
             written = self.beat().await;
         }
         if written.as_ref().is_err_and(|failure| failure.kind == FailureKind::LockWait) {
-            // It matches no row, and so waits only where its table or all of them are locked.
+            // This statement matches no row. So it waits only where its table or all tables are locked.
             let nothing = diesel::update(sweeper_state::table.find(0)).set(sweeper_state::runs.eq(sweeper_state::runs));
             written = self.write_alone(nothing).await;
         }
@@ -98,8 +101,10 @@ impl Database {
         self.write_alone(insert.on_conflict(DuplicatedKeys).do_update().set(next)).await
     }
 
-    /// Whether the database is a secondary's sort of read-only. An account without further rights is told `--read-only`
-    /// in either case. False where that can't be read, and on MariaDB, which has no such setting.
+    /// Tells whether the database has `super_read_only` set, as a secondary has.
+    ///
+    /// A failed write doesn't tell, because an account without further rights is told `--read-only` in either case. The
+    /// answer is false where the setting can't be read, and on MariaDB, which has no such setting.
     pub async fn is_super_read_only(&self) -> bool {
         #[derive(QueryableByName)]
         struct Variable {
@@ -126,7 +131,7 @@ impl Database {
             Ok(()) => lease.give_back(),
             Err(failure) => {
                 lease.end(failure).await;
-                // Whatever this session has come to, the idle ones may have, too.
+                // What has happened to this session may have happened to the idle sessions as well.
                 if failure.kind == FailureKind::Away {
                     self.drop_idle_sessions();
                 }

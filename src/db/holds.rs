@@ -16,12 +16,12 @@ use diesel::{
 
 use super::{
     Connection, Failure, Script,
-    due::{Of, Place},
+    due::{SweepPosition, SweepScope},
     read::{Read, padded, read as select, row_time, statement_time},
     render::Index,
     schema::holds,
     script::{script_time, script_time_plus_ttl},
-    statement::{Statement, datetime, moment},
+    statement::{Statement, datetime, system_time},
 };
 use crate::domain::{BuyerId, Hold, HoldId, HoldStatus, ProductId, Quantity, RequestId};
 
@@ -47,14 +47,14 @@ struct HoldRow {
     now: NaiveDateTime,
 }
 
-/// A hold as read, with the moment of reading and the request that made it.
+/// Describes a hold as it was read, with the time and the request that made it.
 #[derive(Debug, Clone)]
 pub struct StoredHold {
-    /// The hold.
+    /// The hold as it is stored.
     pub hold: Hold,
     /// The request that made it.
     pub request_id: RequestId,
-    /// When the row was read, and locked where it was.
+    /// When the row was read. It is after the wait for the lock, where the row was locked.
     pub now: SystemTime,
 }
 
@@ -66,11 +66,11 @@ impl From<HoldRow> for StoredHold {
             qty: row.qty,
             unit_price_cents: row.unit_price_cents,
             status: row.status,
-            expires_at: moment(row.expires_at),
-            created_at: moment(row.created_at),
+            expires_at: system_time(row.expires_at),
+            created_at: system_time(row.created_at),
             buyer_id: row.buyer_id,
         };
-        Self { hold, request_id: row.request_id, now: moment(row.now) }
+        Self { hold, request_id: row.request_id, now: system_time(row.now) }
     }
 }
 
@@ -87,8 +87,9 @@ fn integers(ids: impl IntoIterator<Item = HoldId>) -> Vec<i64> {
     padded(ids.into_iter().map(HoldId::get).collect())
 }
 
-/// Locks those of these holds that nobody else has locked, in the order of their ids. Waits for none. The primary key is
-/// forced: of a small table the optimizer would rather lock every row.
+/// Locks and reads those of these holds that nobody else has locked, in the order of their ids.
+///
+/// It waits for no lock. The primary key is forced, because the optimizer would rather lock every row of a small table.
 pub async fn lock_free(
     conn: &mut Connection,
     ids: impl IntoIterator<Item = HoldId>,
@@ -102,7 +103,7 @@ pub async fn lock_free(
     Ok(by_id(load(conn, select(query).force_index(PRIMARY)).await?))
 }
 
-/// As [`lock_free`], and which of the others are there: those that somebody else has locked.
+/// Locks holds as [`lock_free`] does, and also returns which holds somebody else has locked.
 pub async fn lock_or_busy(
     conn: &mut Connection,
     ids: BTreeSet<HoldId>,
@@ -125,7 +126,7 @@ pub async fn read(
     Ok(by_id(load(conn, select(query).force_index(PRIMARY)).await?))
 }
 
-/// Reads which of these requests made a hold of this product, by the unique key on both.
+/// Reads the holds of this product that these requests made, by the unique key on both.
 pub async fn made_by(
     conn: &mut Connection,
     product_id: ProductId,
@@ -139,7 +140,7 @@ pub async fn made_by(
     load(conn, select(query).force_index(BY_REQUEST)).await
 }
 
-/// An active hold whose time is over.
+/// Describes an active hold whose time is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Queryable, Selectable)]
 #[diesel(table_name = holds, check_for_backend(Mysql))]
 pub struct ExpiredHold {
@@ -150,33 +151,33 @@ pub struct ExpiredHold {
 }
 
 impl ExpiredHold {
-    /// The hold.
+    /// Returns the hold's id.
     pub fn id(&self) -> HoldId {
         self.id
     }
 
-    /// Its product.
+    /// Returns the product's id.
     pub fn product_id(&self) -> ProductId {
         self.product_id
     }
 
-    /// Its units.
+    /// Returns the number of units.
     pub fn qty(&self) -> Quantity {
         self.qty
     }
 
-    /// Its place in a sweep.
-    pub fn place(&self) -> Place {
-        Place { at: moment(self.expires_at), id: self.id.get() }
+    /// Returns the hold's place in a sweep.
+    pub fn place(&self) -> SweepPosition {
+        SweepPosition { at: system_time(self.expires_at), id: self.id.get() }
     }
 }
 
-/// Locks up to `limit` expired holds after `since` that nobody else has locked, the oldest first. Those skipped are left
-/// to the next sweep.
+/// Locks up to `limit` expired holds after `since` that nobody else has locked, the oldest first. Holds that are
+/// skipped are left to the next sweep.
 pub async fn lock_expired(
     conn: &mut Connection,
-    of: Of,
-    since: Place,
+    scope: SweepScope,
+    since: SweepPosition,
     limit: usize,
 ) -> Result<Vec<ExpiredHold>, Failure> {
     let since_at = datetime(since.at);
@@ -190,14 +191,17 @@ pub async fn lock_expired(
         .select(ExpiredHold::as_select())
         .for_update()
         .skip_locked();
-    let read = match of {
-        Of::AllProducts => select(query).force_index(BY_EXPIRY),
-        Of::Product(id) => select(query.filter(holds::product_id.eq(id.get()))).force_index(BY_PRODUCT_AND_EXPIRY),
+    let read = match scope {
+        SweepScope::AllProducts => select(query).force_index(BY_EXPIRY),
+        SweepScope::Product(id) => {
+            select(query.filter(holds::product_id.eq(id.get()))).force_index(BY_PRODUCT_AND_EXPIRY)
+        }
     };
     Ok(read.rows(conn).await?)
 }
 
-/// As [`lock_expired`], of one product and from the oldest on: for whoever has that product locked.
+/// Locks up to `limit` expired holds of one product that nobody else has locked, the oldest first. The caller has
+/// locked the product.
 pub async fn lock_expired_of(
     conn: &mut Connection,
     product_id: ProductId,
@@ -215,7 +219,7 @@ pub async fn lock_expired_of(
     Ok(select(query).force_index(BY_PRODUCT_AND_EXPIRY).rows(conn).await?)
 }
 
-/// Locks those of these holds that are active and that nobody else has locked. Returns each one with its buyer.
+/// Locks those of these holds that are active and that nobody else has locked. Returns each hold with its buyer.
 pub(super) async fn lock_active(
     conn: &mut Connection,
     ids: &[i64],
@@ -230,8 +234,10 @@ pub(super) async fn lock_active(
     Ok(select(query).force_index(PRIMARY).rows(conn).await?)
 }
 
-/// Whether one of these products is being sold: one of the last thousand holds, by the primary key, is of it and was made
-/// in the last second. A product that is sold less often than that doesn't mind who else has its row.
+/// Tells whether one of these products is being sold.
+///
+/// That is so where one of the last thousand holds, by the primary key, is of it and was made in the last second. For a
+/// product that is sold less often it doesn't matter who else has its row locked.
 pub async fn any_just_made(conn: &mut Connection, product_ids: &BTreeSet<ProductId>) -> Result<bool, Failure> {
     #[derive(QueryableByName)]
     struct JustMade {
@@ -246,18 +252,18 @@ pub async fn any_just_made(conn: &mut Connection, product_ids: &BTreeSet<Product
     Ok(rows.iter().any(|row| row.just_made != 0))
 }
 
-/// A hold to be made.
+/// Describes a hold to be made.
 #[derive(Debug, Clone)]
 pub struct NewHold {
-    /// Units.
+    /// The number of units.
     pub qty: Quantity,
     /// The request that makes it.
     pub request_id: RequestId,
-    /// Who holds.
+    /// Who holds the units, where the caller named a buyer.
     pub buyer_id: Option<BuyerId>,
 }
 
-/// Makes active holds of one product, created at a moment that was read before.
+/// Makes active holds of one product, created at a time that was read before.
 pub fn insert(
     script: &mut Script,
     product_id: ProductId,
@@ -270,8 +276,8 @@ pub fn insert(
     script.insert_for_ids(diesel::insert_into(holds::table).values(rows));
 }
 
-/// Makes active holds of one product, created when the script gets there, and lasting `ttl`.
-pub fn insert_at_its_moment(
+/// Makes active holds of one product, created when the script gets to their INSERT. They last for `ttl`.
+pub fn insert_at_script_time(
     script: &mut Script,
     product_id: ProductId,
     unit_price_cents: i64,
@@ -282,7 +288,7 @@ pub fn insert_at_its_moment(
     script.insert_at_script_time(ttl, diesel::insert_into(holds::table).values(rows));
 }
 
-/// The rows to insert. `T` is a moment: one that was read, or SQL of one.
+/// Makes the rows to insert. `T` is a time that was read, or SQL of a time.
 fn rows<'h, T>(
     product_id: ProductId,
     unit_price_cents: i64,

@@ -1,13 +1,14 @@
-//! What a product has past its time and not yet taken back: its expired holds and its overdue orders.
+//! The units of a product whose time is over and that nobody has taken back yet: in expired holds and overdue orders.
 
 use diesel::{QueryableByName, sql_types::BigInt};
 
 use super::{Connection, Failure, holds, orders, statement::Statement};
 use crate::domain::{LapsedUnits, ProductId};
 
-/// SQL of the columns of [`LapsedRow`], by the indexes that begin with the product. Its values are the product, twice.
-/// Part of a statement that reads the product, it is of the same moment: units that a sweep moves from a hold to the
-/// product in between would be seen twice or not at all by two statements.
+/// Writes the columns of [`LapsedRow`] for a SELECT, read by the indexes that begin with the product.
+///
+/// The values are the product, twice. In a statement that reads the product as well, all of it is of one moment. Two
+/// statements would see twice, or not at all, the units that a sweep moves from a hold to the product in between.
 pub(super) fn columns() -> String {
     format!(
         "(SELECT CAST(COALESCE(SUM(qty), 0) AS SIGNED) FROM {} \
@@ -33,8 +34,10 @@ impl From<LapsedRow> for LapsedUnits {
     }
 }
 
-/// Reads the units of a product's expired holds and overdue orders, without a lock. They are of the same moment as the
-/// product where the caller has locked that: whoever gives units back has to wait for it.
+/// Reads the units of a product's expired holds and overdue orders, without a lock.
+///
+/// Where the caller has locked the product, they are of the same moment as the product: whoever gives units back has to
+/// wait for the lock.
 pub async fn read(conn: &mut Connection, id: ProductId) -> Result<LapsedUnits, Failure> {
     let statement = Statement::new(&format!("SELECT {}", columns())).integer(id.get()).integer(id.get());
     let rows: Vec<LapsedRow> = statement.rows(conn).await?;

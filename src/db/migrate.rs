@@ -1,9 +1,10 @@
-//! Migrations: run by `server migrate`, and checked by every server before it serves.
+//! Migrations: `server migrate` runs them, and every server checks them before it serves.
 //!
-//! Each migration may run twice, since the database commits DDL as it goes and a migration cut off half-way runs again.
-//! Only one process migrates at a time; another waits for it, and then finds nothing to do. It migrates on the connection
-//! that has the lock: so the lock lasts as long as a statement takes, be it hours, and a frozen process keeps it no longer
-//! than a minute beyond.
+//! Each migration may run twice: the database commits DDL as it goes, and a migration that was cut off runs again.
+//!
+//! Only one process migrates at a time. Another process waits for it, and then finds nothing to do. A process migrates
+//! on the connection that has the lock. So the lock lasts as long as a statement takes, even for hours. A frozen
+//! process keeps the lock for at most a minute after its statement.
 
 use std::collections::BTreeSet;
 
@@ -21,16 +22,16 @@ use crate::{config::DatabaseConfig, error::Error};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 
-/// How long a migration waits for another process's, in seconds.
+/// Limits how long a process waits for another process that migrates, in seconds.
 const LOCK_WAIT_SECONDS_MAX: i64 = 300;
 
 fn embedded() -> Result<Vec<Box<dyn Migration<Mysql>>>, Error> {
     MIGRATIONS.migrations().map_err(|error| Error::Internal(error.to_string()))
 }
 
-/// Brings the database's tables up to date. Returns the names of the migrations that ran, none if all had.
+/// Brings the database's tables up to date. Returns the names of the migrations that ran, or none if all had run.
 ///
-/// Needs a multi-threaded runtime.
+/// It needs a multi-threaded runtime.
 ///
 /// # Errors
 /// `Unavailable` where the database can't be reached or another process migrates for too long, `Internal` where a
@@ -47,11 +48,13 @@ pub async fn migrate(config: &DatabaseConfig) -> Result<Vec<String>, Error> {
     Ok(ran.iter().map(ToString::to_string).collect())
 }
 
-/// The migrations that the database lacks, none if it is up to date. Migrations that it has beyond this program's are
-/// fine: a newer server made them, and each leaves the older one working.
+/// Returns the names of the migrations that the database lacks, or none if it is up to date.
+///
+/// The database may have migrations that this program doesn't know. A newer server made them, and each of them leaves
+/// an older server working.
 ///
 /// # Errors
-/// As [`Database::read`].
+/// The errors of [`Database::read`].
 pub async fn missing(database: &Database) -> Result<Vec<String>, Error> {
     #[derive(QueryableByName)]
     struct Tables {

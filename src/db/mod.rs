@@ -28,10 +28,11 @@
 //!
 //! No run begins for a caller who has gone: another server may have changed meanwhile what the caller wanted.
 //!
-//! An optimistic transaction is one text from BEGIN to COMMIT ([`Transactions::transaction_at_once`]). It is planned on
+//! An optimistic transaction is one text from BEGIN to COMMIT ([`Transactions::optimistic_transaction`]). It is planned on
 //! what this server last saw, and it fails where that has changed.
 
 pub mod audit;
+pub mod buyer_units;
 mod classify;
 mod columns;
 pub mod due;
@@ -55,7 +56,6 @@ mod session;
 mod statement;
 pub mod stock_adjustments;
 pub mod sweeper_state;
-pub mod taken;
 mod transaction;
 
 use std::{
@@ -82,7 +82,7 @@ use session::{
     room::{Place, Room},
 };
 
-/// A session of the database.
+/// Runs statements in one session of the database.
 pub type Connection = AsyncMysqlConnection;
 
 /// Limits one run of a transaction, from its first statement after BEGIN to the answer of its COMMIT.
@@ -112,7 +112,7 @@ pub struct Committed<T> {
     /// The ids that its last INSERT was given, where the script asks for them.
     pub ids: InsertedIds,
     /// When the script came to that INSERT, by the database's clock, where the script asks for the time.
-    pub moment: Option<SystemTime>,
+    pub inserted_at: Option<SystemTime>,
 }
 
 /// Runs the statements of a transaction, up to its plan. `attempt` counts from 0.
@@ -131,7 +131,7 @@ where
     type Future = R;
 }
 
-/// The database: a pool of sessions.
+/// Stands for the database: a pool of sessions.
 #[derive(Clone)]
 pub struct Database {
     pool: Pool,
@@ -175,7 +175,7 @@ impl Database {
     /// Runs a transaction that no caller waits for.
     ///
     /// # Errors
-    /// As [`Transactions::transaction`].
+    /// The errors of [`Transactions::transaction`].
     pub async fn transaction<T, B>(&self, name: &'static str, body: B) -> Result<Committed<T>, Error>
     where
         T: Send,
@@ -197,7 +197,7 @@ impl Database {
     /// Runs statements that only read, without a transaction. Each sees what was committed when that statement began.
     ///
     /// # Errors
-    /// As [`Database::transaction`].
+    /// The errors of [`Database::transaction`].
     pub async fn read<T, B>(&self, name: &'static str, body: B) -> Result<T, Error>
     where
         T: Send,
@@ -209,7 +209,7 @@ impl Database {
     /// Runs statements as [`Database::read`] does, for long reads: one run may take as long as `limit`.
     ///
     /// # Errors
-    /// As [`Database::transaction`].
+    /// The errors of [`Database::transaction`].
     pub async fn read_within<T, B>(&self, limit: Duration, name: &'static str, mut body: B) -> Result<T, Error>
     where
         T: Send,
@@ -298,11 +298,11 @@ async fn until<T>(deadline: Instant, run: impl Future<Output = Result<T, Failure
     })
 }
 
-/// Holds a session out of the pool. It goes back only by [`Lease::give_back`]. A lease that is dropped closes its
-/// connection, also in the middle of a transaction.
+/// Holds a session that was taken out of the pool. It goes back only by [`Lease::give_back`]. A lease that is dropped
+/// closes its connection, also in the middle of a transaction.
 struct Lease {
     object: Option<Object<Sessions>>,
-    /// After the session, so that whoever gets the place next finds it in the pool.
+    /// It is dropped after the session, so that whoever gets the place next finds the session in the pool.
     _place: Place,
 }
 

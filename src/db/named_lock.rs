@@ -1,8 +1,8 @@
 //! Locks by name: one process at a time migrates, or sweeps.
 //!
-//! A lock belongs to a connection of its own and ends with it. A process that dies lets go at once. One that is frozen,
-//! or whose machine or network is gone, lets go when its connection has been idle for a minute: so whoever
-//! has a lock works on the lock's own connection, or runs a statement there now and then.
+//! A lock belongs to a connection of its own and ends with it. A process that dies loses its lock at once. A process
+//! that is frozen, or whose machine or network is gone, loses its lock when the connection has been idle for a minute.
+//! So a process that has a lock works on the lock's own connection, or runs a statement there now and then.
 
 use std::time::Duration;
 
@@ -17,14 +17,17 @@ use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use super::{ATTEMPT_LIMIT, Connection, Failure, FailureKind, session, statement::Statement, within, within_limit};
 use crate::{config::DatabaseConfig, error::Error};
 
-/// How long the connection of a lock may be idle before the database ends it. Whoever works is idle for seconds only.
+/// Limits how long the connection of a lock may be idle before the database ends it. A process that works is idle for
+/// seconds only.
 const IDLE_SECONDS_MAX: u32 = 60;
 
-/// SQL of a lock's name, whose value is the caller's part of it. Locks are the server's, not the database's: so the name
-/// has the database in it, within the 64 characters that a name may have. MySQL 9 has no MD5.
+/// Holds the SQL of a lock's name. Its value is the caller's part of the name.
+///
+/// A lock belongs to the server, not to one database. So the name has the database in it, within the 64 characters that
+/// a name may have. MySQL 9 has no MD5.
 const NAME: &str = "CONCAT('flashsale_', ?, ':', LEFT(SHA2(DATABASE(), 256), 32))";
 
-/// A lock of the database server on a connection of its own, with which it ends.
+/// Holds a lock of the database server, on its own connection. The lock ends with the connection.
 pub struct NamedLock {
     connection: Connection,
 }
@@ -32,7 +35,7 @@ pub struct NamedLock {
 /// Tells who has a lock that could not be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holder {
-    /// The id of the connection at the database, for KILL. `None`: it has let go meanwhile.
+    /// The id of the holder's connection at the database, for KILL. `None` means that the holder has let go meanwhile.
     pub connection_id: Option<i64>,
 }
 
@@ -52,10 +55,10 @@ impl NamedLock {
     /// Takes the lock, waiting up to `wait_seconds` for another process to let go, or tells who has it.
     ///
     /// # Errors
-    /// `Unavailable` where the database can't be reached or says nothing.
+    /// `Unavailable` where the database can't be reached or doesn't answer.
     pub async fn take(config: &DatabaseConfig, name: &str, wait_seconds: i64) -> Result<Result<Self, Holder>, Error> {
         let mut connection = session::connect(config).await?;
-        // The server answers when the wait is over, at the latest; a network that says nothing never does.
+        // The server answers when the wait is over, at the latest. A broken network never answers.
         let limit = Duration::from_secs(wait_seconds.unsigned_abs()) + ATTEMPT_LIMIT;
         let taking = async {
             let set = format!("SET SESSION wait_timeout = {IDLE_SECONDS_MAX}");
@@ -72,8 +75,9 @@ impl NamedLock {
         Ok(holder.map_or(Ok(Self { connection }), Err))
     }
 
-    /// Runs a statement on the lock's connection, which keeps the lock. A row that somebody else has locked stays as it
-    /// is: that says nothing of this lock.
+    /// Runs a statement on the lock's connection, which keeps the lock.
+    ///
+    /// A row that somebody else has locked stays as it is, because it says nothing about this lock.
     ///
     /// # Errors
     /// `Unavailable` where the connection has ended, and with it the lock.
@@ -91,11 +95,11 @@ impl NamedLock {
         self.connection
     }
 
-    /// Lets go. Dropping does so too, but only once the server has noticed that the connection is gone, and until then
-    /// another process would be told that this one is at work.
+    /// Releases the lock. A drop does so as well, but only once the server notices that the connection is gone. Until
+    /// then another process would be told that this process is at work.
     pub async fn release(mut self) {
         let release = async { Ok(self.connection.batch_execute("DO RELEASE_ALL_LOCKS()").await?) };
-        // Where that fails the connection is broken, and the lock ends with it.
+        // Where it fails, the connection is broken, and the lock ends with the connection.
         let _broken = within_limit(release).await;
     }
 }

@@ -13,11 +13,11 @@ use diesel::{
 
 use super::{
     Connection, Failure, Script,
-    due::{Of, Place},
+    due::{SweepPosition, SweepScope},
     read::{Read, padded, read as select, statement_time},
     render::Index,
     schema::orders,
-    statement::{datetime, moment},
+    statement::{datetime, system_time},
 };
 use crate::domain::{Hold, HoldId, Order, OrderId, OrderStatus, ProductId, Quantity, RequestId};
 
@@ -40,10 +40,10 @@ struct OrderRow {
     request_id: RequestId,
 }
 
-/// An order as read, with the request that made it.
+/// Describes an order as it was read, with the request that made it.
 #[derive(Debug, Clone)]
 pub struct StoredOrder {
-    /// The order.
+    /// The order as it is stored.
     pub order: Order,
     /// The request that made it.
     pub request_id: RequestId,
@@ -58,8 +58,8 @@ impl From<OrderRow> for StoredOrder {
             qty: row.qty,
             amount_cents: row.amount_cents,
             status: row.status,
-            payment_due_at: row.payment_due_at.map(moment),
-            created_at: moment(row.created_at),
+            payment_due_at: row.payment_due_at.map(system_time),
+            created_at: system_time(row.created_at),
         };
         Self { order, request_id: row.request_id }
     }
@@ -78,8 +78,10 @@ fn integers(ids: impl IntoIterator<Item = OrderId>) -> Vec<i64> {
     padded(ids.into_iter().map(OrderId::get).collect())
 }
 
-/// Locks those of these orders that nobody else has locked, in the order of their ids, by the primary key, forced as for
-/// holds. Waits for none. Also returns which of the others are there: those that somebody else has locked.
+/// Locks and reads those of these orders that nobody else has locked, in the order of their ids.
+///
+/// It waits for no lock. The primary key is forced, because the optimizer would rather lock every row of a small table.
+/// Also returns which orders somebody else has locked.
 pub async fn lock_or_busy(
     conn: &mut Connection,
     ids: BTreeSet<OrderId>,
@@ -122,9 +124,14 @@ pub async fn of_holds(
     Ok(orders.into_iter().map(|stored| (stored.order.hold_id, stored)).collect())
 }
 
-/// Locks up to `limit` overdue orders after `since` that nobody else has locked, the oldest first. Those skipped are left
-/// to the next sweep.
-pub async fn lock_overdue(conn: &mut Connection, of: Of, since: Place, limit: usize) -> Result<Vec<Order>, Failure> {
+/// Locks up to `limit` overdue orders after `since` that nobody else has locked, the oldest first. Orders that are
+/// skipped are left to the next sweep.
+pub async fn lock_overdue(
+    conn: &mut Connection,
+    scope: SweepScope,
+    since: SweepPosition,
+    limit: usize,
+) -> Result<Vec<Order>, Failure> {
     let since_at = datetime(since.at);
     let query = orders::table
         .filter(orders::status.eq(OrderStatus::Pending))
@@ -136,19 +143,22 @@ pub async fn lock_overdue(conn: &mut Connection, of: Of, since: Place, limit: us
         .select(OrderRow::as_select())
         .for_update()
         .skip_locked();
-    let read = match of {
-        Of::AllProducts => select(query).force_index(BY_DUE),
-        Of::Product(id) => select(query.filter(orders::product_id.eq(id.get()))).force_index(BY_PRODUCT_AND_DUE),
+    let read = match scope {
+        SweepScope::AllProducts => select(query).force_index(BY_DUE),
+        SweepScope::Product(id) => {
+            select(query.filter(orders::product_id.eq(id.get()))).force_index(BY_PRODUCT_AND_DUE)
+        }
     };
     Ok(load(conn, read).await?.into_iter().map(|stored| stored.order).collect())
 }
 
-/// The place of an order in a sweep, where its payment can be overdue.
-pub fn place(order: &Order) -> Option<Place> {
-    order.payment_due_at.map(|at| Place { at, id: order.id.get() })
+/// Returns the place of an order in a sweep, where its payment can be overdue.
+pub fn place(order: &Order) -> Option<SweepPosition> {
+    order.payment_due_at.map(|at| SweepPosition { at, id: order.id.get() })
 }
 
-/// As [`lock_overdue`], of one product and from the oldest on: for whoever has that product locked.
+/// Locks up to `limit` overdue orders of one product that nobody else has locked, the oldest first. The caller has
+/// locked the product.
 pub async fn lock_overdue_of(
     conn: &mut Connection,
     product_id: ProductId,
@@ -167,7 +177,7 @@ pub async fn lock_overdue_of(
     Ok(orders.into_iter().map(|stored| stored.order).collect())
 }
 
-/// An order to be made.
+/// Describes an order to be made.
 #[derive(Debug, Clone)]
 pub struct NewOrder {
     /// The hold it comes from.

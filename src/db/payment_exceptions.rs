@@ -14,7 +14,7 @@ use super::{
     read::{read, row_time, statement_time},
     render::Index,
     schema::payment_exceptions,
-    statement::{datetime, moment},
+    statement::{datetime, system_time},
 };
 use crate::domain::{
     IdempotencyKey, OrderId, PaymentException, PaymentExceptionId, PaymentExceptionKind, ProductId, Remark,
@@ -47,7 +47,7 @@ impl TryFrom<ExceptionRow> for PaymentException {
     fn try_from(row: ExceptionRow) -> Result<Self, Failure> {
         let resolution = match (row.resolved_at, row.note) {
             (None, None) => None,
-            (Some(at), Some(note)) => Some(Resolution { resolved_at: moment(at), note }),
+            (Some(at), Some(note)) => Some(Resolution { resolved_at: system_time(at), note }),
             (Some(_), None) | (None, Some(_)) => {
                 let text = format!("payment exception {} has one of resolved_at and note, and not the other", row.id);
                 return Err(Failure { kind: FailureKind::Wrong, text });
@@ -59,23 +59,23 @@ impl TryFrom<ExceptionRow> for PaymentException {
             order_id: row.order_id,
             key: row.idempotency_key,
             amount_cents: row.amount_cents,
-            created_at: moment(row.created_at),
+            created_at: system_time(row.created_at),
             resolution,
         })
     }
 }
 
-/// Which exceptions to list.
+/// Says which exceptions to list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Filter {
-    /// Only this product's.
+    /// The product whose exceptions are listed. `None` means all products.
     pub product_id: Option<ProductId>,
-    /// Whether also those that are resolved.
+    /// Whether resolved exceptions are listed as well.
     pub include_resolved: bool,
 }
 
-/// Reads up to `limit` exceptions, newest first, of those older than `before`. Each filter has an index of its own, read
-/// backwards.
+/// Reads up to `limit` exceptions that are older than `before`, newest first. Each filter has an index of its own,
+/// which is read backwards.
 pub async fn list(
     conn: &mut Connection,
     filter: Filter,
@@ -106,14 +106,14 @@ pub async fn lock(
 ) -> Result<Option<(PaymentException, SystemTime)>, Failure> {
     let query = payment_exceptions::table.find(id.get()).select(ExceptionRow::as_select()).for_update();
     let Some(row) = read(query).first::<ExceptionRow>(conn).await? else { return Ok(None) };
-    let now = moment(row.now);
+    let now = system_time(row.now);
     Ok(Some((PaymentException::try_from(row)?, now)))
 }
 
-/// Stores the exceptions among these events, in the order of their keys, as the events themselves are.
+/// Stores the exceptions among these events, in the order of their keys, in which the events are stored as well.
 pub fn insert(script: &mut Script, events: &[NewEvent]) {
     let mut exceptions: Vec<(&NewEvent, PaymentExceptionKind)> =
-        events.iter().filter_map(|event| event.settlement.outcome.exception().map(|kind| (event, kind))).collect();
+        events.iter().filter_map(|event| event.settlement.result.exception().map(|kind| (event, kind))).collect();
     if exceptions.is_empty() {
         return;
     }

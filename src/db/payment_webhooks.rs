@@ -11,12 +11,12 @@ use super::{
     schema::payment_webhooks,
 };
 use crate::domain::{
-    IdempotencyKey, OrderId, OrderStatus, PaymentEvent, PaymentOutcome, PaymentStatus, ProductId, Settlement,
+    IdempotencyKey, OrderId, OrderStatus, PaymentEvent, PaymentResult, PaymentStatus, ProductId, Settlement,
 };
 
 const BY_KEY: Index = Index { table: "payment_webhooks", name: "payment_webhooks_key" };
 
-/// An event that was taken before.
+/// Describes an event that was taken before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoredEvent {
     /// The order it was for.
@@ -35,7 +35,7 @@ struct EventRow {
     status: PaymentStatus,
     amount_cents: Option<i64>,
     order_status: OrderStatus,
-    result: PaymentOutcome,
+    result: PaymentResult,
 }
 
 impl From<EventRow> for StoredEvent {
@@ -43,13 +43,13 @@ impl From<EventRow> for StoredEvent {
         Self {
             order_id: row.order_id,
             event: PaymentEvent { status: row.status, amount_cents: row.amount_cents },
-            settlement: Settlement { order_status: row.order_status, outcome: row.result },
+            settlement: Settlement { order_status: row.order_status, result: row.result },
         }
     }
 }
 
-/// Reads which of these keys were taken, by the unique key.
-pub async fn taken(
+/// Reads which of these keys were taken, and with which events, by the unique key.
+pub async fn known_events(
     conn: &mut Connection,
     keys: &[&IdempotencyKey],
 ) -> Result<BTreeMap<IdempotencyKey, StoredEvent>, Failure> {
@@ -63,7 +63,7 @@ pub async fn taken(
     Ok(rows.into_iter().map(|row| (row.idempotency_key.clone(), row.into())).collect())
 }
 
-/// An event to be stored.
+/// Describes an event to be stored.
 #[derive(Debug, Clone)]
 pub struct NewEvent {
     /// Its key.
@@ -78,8 +78,8 @@ pub struct NewEvent {
     pub settlement: Settlement,
 }
 
-/// Stores events and their answers, in the order of their keys: so two batches with keys in common wait for each other
-/// and don't deadlock.
+/// Stores events and their answers, in the order of their keys. So two batches that have keys in common wait for each
+/// other and don't deadlock.
 pub fn insert(script: &mut Script, events: &[NewEvent]) {
     if events.is_empty() {
         return;
@@ -94,7 +94,7 @@ pub fn insert(script: &mut Script, events: &[NewEvent]) {
             payment_webhooks::status.eq(new.event.status),
             payment_webhooks::amount_cents.eq(new.event.amount_cents),
             payment_webhooks::order_status.eq(new.settlement.order_status),
-            payment_webhooks::result.eq(new.settlement.outcome),
+            payment_webhooks::result.eq(new.settlement.result),
             payment_webhooks::created_at.eq(statement_time()),
         )
     };

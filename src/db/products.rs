@@ -15,13 +15,13 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Connection, Failure, Script,
+    buyer_units::{self, Bound, BuyerUnits},
     holds::{self, NewHold},
     lapsed, orders,
     read::{padded, read as select, row_time, statement_time},
     render::Index,
     schema::products,
-    statement::{Statement, columns_of, datetime, moment},
-    taken::{self, Bound, Taken},
+    statement::{Statement, columns_of, datetime, system_time},
 };
 use crate::domain::{BuyerId, HoldId, LapsedUnits, NewProduct, Product, ProductId, ProductName, RequestId, StockDelta};
 
@@ -42,7 +42,7 @@ struct ProductRow {
     now: NaiveDateTime,
 }
 
-/// As [`row_time`], with a name for a row that is read by its columns' names.
+/// Returns SQL of [`row_time`] with a name, for a row that is read by its columns' names.
 fn named_row_time() -> SqlLiteral<Datetime> {
     sql("SYSDATE(6) AS now")
 }
@@ -55,11 +55,11 @@ impl ProductRow {
             total_stock: self.total_stock,
             available_stock: self.available_stock,
             max_per_buyer: self.max_per_buyer,
-            starts_at: self.starts_at.map(moment),
-            ends_at: self.ends_at.map(moment),
+            starts_at: self.starts_at.map(system_time),
+            ends_at: self.ends_at.map(system_time),
             paused: self.paused,
         };
-        (product, moment(self.now))
+        (product, system_time(self.now))
     }
 }
 
@@ -70,7 +70,7 @@ pub async fn lock(conn: &mut Connection, id: ProductId) -> Result<Option<(Produc
     Ok(row.map(ProductRow::into_product))
 }
 
-/// Reads a product by its primary key, and what it has past its time, as of one moment and without a lock.
+/// Reads a product by its primary key, and its lapsed units. Both are of one moment, and nothing is locked.
 pub async fn read(conn: &mut Connection, id: ProductId) -> Result<Option<(Product, LapsedUnits)>, Failure> {
     #[derive(QueryableByName)]
     struct Read {
@@ -86,8 +86,9 @@ pub async fn read(conn: &mut Connection, id: ProductId) -> Result<Option<(Produc
     Ok(rows.into_iter().next().map(|row| (row.product.into_product().0, row.lapsed.into())))
 }
 
-/// Locks those of these products that nobody else has locked, in the order of their ids, and reads them. Waits for none.
-/// The primary key is forced, as for holds.
+/// Locks and reads those of these products that nobody else has locked, in the order of their ids.
+///
+/// It waits for no lock. The primary key is forced, because the optimizer would rather lock every row of a small table.
 pub async fn lock_free(
     conn: &mut Connection,
     ids: impl IntoIterator<Item = ProductId>,
@@ -106,31 +107,33 @@ pub async fn lock_free(
     Ok(rows.into_iter().map(|row| (row.id, row.into_product().0)).collect())
 }
 
-/// A product as read, with what its row doesn't show.
+/// Holds an unlocked view of a product, with what its row doesn't show.
 #[derive(Debug, Clone)]
-pub struct Glance {
+pub struct UnlockedView {
     /// The product.
     pub product: Product,
     /// When it was read.
     pub now: SystemTime,
     /// Whether it has an expired hold or an overdue order, whose units could be taken back.
     pub any_to_take_back: bool,
-    /// What the buyers that were asked for have of it. Those without any are left out.
-    pub taken: BTreeMap<BuyerId, Taken>,
+    /// What each of the buyers asked for has of the product. Buyers who have nothing are left out.
+    pub units_by_buyer: BTreeMap<BuyerId, BuyerUnits>,
 }
 
-/// Reads a product, whether it has anything to take back, and what these buyers have of it, by the indexes that begin
-/// with it, without a lock.
+/// Reads a product, whether it has anything to take back, and what these buyers have of it.
 ///
-/// One statement, since one statement sees one moment: units that a sweep moves from a hold to the product in between
-/// would be seen by neither of two, and those of a buyer who releases a hold by both.
-pub async fn glance(
+/// It reads by the indexes that begin with the product, and locks nothing.
+///
+/// It is one statement, because one statement sees one moment. With two statements, units that a sweep moves from a
+/// hold to the product in between would be seen by neither. The units of a buyer who releases a hold in between would
+/// be seen by both.
+pub async fn read_unlocked(
     conn: &mut Connection,
     id: ProductId,
     buyers: impl Iterator<Item = &BuyerId>,
-) -> Result<Option<Glance>, Failure> {
+) -> Result<Option<UnlockedView>, Failure> {
     #[derive(QueryableByName)]
-    struct GlanceRow {
+    struct UnlockedRow {
         #[diesel(embed)]
         product: ProductRow,
         #[diesel(sql_type = BigInt)]
@@ -147,40 +150,40 @@ pub async fn glance(
         last_id: Option<i64>,
     }
     let buyers: Vec<&BuyerId> = buyers.collect();
-    let (taken, rest) = if buyers.is_empty() {
+    let (units, rest) = if buyers.is_empty() {
         let nobody = "NULL AS buyer_id, NULL AS units, NULL AS past_units, NULL AS holds, NULL AS last_id";
         (nobody, String::new())
     } else {
-        ("taken.*", format!(" LEFT JOIN ({}) AS taken ON TRUE", taken::taken()))
+        ("units_by_buyer.*", format!(" LEFT JOIN ({}) AS units_by_buyer ON TRUE", buyer_units::select_units()))
     };
     let text = format!(
         "SELECT {}, CAST(EXISTS (SELECT 1 FROM {} \
             WHERE product_id = ? AND status = 'active' AND expires_at < UTC_TIMESTAMP(6)) \
         OR EXISTS (SELECT 1 FROM {} \
             WHERE product_id = ? AND status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6)) AS SIGNED) \
-        AS any_to_take_back, {taken} FROM products{rest} WHERE id = ?",
+        AS any_to_take_back, {units} FROM products{rest} WHERE id = ?",
         columns_of::<ProductRow>()?,
         holds::BY_PRODUCT_AND_EXPIRY,
         orders::BY_PRODUCT_AND_DUE,
     );
     let mut statement = Statement::new(&text).integer(id.get()).integer(id.get());
     if !buyers.is_empty() {
-        statement = taken::add_taken_values(statement, id, buyers);
+        statement = buyer_units::add_values(statement, id, buyers);
     }
-    let rows: Vec<GlanceRow> = statement.integer(id.get()).rows(conn).await?;
-    let mut glance = None;
-    for GlanceRow { product, any_to_take_back, buyer_id, units, past_units, holds, last_id } in rows {
+    let rows: Vec<UnlockedRow> = statement.integer(id.get()).rows(conn).await?;
+    let mut view = None;
+    for UnlockedRow { product, any_to_take_back, buyer_id, units, past_units, holds, last_id } in rows {
         let (product, now) = product.into_product();
         let any_to_take_back = any_to_take_back != 0;
-        let glance = glance.get_or_insert(Glance { product, now, any_to_take_back, taken: BTreeMap::new() });
+        let view = view.get_or_insert(UnlockedView { product, now, any_to_take_back, units_by_buyer: BTreeMap::new() });
         if let (Some(buyer_id), Some(units), Some(past_units), Some(holds), Some(last_id)) =
             (buyer_id, units, past_units, holds, last_id)
         {
-            let taken = Taken { units, past_units, holds, last_id: HoldId::stored(last_id) };
-            glance.taken.insert(BuyerId::stored(buyer_id), taken);
+            let units = BuyerUnits { units, past_units, holds, last_id: HoldId::stored(last_id) };
+            view.units_by_buyer.insert(BuyerId::stored(buyer_id), units);
         }
     }
-    Ok(glance)
+    Ok(view)
 }
 
 /// Reads a product's name, by its primary key.
@@ -188,8 +191,10 @@ pub async fn name(conn: &mut Connection, id: ProductId) -> Result<Option<String>
     Ok(select(products::table.find(id.get()).select(products::name)).first(conn).await?)
 }
 
-/// Tells requests with one request_id apart. It is stored, since the product's own columns change later, and compared
-/// by later versions: so it is made of numbers, and of no text that a library may write in another way one day.
+/// Makes the digest that tells apart different requests with the same request_id.
+///
+/// It is stored, because the product's own columns change later, and later versions compare it. So it is made of
+/// numbers and the name, and of no text that a library may write in another way one day.
 fn digest(product: &NewProduct) -> Vec<u8> {
     let NewProduct { name, price_cents, total_stock, max_per_buyer, starts_at, ends_at } = product;
     let number = |value: Option<i64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
@@ -199,7 +204,9 @@ fn digest(product: &NewProduct) -> Vec<u8> {
     Sha256::new().chain_update(numbers).chain_update(name.as_str()).finalize().to_vec()
 }
 
-/// Reads what was put on sale with this request_id, by its unique key: the product, and whether by the same request.
+/// Reads the product that was put on sale with this request_id, by the unique key.
+///
+/// Also tells whether it was the same request.
 pub async fn created_by(
     conn: &mut Connection,
     request_id: &RequestId,
@@ -229,17 +236,19 @@ pub fn insert(script: &mut Script, request_id: &RequestId, product: &NewProduct)
     script.insert_for_ids(diesel::insert_into(products::table).values(row));
 }
 
-/// Takes units from what is available, where there are that many.
+/// Takes units from what is available, where enough are available.
 pub fn take(script: &mut Script, id: ProductId, units: i64) {
     let row = products::table.find(id.get()).filter(products::available_stock.ge(units));
     script.update(1, diesel::update(row).set(products::available_stock.eq(products::available_stock - units)));
 }
 
-/// As [`take`] for new holds, where also everything that they are granted on is as in `product`, which may have been read
-/// long ago: the price, the sale on at this moment, the limit for a buyer. None of their buyers may get over it, of whom
-/// some may be known to have no more than `bounds` say. After `last_moment`, by the database's clock, nothing is taken: a
-/// text that comes late finds nobody who waits for it.
-pub fn take_as_known(
+/// Takes units for new holds as [`take`] does, where the sale is still as `product` says.
+///
+/// `product` may have been read long ago. So the statement checks that the price and the limit for a buyer are as in
+/// `product`, and that the sale is on at this moment. It also checks that none of the buyers gets over the limit. For
+/// some buyers `bounds` has a number of units that they can't exceed. After `last_moment`, by the database's clock,
+/// nothing is taken: nobody waits any more for a text that comes so late.
+pub fn take_optimistically(
     script: &mut Script,
     product: &Product,
     units: i64,
@@ -259,10 +268,10 @@ pub fn take_as_known(
     update = match product.max_per_buyer {
         None => update.filter(products::max_per_buyer.is_null()),
         Some(limit) => {
-            // An UPDATE sees what was committed when it began, and not when it had the row. What the buyers have must be
-            // as of then: any other hold of theirs was made under the same lock.
+            // An UPDATE sees what was committed when it began, not when it got the row's lock. So the row is locked
+            // before. Then the UPDATE sees every other hold of these buyers, because each was made under the same lock.
             script.lock(row.select(products::id).for_update());
-            let within_limit = taken::within_limit(product.id, i64::from(limit), new, bounds);
+            let within_limit = buyer_units::within_limit(product.id, i64::from(limit), new, bounds);
             update.filter(products::max_per_buyer.eq(limit)).filter(sql::<Bool>(&within_limit))
         }
     };
@@ -288,7 +297,7 @@ pub fn update(script: &mut Script, product: &Product, name: Option<&ProductName>
     script.update(1, diesel::update(products::table.find(product.id.get())).set(changes));
 }
 
-/// Adds units to the total and to what is available, or takes them from both where there are that many.
+/// Adds units to the total and to what is available, or takes them from both where enough are available.
 pub fn adjust(script: &mut Script, id: ProductId, delta: StockDelta) {
     let delta = delta.get();
     let row = products::table.find(id.get()).filter((products::available_stock + delta).ge(0));
@@ -315,7 +324,7 @@ mod tests {
         digest(product).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// What is stored must mean the same to every later version: these were computed by sha256sum.
+    /// Compares with digests that sha256sum made, because a stored digest must mean the same to every later version.
     #[test]
     fn a_digest_is_of_numbers_and_microseconds_and_the_name() {
         let before_1970 = SystemTime::UNIX_EPOCH - Duration::from_micros(1);

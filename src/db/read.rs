@@ -95,7 +95,7 @@ impl<S> Query for Prepared<S> {
     type SqlType = S;
 }
 
-/// Repeats the last value of a list until its length is a power of two, so that lists of all lengths make few texts.
+/// Repeats the last value of a list until its length is a power of two. So lists of all lengths make few texts.
 pub(super) fn padded<T: Clone>(mut values: Vec<T>) -> Vec<T> {
     if let Some(last) = values.last().cloned() {
         values.resize(values.len().next_power_of_two(), last);

@@ -125,9 +125,9 @@ fn write_literal(out: &mut String, value_type: MysqlType, bytes: &[u8]) -> Query
             return Ok(());
         }
         MysqlType::DateTime => {
-            let moment = <NaiveDateTime as FromSql<Datetime, Mysql>>::from_sql(MysqlValue::new(bytes, value_type))
+            let time = <NaiveDateTime as FromSql<Datetime, Mysql>>::from_sql(MysqlValue::new(bytes, value_type))
                 .map_err(QueryBuilderError)?;
-            out.push_str(&moment.format("'%Y-%m-%d %H:%M:%S%.6f'").to_string());
+            out.push_str(&time.format("'%Y-%m-%d %H:%M:%S%.6f'").to_string());
             return Ok(());
         }
         MysqlType::Enum => {
@@ -187,12 +187,12 @@ mod tests {
 
     #[test]
     fn each_value_becomes_the_literal_of_its_type() {
-        let moment = datetime(SystemTime::UNIX_EPOCH + Duration::from_micros(1_737_981_120_000_001));
+        let time = datetime(SystemTime::UNIX_EPOCH + Duration::from_micros(1_737_981_120_000_001));
         let update = diesel::update(products::table.find(7)).set((
             products::name.eq("a'\\?"),
             products::price_cents.eq(i64::MIN),
             products::max_per_buyer.eq(None::<i32>),
-            products::starts_at.eq(Some(moment)),
+            products::starts_at.eq(Some(time)),
             products::paused.eq(true),
             products::request_id.eq(&b"a'\\\0\xff?"[..]),
         ));

@@ -12,9 +12,9 @@ const PAUSE_LAST: Duration = Duration::from_millis(80);
 
 /// Says what failures of one kind may cost.
 struct Budget {
-    /// Runs after the first, of one transaction.
+    /// How many more runs a transaction may have after its first.
     runs_again_max: u32,
-    /// What the caller is told of the failure that is one too many, from its text.
+    /// Makes the caller's error from the text of the failure that is one too many.
     error: fn(String) -> Error,
 }
 
@@ -32,18 +32,19 @@ impl FailureKind {
         Budget { runs_again_max, error }
     }
 
-    /// The kind whose budget this one uses up. A database that went away refuses connections next.
+    /// Returns the kind whose budget a failure of this kind uses up. A database that went away refuses connections
+    /// next.
     fn counts_as(self) -> Self {
         if self == Self::NoConnection { Self::Away } else { self }
     }
 }
 
-/// The retries of one transaction.
+/// Counts the retries of one transaction.
 #[derive(Debug)]
 pub(super) struct Retries {
     transaction: &'static str,
     runs_again: HashMap<FailureKind, u32>,
-    /// 1 where a run in the name of the same callers may have committed before.
+    /// 1 where an earlier run for the same callers may have committed, 0 otherwise.
     runs_before: u32,
     outcome_unknown: bool,
 }
@@ -53,32 +54,33 @@ impl Retries {
         Self { transaction, runs_again: HashMap::new(), runs_before: u32::from(outcome_unknown), outcome_unknown }
     }
 
-    /// From now on nobody knows whether the transaction has taken place, unless a run succeeds.
+    /// Remembers that nobody knows whether the transaction has taken place, unless a later run succeeds.
     pub(super) fn remember_unknown_outcome(&mut self) {
         self.outcome_unknown = true;
     }
 
-    /// Runs so far, those before the first one here among them.
+    /// Returns the number of runs so far, including those before the first run here.
     pub(super) fn attempt(&self) -> u32 {
         self.runs_before + self.runs_again.values().sum::<u32>()
     }
 
-    /// Counts the failure. Returns after a pause where the transaction is to be run again, and else with the error.
+    /// Counts the failure. Returns after a pause where the transaction is to be run again, and otherwise with the
+    /// error.
     pub(super) async fn wait_after(&mut self, failure: Failure) -> Result<(), Error> {
         let transaction = self.transaction;
         if matches!(failure.kind, FailureKind::Deadlock | FailureKind::LockWait) {
-            metrics::counter!("flashsale_lock_conflicts_total", "kind" => failure.name(), "transaction" => transaction)
-                .increment(1);
+            let (kind, name) = (failure.name(), crate::metric_names::LOCK_CONFLICTS);
+            metrics::counter!(name, "kind" => kind, "transaction" => transaction).increment(1);
         }
         let pause = self.next_pause(&failure).map_err(|error| self.final_error(error))?;
-        metrics::counter!("flashsale_transaction_retries_total", "transaction" => transaction, "reason" => failure.name())
-            .increment(1);
+        let (reason, name) = (failure.name(), crate::metric_names::TRANSACTION_RETRIES);
+        metrics::counter!(name, "transaction" => transaction, "reason" => reason).increment(1);
         let jittered = rand::rng().random_range(pause / 2..=pause);
         tokio::time::sleep(jittered).await;
         Ok(())
     }
 
-    /// What the caller is told instead of `error`, which would say that nothing has taken place.
+    /// Returns what the caller is told once the outcome is unknown. `error` would say that nothing has taken place.
     fn final_error(&self, error: Error) -> Error {
         if !self.outcome_unknown {
             return error;
@@ -86,7 +88,7 @@ impl Retries {
         Error::Unavailable(format!("the outcome of a commit is unknown, and a later run failed: {error}"))
     }
 
-    /// The longest pause before the next run, or the error where there is none.
+    /// Returns the longest pause before the next run, or the error where there is no next run.
     fn next_pause(&mut self, failure: &Failure) -> Result<Duration, Error> {
         let Budget { runs_again_max, error } = failure.kind.budget();
         let count = self.runs_again.entry(failure.kind.counts_as()).or_default();

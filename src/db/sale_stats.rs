@@ -5,8 +5,10 @@ use diesel::{QueryableByName, sql_types::BigInt};
 use super::{Connection, Failure, lapsed, statement::Statement};
 use crate::domain::{LapsedUnits, ProductId, SaleStats};
 
-/// One statement, so that all of it is from one snapshot: under READ COMMITTED each statement sees another moment. Rows
-/// are counted from the indexes that begin with the product; only rows that still take units are read themselves.
+/// Reads the books in one statement, so that all numbers are from one snapshot.
+///
+/// Under READ COMMITTED each statement sees another moment. Rows are counted from the indexes that begin with the
+/// product. Only rows that still take units are read themselves.
 const SELECT: &str = "SELECT total_stock, available_stock, \
         CAST(COALESCE(held_stock, 0) AS SIGNED) AS held_stock, \
         CAST(COALESCE(lapsed_held, 0) AS SIGNED) AS lapsed_held, \
@@ -68,14 +70,14 @@ struct BooksRow {
     orders_cancelled: i64,
 }
 
-/// A product's books as they are stored, and what of that is past its time.
+/// Holds a product's books as they are stored, and the part of them that is past its time.
 #[derive(Debug, Clone, Copy)]
 pub struct Books {
-    /// By the rows' status, whatever their time.
+    /// The books by the status of the rows, whatever their time.
     pub stored: SaleStats,
     /// Units in expired holds and overdue orders that nobody has taken back yet.
     pub lapsed: LapsedUnits,
-    /// These holds.
+    /// The number of expired holds that nobody has taken back yet.
     pub lapsed_holds: i64,
 }
 

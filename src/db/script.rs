@@ -38,7 +38,7 @@ pub(super) enum AsksFor {
     /// The ids that its last INSERT was given.
     Ids,
     /// The ids, and the time when the script came to that INSERT.
-    IdsAndMoment,
+    IdsAndTime,
 }
 
 /// Holds the ids that a script's last INSERT was given, in the order of its rows.
@@ -60,7 +60,7 @@ impl InsertedIds {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Inserted {
     pub(super) ids: InsertedIds,
-    pub(super) moment: Option<SystemTime>,
+    pub(super) inserted_at: Option<SystemTime>,
 }
 
 impl Script {
@@ -103,12 +103,12 @@ impl Script {
     /// [`script_time_plus_ttl`] is `ttl` later. [`super::Database::transaction`] returns the time with the ids.
     pub(super) fn insert_at_script_time(&mut self, ttl: Duration, insert: impl QueryFragment<Mysql>) {
         self.set(format_args!("{SCRIPT_TIME} = SYSDATE(6)"));
-        // A SET takes all its values before it assigns any, so this needs a SET of its own.
+        // A SET works out all its values before it assigns any. So the second variable needs a SET of its own.
         self.ends_in_set = false;
         self.set(format_args!("{SCRIPT_TIME_PLUS_TTL} = {SCRIPT_TIME} + INTERVAL {} MICROSECOND", ttl.as_micros()));
         self.ends_in_set = false;
         self.insert(insert);
-        self.asks_for = AsksFor::IdsAndMoment;
+        self.asks_for = AsksFor::IdsAndTime;
     }
 
     /// Adds an INSERT.
@@ -157,7 +157,7 @@ impl Script {
     /// Makes the text to send: all statements, then COMMIT.
     ///
     /// # Errors
-    /// The first that a statement had: it is a bug.
+    /// The first error that a statement had. It is a bug.
     pub(super) fn into_commit(mut self) -> QueryResult<String> {
         self.begin_statement();
         self.text.push_str("COMMIT");
@@ -167,22 +167,22 @@ impl Script {
     /// Makes the text to send where the transaction has not begun: BEGIN, all statements, COMMIT.
     ///
     /// # Errors
-    /// As [`Script::into_commit`].
+    /// The errors of [`Script::into_commit`].
     pub(super) fn into_transaction(self) -> QueryResult<String> {
         Ok(format!("BEGIN;{}", self.into_commit()?))
     }
 }
 
-/// The variable of a session with the time of its last script.
-pub(super) const SCRIPT_TIME: &str = "@moment";
+/// Names the variable of a session that has the time of its last script.
+pub(super) const SCRIPT_TIME: &str = "@script_time";
 const SCRIPT_TIME_PLUS_TTL: &str = "@expires_at";
 
-/// SQL of the time when a script gets to its INSERT: see [`Script::insert_at_script_time`].
+/// Returns SQL of the time when a script gets to its INSERT, by [`Script::insert_at_script_time`].
 pub(super) fn script_time() -> SqlLiteral<Datetime> {
     sql(SCRIPT_TIME)
 }
 
-/// SQL of a time to live after [`script_time`].
+/// Returns SQL of the time `ttl` after [`script_time`], by [`Script::insert_at_script_time`].
 pub(super) fn script_time_plus_ttl() -> SqlLiteral<Datetime> {
     sql(SCRIPT_TIME_PLUS_TTL)
 }
@@ -223,9 +223,9 @@ mod tests {
         assert_eq!(
             script.into_transaction().unwrap(),
             "BEGIN;UPDATE `sweeper_state` SET `runs` = 3 WHERE (`sweeper_state`.`id` = 1);\
-             SET @rows = 18446744073709551615 + (ROW_COUNT() <> 1), @moment = SYSDATE(6);\
-             SET @expires_at = @moment + INTERVAL 5 MICROSECOND;\
-             INSERT INTO `products` (`created_at`) VALUES (@moment);COMMIT"
+             SET @rows = 18446744073709551615 + (ROW_COUNT() <> 1), @script_time = SYSDATE(6);\
+             SET @expires_at = @script_time + INTERVAL 5 MICROSECOND;\
+             INSERT INTO `products` (`created_at`) VALUES (@script_time);COMMIT"
         );
     }
 

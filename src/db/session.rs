@@ -22,28 +22,30 @@ use settings::{pool_settings, settings};
 use super::{
     Connection, Failure, FailureKind,
     script::{AsksFor, Inserted, InsertedIds, SCRIPT_TIME},
-    statement::{Statement, moment},
+    statement::{Statement, system_time},
 };
 use crate::{config::DatabaseConfig, error::Error};
 
-/// How long a transaction waits for a connection of the pool before its callers are told to come back.
+/// Limits how long a transaction waits for a connection of the pool. After that its callers are told to come back.
 pub(super) const POOL_WAIT_MAX: Duration = Duration::from_secs(3);
-/// How long connecting may take.
+/// Limits how long connecting may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// A connection that nobody used for longer is closed rather than handed out: well before the database ends its session
-/// after [`settings::SILENCE_SECONDS_MAX`], so that no transaction finds it gone at its first statement.
+/// Limits how long a connection may be unused. After that it is closed rather than handed out.
+///
+/// It is well below [`settings::SILENCE_SECONDS_MAX`], after which the database ends the session. So no transaction
+/// finds its session gone at its first statement.
 const UNUSED_MAX: Duration = Duration::from_secs(4);
 
-/// A session of the pool, and the name that it holds as a user lock for its whole life.
+/// Holds a session of the pool, and the name of its user lock. The session has the lock for its whole life.
 ///
-/// By the name another session finds out whether this one is over: `IS_USED_LOCK` says its connection id for KILL, or
-/// NULL. The id alone would not do: after a restart of the database it is somebody else's.
+/// Another session uses the name to find out whether this session is over: `IS_USED_LOCK` returns the connection id for
+/// KILL, or NULL. The id alone would not do, because after a restart of the database another session has it.
 pub(super) struct Session {
     pub(super) connection: Connection,
     pub(super) name: String,
 }
 
-/// The pool of sessions.
+/// Gives out sessions, and makes them as they are needed.
 pub(super) type Pool = managed::Pool<Sessions>;
 
 /// Makes the pool's sessions.
@@ -62,25 +64,27 @@ impl managed::Manager for Sessions {
         Ok(Session { connection, name })
     }
 
-    /// Doesn't test the connection, which would cost each batch a round trip: a dead one shows at its first statement,
-    /// and then the transaction drops them all and runs again.
+    /// Refuses a connection that nobody used for a while, and tests no connection.
+    ///
+    /// A test would cost each batch a round trip. A dead connection shows at its first statement. Then the transaction
+    /// drops all idle connections and runs again.
     async fn recycle(&self, _session: &mut Session, metrics: &Metrics) -> RecycleResult<NoSession> {
         refuse_unused(metrics)
     }
 }
 
-/// Why no session could be made, with the database's or the driver's text.
+/// Says why no session could be made, with the database's or the driver's text.
 #[derive(Debug)]
 pub(super) enum NoSession {
     /// The database, or the account, has as many connections as it may.
     NoRoom(String),
-    /// Anything else.
+    /// Any other reason.
     NoConnection(String),
 }
 
 impl From<mysql_async::Error> for NoSession {
     fn from(error: mysql_async::Error) -> Self {
-        /// Too many connections; of this account; a resource of this account is used up.
+        /// Lists errors: too many connections, too many of this account, and a resource of this account used up.
         const NO_ROOM: [u16; 3] = [1040, 1203, 1226];
         match &error {
             mysql_async::Error::Server(server) if NO_ROOM.contains(&server.code) => Self::NoRoom(error.to_string()),
@@ -95,10 +99,11 @@ impl From<NoSession> for Error {
     }
 }
 
-/// A connection of its own with the settings of a session. It may be idle for as long as the database has it.
+/// Makes a connection outside the pool, with the settings of a session. It may be idle for as long as the database
+/// allows.
 ///
 /// # Errors
-/// `Unavailable`.
+/// `Unavailable` where no connection can be made.
 pub(super) async fn connect(config: &DatabaseConfig) -> Result<Connection, Error> {
     let opts = opts(config.url.expose_secret()).map_err(mysql_async::Error::from).map_err(NoSession::from)?;
     Ok(connect_with(&opts, &settings()).await?)
@@ -116,17 +121,17 @@ async fn connect_with(opts: &Opts, settings: &str) -> Result<Connection, NoSessi
     tokio::time::timeout(CONNECT_MAX, connecting).await.unwrap_or_else(late)
 }
 
-/// What the driver connects to: the URL's own host and port, or the socket that the URL itself names.
+/// Returns what the driver connects to: the URL's host and port, or the socket that the URL names.
 ///
-/// By default the driver asks the server that it has reached for `@@socket`, and moves to that path on this machine.
-/// Another database may be listening there: this machine's own, where the server is elsewhere.
+/// The driver's default is to ask the database server for `@@socket`, and to connect to that path on this machine.
+/// Where the database server is on another machine, this machine's own database may be listening at that path.
 fn opts(url: &str) -> Result<Opts, UrlError> {
     let opts = OptsBuilder::from_opts(Opts::from_url(url)?).prefer_socket(false);
     // diesel has its own cache of statements, and expects an UPDATE to count the rows that it matches.
     Ok(opts.stmt_cache_size(0).client_found_rows(true).into())
 }
 
-/// Makes the pool. It needs no limits of time: [`room::Room`] limits the wait, [`Sessions`] the connecting.
+/// Makes the pool. The pool itself has no time limits: [`room::Room`] limits the wait, and [`Sessions`] the connecting.
 ///
 /// # Errors
 /// What is wrong with the URL, or with the build.
@@ -136,15 +141,15 @@ pub(super) fn pool(config: &DatabaseConfig) -> Result<Pool, String> {
     pool.map_err(|error: BuildError| error.to_string())
 }
 
-/// Whether the driver takes the URL with all its parameters, such as `require_ssl=true`: what it doesn't know it refuses
-/// only when it connects.
+/// Checks that the driver takes the URL with all its parameters, such as `require_ssl=true`. The driver itself refuses
+/// an unknown parameter only when it connects.
 ///
 /// # Errors
-/// What is wrong, for whoever set the URL. It has none of the URL's text but a parameter's name.
+/// What is wrong, for the person who set the URL. The text repeats nothing of the URL but a parameter's name.
 pub fn check_url(url: &str) -> Result<(), String> {
     let named = |param: &str| {
         let is_name = param.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-        // What can't be a name may be part of a password.
+        // A text that can't be a name may be part of a password.
         if is_name { format!("parameter '{param}'") } else { "parameter".to_owned() }
     };
     let error = match Opts::from_url(url) {
@@ -173,38 +178,42 @@ fn names_prefer_socket(url: &str) -> bool {
     Url::parse(url).is_ok_and(|url| url.query_pairs().any(|(name, _)| name == "prefer_socket"))
 }
 
-/// `last_used` is when the connection was handed out last, or made: never later than its last statement.
+/// Refuses a connection that nobody used for longer than [`UNUSED_MAX`].
+///
+/// `last_used` counts from when the connection was handed out last, or made. That is never later than its last
+/// statement.
 fn refuse_unused(metrics: &Metrics) -> RecycleResult<NoSession> {
     if metrics.last_used() > UNUSED_MAX { Err(RecycleError::message("unused for too long")) } else { Ok(()) }
 }
 
-/// What a script of this session that has just committed asks for. The ids of an INSERT of known rows are consecutive on
-/// both engines, in steps of the increment.
+/// Reads back what a script of this session that has just committed asks for.
+///
+/// The ids of an INSERT of a known number of rows are consecutive on both engines, in steps of the increment.
 pub(super) async fn inserted(conn: &mut Connection, asks_for: AsksFor) -> Result<Inserted, Failure> {
     #[derive(QueryableByName)]
-    struct Row {
+    struct InsertedRow {
         #[diesel(sql_type = BigInt)]
         first: i64,
         #[diesel(sql_type = BigInt)]
         step: i64,
         #[diesel(sql_type = Nullable<Datetime>)]
-        moment: Option<NaiveDateTime>,
+        inserted_at: Option<NaiveDateTime>,
     }
-    let moment_column = match asks_for {
+    let time_column = match asks_for {
         AsksFor::Nothing => return Ok(Inserted::default()),
         AsksFor::Ids => "NULL",
-        AsksFor::IdsAndMoment => SCRIPT_TIME,
+        AsksFor::IdsAndTime => SCRIPT_TIME,
     };
     let select = format!(
         "SELECT CAST(LAST_INSERT_ID() AS SIGNED) AS first, CAST(@@session.auto_increment_increment AS SIGNED) AS step, \
-        CAST({moment_column} AS DATETIME(6)) AS moment"
+        CAST({time_column} AS DATETIME(6)) AS inserted_at"
     );
-    let rows: Vec<Row> = Statement::new(&select).rows(conn).await?;
+    let rows: Vec<InsertedRow> = Statement::new(&select).rows(conn).await?;
     match rows.into_iter().next() {
-        Some(Row { first, step, moment: at }) if at.is_some() == (asks_for == AsksFor::IdsAndMoment) => {
-            Ok(Inserted { ids: InsertedIds { first, step }, moment: at.map(moment) })
+        Some(InsertedRow { first, step, inserted_at: at }) if at.is_some() == (asks_for == AsksFor::IdsAndTime) => {
+            Ok(Inserted { ids: InsertedIds { first, step }, inserted_at: at.map(system_time) })
         }
-        // As after a lost answer, another run looks what was made.
+        // The ids are as unknown as after a lost answer: another run looks up what was made.
         _ => Err(Failure { kind: FailureKind::Other, text: "the session didn't say what it inserted".to_owned() }),
     }
 }

@@ -102,7 +102,7 @@ where
 }
 
 /// Converts a DATETIME(6) to a time: it is UTC in every session.
-pub(super) fn moment(value: NaiveDateTime) -> SystemTime {
+pub(super) fn system_time(value: NaiveDateTime) -> SystemTime {
     value.and_utc().into()
 }
 

@@ -9,13 +9,13 @@ use super::{
 };
 use crate::domain::{Product, ProductId, Remark, RequestId, StockDelta};
 
-/// An adjustment that was made, with the product's stock just after it.
+/// Describes an adjustment that was made, with the product's stock just after it.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
 #[diesel(table_name = stock_adjustments, check_for_backend(Mysql))]
 pub struct StoredAdjustment {
     /// The units added or taken away.
     pub delta: StockDelta,
-    /// Why.
+    /// Why the operator made it.
     pub reason: Remark,
     /// Units on sale after it.
     pub total_stock: i64,
@@ -37,7 +37,7 @@ pub async fn made_by(
     Ok(read(query).first(conn).await?)
 }
 
-/// Writes down an adjustment. `product` is as it is after it.
+/// Stores an adjustment. `product` has the stock that it has after the adjustment.
 pub fn insert(script: &mut Script, product: &Product, delta: StockDelta, reason: &Remark, request_id: &RequestId) {
     let row = (
         stock_adjustments::product_id.eq(product.id.get()),

@@ -1,5 +1,6 @@
-//! Table `sweeper_state`: one row with the totals of all sweeps, and when the last of them showed that it works. A sweep
-//! is a short process, whose own counters nobody could read; the servers export these.
+//! Table `sweeper_state`: one row with the totals of all sweeps, and when a sweep last showed that it works.
+//!
+//! A sweep is a short process, and nobody could read counters of its own. So the servers export these totals.
 
 use chrono::NaiveDateTime;
 use diesel::{
@@ -15,14 +16,16 @@ use super::{
     named_lock::NamedLock,
     read::{read as select, statement_time},
     schema::sweeper_state,
-    statement::{Statement, moment},
+    statement::{Statement, system_time},
 };
 use crate::error::Error;
 
-/// The id of the one row.
+/// Identifies the one row.
 const ROW: i8 = 1;
 
-/// What every write of a sweep says too: that the sweep works. A clock that has gone back doesn't lower latest_at.
+/// Names the assignments by which every write of a sweep also shows that the sweep works.
+///
+/// A clock that has gone back doesn't lower latest_at.
 type Progress =
     (Eq<sweeper_state::progress_at, SqlLiteral<Datetime>>, Eq<sweeper_state::latest_at, SqlLiteral<Datetime>>);
 
@@ -31,7 +34,7 @@ fn progress() -> Progress {
     (sweeper_state::progress_at.eq(statement_time()), sweeper_state::latest_at.eq(latest))
 }
 
-/// What all sweeps together did.
+/// Counts what all sweeps together did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SweeperTotals {
     /// Sweeps that ended well.
@@ -64,11 +67,11 @@ pub async fn read(conn: &mut Connection) -> Result<Option<SweeperTotals>, Failur
         holds_expired: row.holds_expired,
         orders_cancelled: row.orders_cancelled,
         stock_released: row.stock_released,
-        last_run_at: row.last_run_at.map(moment),
+        last_run_at: row.last_run_at.map(system_time),
     }))
 }
 
-/// Adds what one transaction of a sweep did, in that transaction.
+/// Adds what one transaction of a sweep did. It is part of that transaction.
 pub fn add(script: &mut Script, holds_expired: usize, orders_cancelled: usize, stock_released: i64) {
     let count = |rows: usize| i64::try_from(rows).unwrap_or(i64::MAX);
     let changes = (
@@ -80,7 +83,8 @@ pub fn add(script: &mut Script, holds_expired: usize, orders_cancelled: usize, s
     script.update(1, diesel::update(sweeper_state::table.find(ROW)).set(changes));
 }
 
-/// Writes down that the sweep works, on its lock's own connection: which keeps the lock, and shows whether it is there.
+/// Records that the sweep works, on the connection of its lock. That keeps the lock, and shows whether it is still
+/// there.
 ///
 /// # Errors
 /// `Unavailable` where the lock is lost.
@@ -88,7 +92,8 @@ pub async fn record_progress(lock: &mut NamedLock) -> Result<(), Error> {
     lock.execute(diesel::update(sweeper_state::table.find(ROW)).set(progress())).await
 }
 
-/// Reads how many seconds ago a sweep last wrote down that it works. Negative: the clock has gone back since.
+/// Reads how many seconds ago a sweep last recorded that it works. A negative number means that the clock has gone back
+/// since.
 pub async fn seconds_since_progress(conn: &mut Connection) -> Result<Option<i64>, Failure> {
     #[derive(QueryableByName)]
     struct Age {

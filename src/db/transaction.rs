@@ -1,4 +1,4 @@
-//! One transaction: its runs, and the end of those that failed.
+//! One transaction: its runs, and how a failed run is ended.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -23,17 +23,21 @@ use super::{
 };
 use crate::error::Error;
 
-/// How long a run may look at its rows before its callers are asked once more whether they wait. A look takes
-/// milliseconds, and less than this must not cost a batch of callers with short deadlines its end.
+/// Limits how long a run may read before its callers are asked again whether they wait.
+///
+/// A read takes milliseconds. Within this limit, a caller who goes at a short deadline doesn't end the run for the
+/// whole batch.
 const LOOK_WITHOUT_ASKING_MAX: Duration = Duration::from_millis(500);
 
-/// How long the session of a failed run may take to end, once it is told to. One that is in the middle of its commit
-/// completes that first.
+/// Limits how long the session of a failed run may take to end, once it is told to.
+///
+/// A session in the middle of its commit completes the commit first.
 const SESSION_END_MAX: Duration = Duration::from_secs(1);
-/// The pause before another look whether it has ended: it doubles from the first on.
+/// Sets the first pause before another look whether the session has ended. Each pause is twice as long as the one
+/// before.
 const SESSION_END_PAUSE_FIRST: Duration = Duration::from_millis(1);
 
-/// The way to transactions, for those who wait for them: [`Database::for_callers`].
+/// Runs transactions, for callers who wait ([`Database::for_callers`]) or for nobody ([`Database::unattended`]).
 #[derive(Clone, Copy)]
 pub struct Transactions<'a> {
     pub(super) database: &'a Database,
@@ -45,26 +49,29 @@ impl Transactions<'_> {
     /// Runs a transaction: `body`, then its plan with the COMMIT.
     ///
     /// # Errors
-    /// `LockContention` after one wait for a lock or five deadlocks, `Unavailable` and `Overloaded` after the retries that
-    /// [`super`] lists, `DeadlineExceeded` where somebody who waits has gone: what is left is to be run without him. `Internal` for
-    /// anything else.
+    /// `LockContention` after one wait for a lock, or after the deadlocks that [`super`] lists. `Unavailable` and
+    /// `Overloaded` after the retries that [`super`] lists. `DeadlineExceeded` where a caller has gone: what is left is
+    /// to be run without that caller. `Internal` for anything else.
     pub async fn transaction<T, B>(self, name: &'static str, body: B) -> Result<Committed<T>, Error>
     where
         T: Send,
         B: for<'c> Body<'c, Plan<T>>,
     {
-        self.transaction_at_once(None, name, body).await
+        self.optimistic_transaction(None, name, body).await
     }
 
-    /// As [`Transactions::transaction`], whose first run is the plan `first`, where there is one: without a look at
-    /// anything, sent as one text. So its script has to fail where what it was planned on isn't so any more, by a row
-    /// count or a unique key. Then nothing of it is done, and `body` runs as if for the first time.
+    /// Runs a transaction whose first run is the plan `first`, where there is one.
     ///
-    /// As such a run has no BEGIN of its own, a server that hangs is only noticed when its time as a whole is over.
+    /// That run is sent as one text, and reads nothing before. So where the rows are no longer as planned on, its
+    /// script has to fail, by a row count or a unique key. Then nothing of it is done, and `body` runs as if for the
+    /// first time.
+    ///
+    /// Such a run waits for no answer to BEGIN. So a server that hangs is noticed only when the time of the
+    /// whole run is over.
     ///
     /// # Errors
-    /// As [`Transactions::transaction`].
-    pub async fn transaction_at_once<T, B>(
+    /// The errors of [`Transactions::transaction`].
+    pub async fn optimistic_transaction<T, B>(
         self,
         mut first: Option<Plan<T>>,
         name: &'static str,
@@ -80,17 +87,17 @@ impl Transactions<'_> {
         loop {
             let span = debug_span!("transaction", name);
             let planned = first.take();
-            let is_refutable = planned.is_some();
+            let is_optimistic = planned.is_some();
             let run = self.run(&mut unended, planned, retries.attempt(), &mut body);
             let failed = match run.instrument(span).await {
-                Ok((value, Inserted { ids, moment })) => return Ok(Committed { value, ids, moment }),
+                Ok((value, Inserted { ids, inserted_at })) => return Ok(Committed { value, ids, inserted_at }),
                 Err(failed) => failed,
             };
             let Failed { failure, is_open } = match failed {
                 RunError::Unwanted => return Err(Error::DeadlineExceeded),
                 RunError::Failed(failed) => failed,
             };
-            if is_refutable && failure.refutes_plan() {
+            if is_optimistic && failure.refutes_optimism() {
                 continue;
             }
             self.database.after(name, &failure);
@@ -104,7 +111,7 @@ impl Transactions<'_> {
         }
     }
 
-    /// One run, after the end of the session of the run before it, where that is left.
+    /// Runs the transaction once. Before that, ends the session of the run before, where one is left.
     async fn run<T, B>(
         self,
         unended: &mut Option<String>,
@@ -121,7 +128,7 @@ impl Transactions<'_> {
             within(ANSWER_LIMIT, end_session(lease.connection()?, name)).await?;
             *unended = None;
         }
-        // After all waits but those for locks.
+        // The callers are asked here, because every wait but that for locks is over.
         if !(self.wanted)() {
             lease.give_back();
             return Err(RunError::Unwanted);
@@ -158,14 +165,15 @@ impl Transactions<'_> {
         within(ANSWER_LIMIT, async { Ok(conn.batch_execute("BEGIN").await?) }).await?;
         let deadline = Instant::now() + ATTEMPT_LIMIT;
         let plan = until(deadline, body(&mut *conn, attempt)).await?;
-        // What it has locked stays as it is until the script arrives; before, somebody may have changed it.
+        // While the body waited for locks, a caller may have gone, and another server may have changed what that caller
+        // wanted. From here on the rows that the body has locked stay as they are until the script arrives.
         if began.elapsed() >= LOOK_WITHOUT_ASKING_MAX && !(self.wanted)() {
             return Err(RunError::Unwanted);
         }
         self.commit(conn, deadline, plan, Script::into_commit).await
     }
 
-    /// Sends a plan's script as the text that `into_text` makes of it, and learns what it asks for.
+    /// Sends a plan's script as the text that `into_text` makes of it, and reads back what it asks for.
     async fn commit<T>(
         self,
         conn: &mut Connection,
@@ -188,21 +196,21 @@ impl Transactions<'_> {
         }
         match within(ANSWER_LIMIT, session::inserted(conn, asks_for)).await {
             Ok(inserted) => Ok((value, inserted)),
-            // It has committed, and only a run that finds that knows the ids.
+            // The script has committed, but the ids are unknown. Only another run can find what was made.
             Err(failure) => Err(RunError::Failed(Failed { failure, is_open: true })),
         }
     }
 }
 
-/// Why a run has no result.
+/// Says why a run has no result.
 enum RunError {
-    /// Somebody who waits has gone.
+    /// A caller has gone.
     Unwanted,
-    /// It failed.
+    /// The run failed.
     Failed(Failed),
 }
 
-/// A run that failed, and whether it may have committed all the same.
+/// Describes a run that failed, and whether it may have committed all the same.
 struct Failed {
     failure: Failure,
     is_open: bool,
@@ -214,15 +222,17 @@ impl From<Failure> for RunError {
     }
 }
 
-/// Ends another session of this account, and returns when it is over: it has committed or rolled back, its locks are
-/// free, and nothing that was sent to it can take effect any more.
+/// Ends another session of this account, and returns when that session is over.
+///
+/// Then that session has committed or rolled back, its locks are free, and nothing that was sent to it can take effect
+/// any more.
 async fn end_session(conn: &mut Connection, name: &str) -> Result<(), Failure> {
     let until = Instant::now() + SESSION_END_MAX;
     let mut pause = SESSION_END_PAUSE_FIRST;
     let mut killed = None;
     while let Some(id) = connection_of(&mut *conn, name).await? {
         if killed != Some(id) {
-            // It fails where the session ends by itself in this moment, which the next look shows.
+            // KILL fails where the session ends by itself at this moment, which the next look shows.
             let _ends_by_itself = conn.batch_execute(&format!("KILL {id}")).await.is_err();
             killed = Some(id);
         } else if Instant::now() >= until {
@@ -235,7 +245,7 @@ async fn end_session(conn: &mut Connection, name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The connection of the session that holds this name as a user lock.
+/// Returns the connection id of the session that has this name as a user lock.
 async fn connection_of(conn: &mut Connection, name: &str) -> Result<Option<i64>, Failure> {
     #[derive(QueryableByName)]
     struct Holder {

@@ -7,7 +7,7 @@ use super::{
     refusal::Refusal,
 };
 
-/// What became of a hold.
+/// Says what became of a hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HoldStatus {
     /// The units are set aside.
@@ -20,14 +20,14 @@ pub enum HoldStatus {
     Cancelled,
 }
 
-/// Units of a product that are set aside.
+/// Describes units of a product that are set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
-    /// The hold.
+    /// The hold's id.
     pub id: HoldId,
-    /// The product.
+    /// The product's id.
     pub product_id: ProductId,
-    /// Units.
+    /// The number of units.
     pub qty: Quantity,
     /// Price of one unit in cents, frozen when the hold was made.
     pub unit_price_cents: i64,
@@ -37,11 +37,11 @@ pub struct Hold {
     pub expires_at: SystemTime,
     /// When it was made.
     pub created_at: SystemTime,
-    /// Who holds.
+    /// Who holds the units, where the caller named a buyer.
     pub buyer_id: Option<BuyerId>,
 }
 
-/// Why a hold can't become an order.
+/// Says why a hold can't become an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotOrderable {
     /// Its time ran out.
@@ -52,24 +52,25 @@ pub enum NotOrderable {
     Used,
 }
 
-/// What a release does to a hold.
+/// Says what a release does to a hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
-    /// Its units go back, as cancelled.
+    /// The hold is cancelled, and its units go back.
     Cancel,
-    /// Its units go back, as expired: the release came too late and does the sweeper's work.
+    /// The hold is expired, and its units go back. The release came too late and does the sweeper's work.
     Expire,
     /// Nothing: its units went back before.
     AlreadyOver,
 }
 
 impl Hold {
-    /// Whether an active hold's time is over at `now`. At `expires_at` itself it is not.
+    /// Tells whether an active hold's time is over at `now`. At `expires_at` itself it is not over.
     fn is_past(&self, now: SystemTime) -> bool {
         self.expires_at < now
     }
 
-    /// What the hold is to a reader at `now`: one whose time is over is expired, swept or not.
+    /// Returns the status that a reader sees at `now`. An active hold whose time is over is expired, whether a sweep
+    /// has seen it or not.
     pub fn status_at(&self, now: SystemTime) -> HoldStatus {
         match self.status {
             HoldStatus::Active if self.is_past(now) => HoldStatus::Expired,
@@ -80,8 +81,8 @@ impl Hold {
         }
     }
 
-    /// Whether the hold can become an order at `now`. Whether it *has* made one, only the orders tell: a hold whose
-    /// order was cancelled is cancelled too.
+    /// Checks that the hold can become an order at `now`. Only the orders tell whether it has made one: a hold whose
+    /// order was cancelled is cancelled as well.
     pub fn order(&self, now: SystemTime) -> Result<(), NotOrderable> {
         match self.status_at(now) {
             HoldStatus::Active => Ok(()),
@@ -91,7 +92,7 @@ impl Hold {
         }
     }
 
-    /// What a release at `now` does. `None`: the hold is an order, which can't be released.
+    /// Decides what a release at `now` does. `None` means that the hold has become an order and can't be released.
     pub fn release(&self, now: SystemTime) -> Option<Release> {
         match self.status {
             HoldStatus::Active if self.is_past(now) => Some(Release::Expire),
@@ -101,14 +102,15 @@ impl Hold {
         }
     }
 
-    /// What the hold's order costs in cents. `CreateHold` refuses what doesn't fit an int64.
+    /// Returns what the hold's order costs in cents. `CreateHold` refuses an amount that doesn't fit an int64.
     pub fn amount_cents(&self) -> i64 {
         self.unit_price_cents.saturating_mul(self.qty.units())
     }
 }
 
 impl NotOrderable {
-    /// The refusal for a hold that never made an order. `None` for `Used`, which has one.
+    /// Returns the refusal for a hold that never made an order. It is `None` for `Used`, because such a hold has an
+    /// order.
     pub fn refusal(self, hold_id: HoldId) -> Option<Refusal> {
         match self {
             Self::Expired => Some(Refusal::HoldExpired { hold_id }),

@@ -4,21 +4,21 @@
 
 use std::fmt;
 
-/// Most characters of a request_id or buyer_id.
+/// Limits the characters of a request_id or buyer_id.
 pub const TOKEN_LENGTH_MAX: usize = 64;
-/// Most bytes of an idempotency_key.
+/// Limits the bytes of an idempotency_key.
 pub const IDEMPOTENCY_KEY_LENGTH_MAX: usize = 255;
-/// Most characters of a product's name.
+/// Limits the characters of a product's name.
 pub const NAME_LENGTH_MAX: usize = 255;
-/// Most characters of a reason or note.
+/// Limits the characters of a reason or note.
 pub const REMARK_LENGTH_MAX: usize = 1000;
 
-/// A field of a request whose value can't be taken, and why.
+/// Names a field of a request whose value can't be taken, and says why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
     /// The field, as it is called in the request.
     pub field: &'static str,
-    /// What is wrong and what to send: a sentence without its subject, such as "must be at least 1, got 0".
+    /// What is wrong and what to send. The text has no subject, such as "must be at least 1, got 0".
     pub description: String,
 }
 
@@ -43,7 +43,7 @@ macro_rules! id {
         pub struct $name(i64);
 
         impl $name {
-            /// Takes an id from a request: at least 1.
+            /// Takes an id from a request. It has to be at least 1.
             pub fn parse(value: i64) -> Result<Self, Invalid> {
                 if value < 1 {
                     return Err(Invalid::new($field, format!("must be at least 1, got {value}")));
@@ -56,7 +56,7 @@ macro_rules! id {
                 Self(value)
             }
 
-            /// The number.
+            /// Returns the number.
             pub fn get(self) -> i64 {
                 self.0
             }
@@ -71,28 +71,28 @@ macro_rules! id {
 }
 
 id!(
-    /// Id of a product, at least 1.
+    /// Identifies a product. It is at least 1.
     ProductId, "product_id"
 );
 id!(
-    /// Id of a hold, at least 1.
+    /// Identifies a hold. It is at least 1.
     HoldId, "hold_id"
 );
 id!(
-    /// Id of an order, at least 1.
+    /// Identifies an order. It is at least 1.
     OrderId, "order_id"
 );
 id!(
-    /// Id of a payment exception, at least 1.
+    /// Identifies a payment exception. It is at least 1.
     PaymentExceptionId, "exception_id"
 );
 
-/// A number of units, at least 1.
+/// Counts units. It is at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Quantity(i32);
 
 impl Quantity {
-    /// Takes the field `qty` of a request: at least 1.
+    /// Takes the field `qty` of a request. It has to be at least 1.
     pub fn parse(value: i32) -> Result<Self, Invalid> {
         if value < 1 {
             return Err(Invalid::new("qty", format!("must be at least 1, got {value}")));
@@ -105,12 +105,12 @@ impl Quantity {
         Self(value)
     }
 
-    /// The number.
+    /// Returns the number.
     pub fn get(self) -> i32 {
         self.0
     }
 
-    /// The number, for sums.
+    /// Returns the number as an int64, for sums.
     pub fn units(self) -> i64 {
         i64::from(self.0)
     }
@@ -127,8 +127,10 @@ fn parse_token(field: &'static str, value: &str) -> Result<Box<[u8]>, Invalid> {
     Ok(value.as_bytes().into())
 }
 
-/// Makes a create call repeatable. A caller's has 1 to 64 visible ASCII characters; where a caller sends none the
-/// server makes one up, so that it can repeat the call itself after a commit whose outcome it never learned.
+/// Makes a create call repeatable. A caller's request_id has 1 to 64 visible ASCII characters.
+///
+/// Where a caller sends none, the server makes one up. So the server can repeat the call itself after a commit whose
+/// outcome it never learned.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(Box<[u8]>);
 
@@ -138,8 +140,10 @@ impl RequestId {
         parse_token("request_id", value).map(Self)
     }
 
-    /// One that no caller can send, since it starts with a zero byte: `process` differs between processes,
-    /// `sequence` within one. In this order, so that neighbours in time are neighbours in the index.
+    /// Makes a request_id that no caller can send, because it starts with a zero byte.
+    ///
+    /// `process` differs between processes, and `sequence` differs within a process. In this order, neighbours in time
+    /// are neighbours in the index.
     pub fn made_up(process: u64, sequence: u64) -> Self {
         let mut bytes = [0; 17];
         bytes[1..9].copy_from_slice(&process.to_be_bytes());
@@ -147,23 +151,23 @@ impl RequestId {
         Self(Box::new(bytes))
     }
 
-    /// Takes one that the database gave.
+    /// Takes a value that the database gave.
     pub fn stored(value: Vec<u8>) -> Self {
         Self(value.into())
     }
 
-    /// Whether a caller sent it.
+    /// Tells whether a caller sent it.
     pub fn is_callers(&self) -> bool {
         self.0.first() != Some(&0)
     }
 
-    /// The bytes, as stored.
+    /// Returns the bytes, as stored.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
-/// Who buys: 1 to 64 visible ASCII characters.
+/// Names a buyer: 1 to 64 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BuyerId(Box<[u8]>);
 
@@ -173,12 +177,12 @@ impl BuyerId {
         parse_token("buyer_id", value).map(Self)
     }
 
-    /// Takes one that the database gave.
+    /// Takes a value that the database gave.
     pub fn stored(value: Vec<u8>) -> Self {
         Self(value.into())
     }
 
-    /// The bytes, as stored.
+    /// Returns the bytes, as stored.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -190,7 +194,7 @@ impl fmt::Display for BuyerId {
     }
 }
 
-/// The payment provider's key of one event: 1 to 255 bytes, compared byte for byte.
+/// Holds the payment provider's key of one event: 1 to 255 bytes, compared byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IdempotencyKey(Box<[u8]>);
 
@@ -206,12 +210,12 @@ impl IdempotencyKey {
         Ok(Self(value.as_bytes().into()))
     }
 
-    /// Takes one that the database gave.
+    /// Takes a value that the database gave.
     pub fn stored(value: Vec<u8>) -> Self {
         Self(value.into())
     }
 
-    /// The bytes, as stored.
+    /// Returns the bytes, as stored.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -223,7 +227,7 @@ impl fmt::Display for IdempotencyKey {
     }
 }
 
-/// A product's name: 1 to 255 characters, whichever.
+/// Holds a product's name: 1 to 255 characters of any kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProductName(String);
 
@@ -233,14 +237,15 @@ impl ProductName {
         parse_text("name", value, NAME_LENGTH_MAX).map(Self)
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// What an operator writes into the books: why stock was adjusted, or what was done about a payment. 1 to 1,000
-/// characters, whichever.
+/// Holds what an operator writes into the books: 1 to 1,000 characters of any kind.
+///
+/// It says why stock was adjusted, or what was done about a payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remark(String);
 
@@ -250,12 +255,12 @@ impl Remark {
         parse_text(field, value, REMARK_LENGTH_MAX).map(Self)
     }
 
-    /// Takes one that the database gave.
+    /// Takes a value that the database gave.
     pub fn stored(value: String) -> Self {
         Self(value)
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,6 +1,8 @@
 //! Units whose time is over and that nobody has taken back yet.
 
-/// Units of a product that are held or ordered in its tables, and that a new hold could get all the same.
+/// Counts the units of a product whose time is over.
+///
+/// In the tables they are held or ordered, but a new hold could still get them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LapsedUnits {
     /// Units in active holds past `expires_at`, at least 0.
@@ -10,7 +12,7 @@ pub struct LapsedUnits {
 }
 
 impl LapsedUnits {
-    /// All of them.
+    /// Returns the sum of both.
     pub fn total(self) -> i64 {
         self.held.saturating_add(self.ordered)
     }

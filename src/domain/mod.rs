@@ -1,7 +1,7 @@
 //! The rules of the sale: pure functions on plain values.
 //!
-//! Nothing here waits, reads a clock, or knows a database or a protocol: `now` is passed in and is always the
-//! database's. Each rule is a match without a catch-all, so that a new state has to be decided everywhere.
+//! Nothing here waits, reads a clock, or knows a database or a protocol. `now` is passed in, and is always the
+//! database's time. Each rule is a match without a catch-all, so that a new state has to be decided everywhere.
 
 pub mod hold;
 pub mod ids;
@@ -20,7 +20,7 @@ pub use ids::{
 };
 pub use lapsed::LapsedUnits;
 pub use order::{Order, OrderStatus};
-pub use payment::{PaymentEvent, PaymentOutcome, PaymentStatus, Settlement};
+pub use payment::{PaymentEvent, PaymentResult, PaymentStatus, Settlement};
 pub use payment_exception::{PaymentException, PaymentExceptionKind};
 pub use product::{NewProduct, Product, ProductChange, StockDelta};
 pub use refusal::Refusal;

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::ids::{HoldId, OrderId, ProductId, Quantity};
 
-/// What became of an order: pending → paid, or pending → cancelled, nothing else.
+/// Says what became of an order. It goes from pending to paid, or from pending to cancelled, and never any other way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OrderStatus {
     /// Not paid yet.
@@ -15,29 +15,29 @@ pub enum OrderStatus {
     Cancelled,
 }
 
-/// An order.
+/// Describes an order: a hold that somebody is going to pay for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
-    /// The order.
+    /// The order's id.
     pub id: OrderId,
-    /// The hold it came from.
+    /// The id of the hold that became this order.
     pub hold_id: HoldId,
-    /// The product.
+    /// The product's id.
     pub product_id: ProductId,
-    /// Units.
+    /// The number of units.
     pub qty: Quantity,
     /// What is to be paid, in cents.
     pub amount_cents: i64,
     /// What became of it.
     pub status: OrderStatus,
-    /// When it may be cancelled as overdue; `None`: never.
+    /// When it may be cancelled as overdue. `None` means never.
     pub payment_due_at: Option<SystemTime>,
     /// When it was made.
     pub created_at: SystemTime,
 }
 
 impl Order {
-    /// Pays the order. `None`: it isn't pending, and stays as it is.
+    /// Returns the status after a payment. `None` means that the order isn't pending, and stays as it is.
     pub fn pay(&self) -> Option<OrderStatus> {
         match self.status {
             OrderStatus::Pending => Some(OrderStatus::Paid),
@@ -45,7 +45,8 @@ impl Order {
         }
     }
 
-    /// Cancels the order. `None`: it isn't pending, and stays as it is: a paid order can't be cancelled.
+    /// Returns the status after a cancellation. `None` means that the order isn't pending, and stays as it is. So a
+    /// paid order can't be cancelled.
     pub fn cancel(&self) -> Option<OrderStatus> {
         match self.status {
             OrderStatus::Pending => Some(OrderStatus::Cancelled),

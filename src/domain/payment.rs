@@ -5,7 +5,7 @@ use super::{
     payment_exception::PaymentExceptionKind,
 };
 
-/// What the payment provider reports.
+/// Says what the payment provider reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PaymentStatus {
     /// The money has arrived.
@@ -14,7 +14,7 @@ pub enum PaymentStatus {
     Failure,
 }
 
-/// One event of the payment provider.
+/// Describes one event of the payment provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PaymentEvent {
     /// What happened.
@@ -24,18 +24,18 @@ pub struct PaymentEvent {
 }
 
 impl PaymentEvent {
-    /// Whether a repeat says something else than the event did `first`. An amount that one of them leaves out isn't
-    /// another one.
+    /// Tells whether a repeat says something else than the `first` delivery of the event. An amount that only one of
+    /// the two has is no contradiction.
     pub fn contradicts(self, first: Self) -> bool {
         let other_amount = self.amount_cents.zip(first.amount_cents).is_some_and(|(repeated, first)| repeated != first);
         self.status != first.status || other_amount
     }
 }
 
-/// What an event did.
+/// Says what an event did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PaymentOutcome {
-    /// The order was paid or cancelled by it.
+pub enum PaymentResult {
+    /// It paid or cancelled the order.
     Applied,
     /// It said what was known, or came too late to matter.
     Unchanged,
@@ -47,8 +47,8 @@ pub enum PaymentOutcome {
     AmountMismatch,
 }
 
-impl PaymentOutcome {
-    /// What a person has to see to, where the event's money has to be paid back.
+impl PaymentResult {
+    /// Returns what a person has to look into, where the event's money has to be paid back.
     pub fn exception(self) -> Option<PaymentExceptionKind> {
         match self {
             Self::LateSuccess => Some(PaymentExceptionKind::LateSuccess),
@@ -58,12 +58,12 @@ impl PaymentOutcome {
         }
     }
 
-    /// Whether the event's money has to be paid back.
+    /// Tells whether the event's money has to be paid back.
     pub fn refund_required(self) -> bool {
         self.exception().is_some()
     }
 
-    /// The name in logs, metrics and the database.
+    /// Returns the name in logs, metrics and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Applied => "applied",
@@ -75,30 +75,30 @@ impl PaymentOutcome {
     }
 }
 
-/// An order after an event, and what the event did.
+/// Holds an order's status after an event, and what the event did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settlement {
     /// The order's status from now on.
     pub order_status: OrderStatus,
     /// What the event did.
-    pub outcome: PaymentOutcome,
+    pub result: PaymentResult,
 }
 
 /// Decides what `event`, with a key not seen before, does to `order`.
 pub fn settle(order: &Order, event: PaymentEvent) -> Settlement {
-    let unchanged = |outcome| Settlement { order_status: order.status, outcome };
+    let unchanged = |result| Settlement { order_status: order.status, result };
     let applied = |changed: Option<OrderStatus>| match changed {
-        Some(order_status) => Settlement { order_status, outcome: PaymentOutcome::Applied },
-        None => unchanged(PaymentOutcome::Unchanged),
+        Some(order_status) => Settlement { order_status, result: PaymentResult::Applied },
+        None => unchanged(PaymentResult::Unchanged),
     };
     let pays_otherwise = event.amount_cents.is_some_and(|paid| paid != order.amount_cents);
     match (order.status, event.status) {
-        (OrderStatus::Pending, PaymentStatus::Success) if pays_otherwise => unchanged(PaymentOutcome::AmountMismatch),
+        (OrderStatus::Pending, PaymentStatus::Success) if pays_otherwise => unchanged(PaymentResult::AmountMismatch),
         (OrderStatus::Pending, PaymentStatus::Success) => applied(order.pay()),
         (OrderStatus::Pending, PaymentStatus::Failure) => applied(order.cancel()),
-        (OrderStatus::Paid, PaymentStatus::Success) => unchanged(PaymentOutcome::DuplicateSuccess),
-        (OrderStatus::Cancelled, PaymentStatus::Success) => unchanged(PaymentOutcome::LateSuccess),
-        (OrderStatus::Paid | OrderStatus::Cancelled, PaymentStatus::Failure) => unchanged(PaymentOutcome::Unchanged),
+        (OrderStatus::Paid, PaymentStatus::Success) => unchanged(PaymentResult::DuplicateSuccess),
+        (OrderStatus::Cancelled, PaymentStatus::Success) => unchanged(PaymentResult::LateSuccess),
+        (OrderStatus::Paid | OrderStatus::Cancelled, PaymentStatus::Failure) => unchanged(PaymentResult::Unchanged),
     }
 }
 
@@ -126,11 +126,11 @@ mod tests {
     #[test]
     fn every_cell_of_the_matrix() {
         use OrderStatus::*;
-        use PaymentOutcome::*;
+        use PaymentResult::*;
         use PaymentStatus::*;
         let right = Some(2000);
         let wrong = Some(1999);
-        for (before, status, amount_cents, after, outcome, refund) in [
+        for (before, status, amount_cents, after, result, refund) in [
             (Pending, Success, None, Paid, Applied, false),
             (Pending, Success, right, Paid, Applied, false),
             (Pending, Success, wrong, Pending, AmountMismatch, true),
@@ -144,9 +144,9 @@ mod tests {
             (Cancelled, Success, wrong, Cancelled, LateSuccess, true),
         ] {
             let settlement = settle(&order(before), PaymentEvent { status, amount_cents });
-            let expected = Settlement { order_status: after, outcome };
+            let expected = Settlement { order_status: after, result };
             assert_eq!(settlement, expected, "{before:?} {status:?} {amount_cents:?}");
-            assert_eq!(settlement.outcome.refund_required(), refund);
+            assert_eq!(settlement.result.refund_required(), refund);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::ids::{IdempotencyKey, OrderId, PaymentExceptionId, Remark};
 
-/// What is wrong with a payment.
+/// Says what is wrong with a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PaymentExceptionKind {
     /// It came for a cancelled order.
@@ -15,23 +15,23 @@ pub enum PaymentExceptionKind {
     AmountMismatch,
 }
 
-/// What was done about an exception, and when.
+/// Says what was done about an exception, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolution {
-    /// When it was said to be done.
+    /// When the operator resolved the exception.
     pub resolved_at: SystemTime,
     /// What was done.
     pub note: Remark,
 }
 
-/// A payment that needs a person.
+/// Describes a payment that needs a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaymentException {
-    /// The exception.
+    /// The exception's id.
     pub id: PaymentExceptionId,
     /// What is wrong.
     pub kind: PaymentExceptionKind,
-    /// The order paid for.
+    /// The id of the order that was paid for.
     pub order_id: OrderId,
     /// The event's key.
     pub key: IdempotencyKey,
@@ -39,13 +39,13 @@ pub struct PaymentException {
     pub amount_cents: Option<i64>,
     /// When the payment was handled.
     pub created_at: SystemTime,
-    /// What was done about it; `None`: nothing yet.
+    /// What was done about it. `None` means nothing yet.
     pub resolution: Option<Resolution>,
 }
 
 impl PaymentException {
-    /// Resolves the exception. Returns whether this did it: one that is resolved stays as it was resolved first, since
-    /// its note may be the only trace of a refund.
+    /// Resolves the exception, and tells whether this call did it. A resolved exception keeps its first note, because
+    /// that note may be the only trace of a refund.
     pub fn resolve(&mut self, note: &Remark, now: SystemTime) -> bool {
         if self.resolution.is_some() {
             return false;

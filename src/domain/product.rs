@@ -1,4 +1,7 @@
 //! A product on sale: its stock, its window, its limit for one buyer.
+//!
+//! What may be granted is said a second time, in SQL, by the script that CreateHold sends without a look at the product:
+//! `db::products::take_optimistically`. The test `create_hold::grant_table` runs one table of cases through both.
 
 use std::time::SystemTime;
 
@@ -7,10 +10,10 @@ use super::{
     refusal::Refusal,
 };
 
-/// What decides whether units of a product can be held. Its name is no part of that.
+/// Holds what decides whether units of a product can be held. The product's name is no part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Product {
-    /// The product.
+    /// The product's id.
     pub id: ProductId,
     /// Price of one unit in cents, at least 0.
     pub price_cents: i64,
@@ -20,22 +23,22 @@ pub struct Product {
     pub available_stock: i64,
     /// Units that one buyer may have.
     pub max_per_buyer: Option<i32>,
-    /// When the sale starts; `None`: it has.
+    /// When the sale starts. `None` means that it has started.
     pub starts_at: Option<SystemTime>,
-    /// When the sale ends, itself no longer part of the sale; `None`: never.
+    /// When the sale ends. This moment is no longer part of the sale. `None` means never.
     pub ends_at: Option<SystemTime>,
     /// Whether new holds are refused.
     pub paused: bool,
 }
 
-/// A product as an operator puts it on sale.
+/// Describes a product that an operator puts on sale.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewProduct {
     /// Its name.
     pub name: ProductName,
     /// Price of one unit in cents, at least 0.
     pub price_cents: i64,
-    /// Units, at least 0.
+    /// Units to put on sale, at least 0.
     pub total_stock: i64,
     /// Units that one buyer may have, at least 1.
     pub max_per_buyer: Option<i32>,
@@ -45,14 +48,14 @@ pub struct NewProduct {
     pub ends_at: Option<SystemTime>,
 }
 
-/// What an operator wants changed of a product: each field as it shall be, or `None` where it stays as it is.
+/// Says what an operator wants changed of a product. A field has the new value, or `None` where it stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProductChange {
     /// Its name.
     pub name: Option<ProductName>,
-    /// Price of one unit in cents, at least 0. Holds made before keep theirs.
+    /// Price of one unit in cents, at least 0. Holds that were made before keep their price.
     pub price_cents: Option<i64>,
-    /// Units that one buyer may have, at least 1, or `Some(None)`: no limit.
+    /// Units that one buyer may have, at least 1. `Some(None)` means no limit.
     pub max_per_buyer: Option<Option<i32>>,
     /// When the sale starts, in whole microseconds.
     pub starts_at: Option<Option<SystemTime>>,
@@ -62,12 +65,12 @@ pub struct ProductChange {
     pub paused: Option<bool>,
 }
 
-/// Units to add, or to take away where it is below 0; never 0.
+/// Counts units to add, or units to take away where it is below 0. It is never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StockDelta(i64);
 
 impl StockDelta {
-    /// Takes the field `delta` of a request. The lowest int64 is refused, since nothing has its opposite.
+    /// Takes the field `delta` of a request. The lowest int64 is refused, because its opposite is no int64.
     pub fn parse(value: i64) -> Result<Self, Invalid> {
         match value {
             0 => Err(Invalid::new("delta", "must not be 0")),
@@ -76,23 +79,24 @@ impl StockDelta {
         }
     }
 
-    /// Takes one that the database gave.
+    /// Takes a value that the database gave.
     pub fn stored(value: i64) -> Self {
         Self(value)
     }
 
-    /// The number.
+    /// Returns the number.
     pub fn get(self) -> i64 {
         self.0
     }
 
-    /// How many units `available_stock`, at least 0, lacks for this; 0 where there are enough.
+    /// Returns how many units `available_stock` lacks for this change, or 0 where there are enough. `available_stock`
+    /// is at least 0.
     pub fn units_short(self, available_stock: i64) -> i64 {
         self.0.saturating_neg().saturating_sub(available_stock).max(0)
     }
 }
 
-/// Why a product's stock can't be adjusted so.
+/// Says why a product's stock can't be adjusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotAdjustable {
     /// The total would be more than an int64 holds.
@@ -102,7 +106,7 @@ pub enum NotAdjustable {
 }
 
 impl Product {
-    /// Whether the sale is on at `now`.
+    /// Checks that the sale is on at `now`.
     pub fn on_sale(&self, now: SystemTime) -> Result<(), Refusal> {
         if let Some(ends_at) = self.ends_at
             && now >= ends_at
@@ -120,7 +124,7 @@ impl Product {
         Ok(())
     }
 
-    /// Whether a buyer who has `already_taken` units may have `qty` more.
+    /// Checks that a buyer who has `already_taken` units may have `qty` more.
     pub fn within_limit(&self, qty: Quantity, already_taken: i64) -> Result<(), Refusal> {
         match self.max_per_buyer {
             Some(limit) if already_taken.saturating_add(qty.units()) > i64::from(limit) => {
@@ -143,7 +147,7 @@ impl Product {
         Ok(())
     }
 
-    /// Says whether so many units can go back to what is available: never more than the total.
+    /// Tells whether `units` can go back to what is available, which never exceeds the total.
     pub fn has_room_for(&self, units: i64) -> bool {
         self.available_stock.checked_add(units).is_some_and(|available_stock| available_stock <= self.total_stock)
     }
@@ -153,9 +157,10 @@ impl Product {
         self.available_stock += units;
     }
 
-    /// The product as callers see it, where `lapsed_units` are past their time and not yet taken back: they can be held.
-    /// For answers alone, since they have to be taken back before they are granted. Never more than the total, whatever
-    /// somebody has written past the service.
+    /// Returns the product as callers see it: `lapsed_units`, which nobody has taken back yet, are available.
+    ///
+    /// It is for answers only, because lapsed units have to be taken back before they are granted. What is available
+    /// never exceeds the total, even where somebody has changed the tables past the service.
     pub fn answered(self, lapsed_units: i64) -> Self {
         let available_stock = self.available_stock.saturating_add(lapsed_units).min(self.total_stock);
         Self { available_stock, ..self }
@@ -182,7 +187,7 @@ impl Product {
         NotAdjustable::Refused(Refusal::OutOfStock { product_id: self.id, requested, available_stock })
     }
 
-    /// Changes what an operator wants changed. The result's window has to end after it starts.
+    /// Changes what an operator wants changed. The new window has to end after it starts.
     pub fn change(&mut self, change: &ProductChange) -> Result<(), Invalid> {
         let ProductChange { name: _, price_cents, max_per_buyer, starts_at, ends_at, paused } = change;
         let starts_at = starts_at.unwrap_or(self.starts_at);
@@ -195,13 +200,13 @@ impl Product {
         Ok(())
     }
 
-    /// What `qty` units cost in cents, or `None` where that is more than an int64 holds.
+    /// Returns what `qty` units cost in cents, or `None` where that doesn't fit an int64.
     pub fn amount_cents(&self, qty: Quantity) -> Option<i64> {
         self.price_cents.checked_mul(qty.units())
     }
 }
 
-/// Checks a sale window: it has to end after it starts.
+/// Checks that a sale window ends after it starts.
 pub fn check_window(starts_at: Option<SystemTime>, ends_at: Option<SystemTime>) -> Result<(), Invalid> {
     match (starts_at, ends_at) {
         (Some(starts_at), Some(ends_at)) if ends_at <= starts_at => {

@@ -4,16 +4,16 @@ use std::time::SystemTime;
 
 use super::ids::{HoldId, OrderId, ProductId};
 
-/// A refusal by the sale's rules, with what a caller needs to go on.
+/// Says which rule of the sale refused a request, with what a caller needs to go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// Fewer units are available than requested.
     OutOfStock {
-        /// The product.
+        /// The product's id.
         product_id: ProductId,
         /// Units asked for.
         requested: i64,
-        /// Units there were.
+        /// Units that were available.
         available_stock: i64,
     },
     /// The sale begins later.
@@ -25,7 +25,7 @@ pub enum Refusal {
     SaleEnded,
     /// The operator paused the sale.
     SalePaused,
-    /// The buyer would have more units than one buyer may.
+    /// The buyer would have more units than the product's limit for one buyer.
     BuyerLimit {
         /// Units that one buyer may have.
         limit: i32,
@@ -34,19 +34,19 @@ pub enum Refusal {
     },
     /// The hold's time is over.
     HoldExpired {
-        /// The hold.
+        /// The hold's id.
         hold_id: HoldId,
     },
     /// The hold was given back.
     HoldCancelled {
-        /// The hold.
+        /// The hold's id.
         hold_id: HoldId,
     },
-    /// The hold made an order, whatever became of that.
+    /// The hold made an order, whatever became of the order.
     HoldUsed {
-        /// The hold.
+        /// The hold's id.
         hold_id: HoldId,
-        /// Its order.
+        /// The id of its order.
         order_id: OrderId,
     },
     /// The request_id was sent before with other arguments.
@@ -56,7 +56,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The reason that callers switch on.
+    /// Returns the reason that callers switch on.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::OutOfStock { .. } => "OUT_OF_STOCK",

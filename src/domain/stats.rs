@@ -2,7 +2,7 @@
 
 use super::lapsed::LapsedUnits;
 
-/// The books of one product at one moment.
+/// Holds the books of one product at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SaleStats {
     /// Units put on sale.
@@ -32,8 +32,10 @@ pub struct SaleStats {
 }
 
 impl SaleStats {
-    /// The books as callers see them: units whose time is over are available, and `lapsed_holds` of the active holds are
-    /// expired, taken back already or not. An overdue order may still be paid, so it stays pending.
+    /// Returns the books as callers see them: units whose time is over are available.
+    ///
+    /// `lapsed_holds` of the active holds count as expired, although nobody has taken them back yet. An overdue order
+    /// may still be paid, so it stays pending.
     pub fn answered(self, lapsed: LapsedUnits, lapsed_holds: i64) -> Self {
         Self {
             available_stock: self.available_stock.saturating_add(lapsed.total()),
@@ -45,8 +47,10 @@ impl SaleStats {
         }
     }
 
-    /// What `available_stock` has to be: all units that are neither held nor ordered. `None` where more are held and
-    /// ordered than there are, or where they don't add up to anything: then another number is wrong.
+    /// Derives what `available_stock` has to be: all units that are neither held nor ordered.
+    ///
+    /// `None` means that another number is wrong: more units are held and ordered than there are, or fewer than 0, or
+    /// the sum doesn't fit an int64.
     pub fn derived_available_stock(&self) -> Option<i64> {
         let taken = self.held_stock.checked_add(self.pending_stock)?.checked_add(self.paid_stock)?;
         self.total_stock.checked_sub(taken).filter(|available| (0..=self.total_stock).contains(available))

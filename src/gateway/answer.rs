@@ -1,7 +1,7 @@
-//! Answers: the server's responses as JSON.
+//! Turns the server's responses into JSON.
 //!
-//! Each conversion is `None` for a response that the proto doesn't allow (a missing resource, an unknown status, a time
-//! out of range): that is a bug of the server and becomes a 500.
+//! Each conversion returns `None` for a response that the proto doesn't allow: a missing resource, an unknown status,
+//! or a time out of range. That is a bug of the server and becomes a 500.
 
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
@@ -10,7 +10,7 @@ use crate::pb::{
     CreateHoldResponse, CreateOrderResponse, GetProductResponse, HandlePaymentWebhookResponse, OrderStatus,
 };
 
-/// A product: what is left of it is as of this request.
+/// Shows a product, with its stock as it was after the request arrived.
 #[derive(Debug, Serialize)]
 pub(super) struct ProductAnswer {
     id: i64,
@@ -19,21 +19,21 @@ pub(super) struct ProductAnswer {
     available_stock: i64,
 }
 
-/// A hold. `expires_at` is in UTC and cut to whole seconds, so never later than the real end.
+/// Shows a hold. `expires_at` is in UTC, and cut to whole seconds, so it is never later than the real end.
 #[derive(Debug, Serialize)]
 pub(super) struct HoldAnswer {
     hold_id: i64,
     expires_at: String,
 }
 
-/// An order.
+/// Shows an order.
 #[derive(Debug, Serialize)]
 pub(super) struct OrderAnswer {
     order_id: i64,
     status: &'static str,
 }
 
-/// A payment event that has been handled. `refund_required` is there only when it is true.
+/// Shows a payment event that was handled. `refund_required` is there only when it is true.
 #[derive(Debug, Serialize)]
 pub(super) struct WebhookAnswer {
     order_id: i64,

@@ -1,7 +1,7 @@
-//! Reading a request's body: bounded in size and in time.
+//! Reads the body of a request, within a limit of size and a limit of time.
 //!
-//! A connection that is closed while the peer still sends is reset, and the answer may be lost with it. So a body that
-//! isn't wanted is read on for a while and thrown away before the answer goes out.
+//! A connection that is closed while the peer still sends is reset, and the answer may be lost. So an unwanted body is
+//! read for a while and dropped before the answer is sent.
 
 use std::{future::poll_fn, pin::Pin, time::Duration};
 
@@ -9,18 +9,19 @@ use axum::body::{Body, Bytes, HttpBody};
 use http::{HeaderMap, header::EXPECT};
 use tokio::time::timeout;
 
-/// Bytes of a body that is accepted.
+/// Limits the bytes that a body may have.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
-/// How long a body may take to arrive.
+/// Limits how long a body may take to arrive.
 const BODY_TIME_MAX: Duration = Duration::from_secs(10);
-/// How many bytes of an unwanted body are read, and for how long, before it is answered.
+/// Limits the bytes of an unwanted body that are read before the answer.
 const DISCARD_BYTES_MAX: usize = 1024 * 1024;
+/// Says how long an unwanted body is read before the answer.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// Why there is no body.
+/// Says why there is no body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyError {
-    /// Over [`BODY_BYTES_MAX`], announced or not.
+    /// It has more than [`BODY_BYTES_MAX`] bytes, announced or not.
     TooLarge,
     /// It did not arrive within ten seconds.
     TooSlow,
@@ -33,9 +34,9 @@ pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Bod
     timeout(BODY_TIME_MAX, collect(headers, body)).await.unwrap_or(Err(BodyError::TooSlow))
 }
 
-/// Reads a body that nobody wants.
+/// Reads an unwanted body and drops it.
 pub(super) async fn discard(headers: &HeaderMap, mut body: Body) {
-    // The peer waits for leave to send: the answer itself is the refusal.
+    // The peer waits for permission to send. The answer tells it not to.
     if headers.contains_key(EXPECT) {
         return;
     }
@@ -48,7 +49,7 @@ pub(super) async fn discard(headers: &HeaderMap, mut body: Body) {
             }
         }
     };
-    // Time is up: the answer goes out all the same.
+    // The answer is sent, whether the whole body was read or not.
     let _ = timeout(DISCARD_TIME_MAX, reading).await;
 }
 
@@ -70,7 +71,7 @@ async fn collect(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, BodyErr
     Ok(collected)
 }
 
-/// The next bytes, or `None` at the end. Trailers are skipped.
+/// Returns the next bytes, or `None` at the end. Trailers are skipped.
 async fn next_chunk(body: &mut Body) -> Option<Result<Bytes, axum::Error>> {
     loop {
         match poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await? {

@@ -1,4 +1,4 @@
-//! The gateway's connections, HTTP/1.1 or HTTP/2, and for how long each may keep us waiting.
+//! The gateway's connections, HTTP/1.1 or HTTP/2, and the limits of each.
 
 use std::{
     future,
@@ -21,17 +21,21 @@ use hyper_util::{
 use tokio::{net::TcpStream, time::sleep};
 use tower::ServiceExt;
 
-/// Requests of one HTTP/2 connection at the same moment; further ones wait in the peer.
+/// Limits the requests of one HTTP/2 connection at the same time. Further requests wait in the peer.
 const REQUESTS_PER_CONNECTION_MAX: u32 = 200;
-/// Requests that an HTTP/2 connection may have given up before this program has looked at them; one more closes it, with
-/// all its requests. While the program is paused, each request of a load balancer can run out of time, and so can the one
-/// that takes its place. The HTTP/2 library's default is 20.
+/// Limits the requests of an HTTP/2 connection that its peer may have given up before this program has seen them. One
+/// more closes the connection with all its requests.
+///
+/// While the program is paused, each request of a load balancer can time out, and so can the request that takes its
+/// place. The HTTP/2 library's default is 20.
 const GIVEN_UP_PER_CONNECTION_MAX: usize = 2 * REQUESTS_PER_CONNECTION_MAX as usize;
-/// An HTTP/2 connection that doesn't answer a ping is closed, so that a vanished peer's requests end.
+/// Says how often an HTTP/2 connection is pinged. One that doesn't answer is closed, so that a vanished peer's requests
+/// end.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// Limits how long a ping may go without an answer.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Connections that are served by one router.
+/// Serves connections by one router.
 pub(super) struct Connections {
     router: Router,
     head_time_max: Duration,
@@ -40,8 +44,10 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// `head_time_max` is what a request's head may take, from the beginning of the connection or the answer before it. So
-    /// it is also how long an idle HTTP/1.1 connection stays open.
+    /// Makes the server of connections.
+    ///
+    /// `head_time_max` is how long the head of a request may take, from the start of the connection or the answer
+    /// before. So it is also how long an idle HTTP/1.1 connection stays open.
     pub(super) fn new(router: Router, head_time_max: Duration) -> Self {
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1().timer(TokioTimer::new()).header_read_timeout(head_time_max);
@@ -66,7 +72,7 @@ impl Connections {
         let connection = self.open.watch(connection.into_owned());
         let head_time_max = self.head_time_max;
         tokio::spawn(async move {
-            // The library counts from when it knows which HTTP it is, and HTTP/2's requests not at all.
+            // The library starts its timer only once it knows the version of HTTP, and has none for HTTP/2.
             let first_is_late = async {
                 sleep(head_time_max).await;
                 if asked.load(Ordering::Relaxed) {
@@ -74,14 +80,14 @@ impl Connections {
                 }
             };
             tokio::select! {
-                // A peer that went away or doesn't speak HTTP has been answered as far as that goes.
+                // An error means that the peer went away or doesn't speak HTTP: nothing is left to answer.
                 _ended = pin!(connection) => {}
                 () = first_is_late => {}
             }
         });
     }
 
-    /// Ends the idle connections now, and the others with the answers under way.
+    /// Ends idle connections now, and each other connection after its answers under way.
     pub(super) async fn drain(self) {
         self.open.shutdown().await;
     }

@@ -1,4 +1,4 @@
-//! The HTTP gateway: JSON in and out, gRPC to the server, nothing else. It knows the proto's clients only.
+//! The HTTP gateway: it turns JSON into gRPC for the server, and back. It knows only the clients of the proto.
 //!
 //! | route | request | success |
 //! |---|---|---|
@@ -9,13 +9,13 @@
 //! | GET /healthz | | 200 `{"status":"ok"}`, always |
 //! | GET /readyz | | 200 `{"status":"ready"}`, or 503 while the server can't be reached or isn't ready |
 //!
-//! Holds and orders take the header `Idempotency-Key`, which becomes `request_id`. HEAD goes wherever GET does. The
-//! bounds of the fields are in `request`, the refusals in `reply`, the signatures of webhooks in `signature`.
+//! Holds and orders take the header `Idempotency-Key`, which becomes `request_id`. HEAD works wherever GET works. The
+//! types of the fields are in `request`, the refusals in `reply`, and the signatures of webhooks in `signature`.
 //!
-//! A refusal that has nothing to do with the sale has the same JSON shape: 400 BAD_JSON, 404 ROUTE_NOT_FOUND, 405
-//! METHOD_NOT_ALLOWED, 408 REQUEST_TIMEOUT (a body that takes longer than 10 s), 413 TOO_LARGE (more than 64 KiB), 415
-//! UNSUPPORTED_MEDIA_TYPE. Only what isn't HTTP at all, or has a head too large for the HTTP library, is answered by that
-//! library, without a body: 400, 414 or 431. A connection whose next head isn't there after 75 s is closed.
+//! Refusals that have nothing to do with the sale have the same JSON shape: 400 BAD_JSON, 404 ROUTE_NOT_FOUND, 405
+//! METHOD_NOT_ALLOWED, 408 REQUEST_TIMEOUT (a body that takes longer than 10 s), 413 TOO_LARGE (more than 64 KiB) and
+//! 415 UNSUPPORTED_MEDIA_TYPE. The HTTP library itself answers bytes that aren't HTTP, and heads that are too large for
+//! it, without a body: 400, 414 or 431. A connection without the head of its next request within 75 s is closed.
 
 mod answer;
 mod body;
@@ -23,8 +23,10 @@ mod connections;
 mod reply;
 mod request;
 mod routes;
+mod server_url;
 mod signature;
 mod upstream;
+mod webhook;
 
 use std::{future::Future, io, time::Duration};
 
@@ -35,52 +37,56 @@ use tracing::{info, warn};
 use connections::Connections;
 
 pub use self::{
+    server_url::{ServerUrl, ServerUrlError},
     signature::{WebhookAuth, WebhookSecret, WebhookSecretError},
-    upstream::{ServerUrlError, Upstream},
+    upstream::{NoCertificates, Upstream},
 };
 
-/// How long requests may go on after the shutdown has begun. With the 7 s for the last spans and log lines (see
-/// `telemetry`) under the 25 s that an orchestrator is promised, and more than twice what a call may take by default.
+/// Limits how long requests may go on after the shutdown has begun: more than twice the default time limit of a call.
+///
+/// With 7 s more for the last spans and log lines, a shutdown takes less than the 25 s that an orchestrator is
+/// promised.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(12);
 
-/// How long the head of a request may take, and an idle connection be kept. More than the 60 s after which load balancers
-/// commonly close an idle connection: were it closed here first, they might just have sent a request.
+/// Limits how long the head of a request may take, and how long an idle connection stays open.
+///
+/// Load balancers commonly close an idle connection after 60 s. If it were closed here first, they might just be
+/// sending a request on it.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(75);
 
-/// What peers may take.
+/// Holds how long peers may take.
 #[derive(Debug, Clone, Copy)]
-struct Limits {
+struct TimeLimits {
     head_time_max: Duration,
     drain_time_max: Duration,
 }
 
-/// Serves until `shutdown` is done: then nothing new is accepted, and what is under way has 12 s to finish.
+/// Serves until `shutdown` is done. Then it accepts no more connections, and requests under way have 12 s to finish.
 ///
 /// # Errors
-/// The listener's, though it is waited for rather than given up when accepting fails for a while.
+/// The listener has no address. Where accepting fails, for example with too many open files, it is tried again.
 pub async fn serve(
     listener: TcpListener,
     upstream: Upstream,
     webhook: WebhookAuth,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let limits = Limits { head_time_max: HEAD_TIME_MAX, drain_time_max: DRAIN_TIME_MAX };
+    let limits = TimeLimits { head_time_max: HEAD_TIME_MAX, drain_time_max: DRAIN_TIME_MAX };
     serve_within(limits, listener, upstream, webhook, shutdown).await
 }
 
 async fn serve_within(
-    limits: Limits,
+    limits: TimeLimits,
     mut listener: TcpListener,
     upstream: Upstream,
     webhook: WebhookAuth,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    metrics::describe_counter!(routes::REQUESTS_TOTAL, "HTTP requests answered by the gateway, by route and status");
     info!(address = %listener.local_addr()?, "Listening");
     let connections = Connections::new(routes::router(upstream, webhook), limits.head_time_max);
     let accept = async {
         loop {
-            // axum's, which waits where the process has too many files open.
+            // axum's `accept` waits while the process has too many open files.
             let (stream, _peer) = Listener::accept(&mut listener).await;
             connections.serve(stream);
         }
@@ -90,7 +96,7 @@ async fn serve_within(
         () = shutdown => {}
     }
     drop(listener);
-    // A peer that holds a half-sent request would keep a graceful shutdown waiting for ever.
+    // Without a limit, a peer with a half-sent request could delay the shutdown for ever.
     if timeout(limits.drain_time_max, connections.drain()).await.is_err() {
         let seconds = limits.drain_time_max.as_secs();
         warn!(seconds, "Requests were still under way when the time to drain was over");
@@ -111,20 +117,20 @@ mod tests {
 
     use super::*;
 
-    /// What no test waits for.
+    /// Exceeds the time that any test waits.
     const LONG: Duration = Duration::from_secs(60);
     const SHORT: Duration = Duration::from_millis(300);
-    /// A request whose body hasn't come.
+    /// Begins a request, without the rest of its body.
     const HALF: &[u8] = b"POST /api/holds HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{";
 
-    /// A gateway in front of no server.
+    /// Holds a gateway without a server behind it.
     struct Served {
         address: SocketAddr,
         stop: oneshot::Sender<()>,
         serving: JoinHandle<io::Result<()>>,
     }
 
-    async fn serve_with(limits: Limits) -> Served {
+    async fn serve_with(limits: TimeLimits) -> Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let upstream = Upstream::new(&"http://127.0.0.1:1".parse().unwrap(), Duration::from_secs(5)).unwrap();
@@ -135,14 +141,14 @@ mod tests {
     }
 
     impl Served {
-        /// A connection on which this was sent.
+        /// Connects and sends these bytes.
         async fn sent(&self, bytes: &[u8]) -> TcpStream {
             let mut stream = TcpStream::connect(self.address).await.unwrap();
             stream.write_all(bytes).await.unwrap();
             stream
         }
 
-        /// Proves that the connections before it have been accepted.
+        /// Calls /healthz, which proves that all earlier connections were accepted.
         async fn healthz(&self) -> Result<u16, reqwest::Error> {
             Ok(reqwest::get(format!("http://{}/healthz", self.address)).await?.status().as_u16())
         }
@@ -153,17 +159,17 @@ mod tests {
         }
     }
 
-    /// What comes until the connection is closed.
+    /// Returns all bytes until the connection is closed.
     async fn until_closed(stream: &mut TcpStream) -> Vec<u8> {
         let mut bytes = Vec::new();
-        // A reset is as good.
+        // A reset closes it, too.
         let _closed = timeout(LONG, stream.read_to_end(&mut bytes)).await.expect("it must be closed");
         bytes
     }
 
     #[tokio::test]
     async fn a_half_sent_request_does_not_hold_up_the_shutdown() {
-        let served = serve_with(Limits { head_time_max: LONG, drain_time_max: SHORT }).await;
+        let served = serve_with(TimeLimits { head_time_max: LONG, drain_time_max: SHORT }).await;
         let address = served.address;
         let _silent = served.sent(b"").await;
         let _half_sent = served.sent(HALF).await;
@@ -177,7 +183,7 @@ mod tests {
 
     #[tokio::test]
     async fn silent_and_idle_connections_do_not_hold_up_the_shutdown_at_all() {
-        let served = serve_with(Limits { head_time_max: LONG, drain_time_max: LONG }).await;
+        let served = serve_with(TimeLimits { head_time_max: LONG, drain_time_max: LONG }).await;
         let _silent = served.sent(b"").await;
         let mut idle = served.sent(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
         assert!(idle.read(&mut [0; 1024]).await.unwrap() > 0);
@@ -188,10 +194,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_without_a_head_is_closed_in_time_and_one_with_a_request_is_not() {
-        let served = serve_with(Limits { head_time_max: SHORT, drain_time_max: LONG }).await;
+        let served = serve_with(TimeLimits { head_time_max: SHORT, drain_time_max: LONG }).await;
         let mut half_sent = served.sent(HALF).await;
         let begun = Instant::now();
-        // The last one is the beginning of either HTTP/1.1 or HTTP/2, the one before it of HTTP/2 without any request.
+        // The last text may begin HTTP/1.1 or HTTP/2. The text before it is HTTP/2 without a request.
         for bytes in [&b""[..], b"GET /healthz HTTP/1.1\r\nHost: x\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"P"] {
             let began = Instant::now();
             until_closed(&mut served.sent(bytes).await).await;

@@ -1,7 +1,7 @@
-//! Refusals: what the server or the gateway has against a request, as an HTTP status and a JSON body.
+//! Refusals of the server or the gateway, as an HTTP status and a JSON body.
 //!
-//! `{"message": …, "reason": …, "errors": {field: [problem, …]}, "details": {name: text}}`. `reason` is what to switch
-//! on; `errors` names the fields at fault, `details` holds the metadata of the server's ErrorInfo; both may be absent.
+//! `{"message": …, "reason": …, "errors": {field: [problem, …]}, "details": {name: text}}`. Clients switch on `reason`.
+//! `errors` names the fields at fault, and `details` holds the metadata of the server's ErrorInfo. Both may be absent.
 //!
 //! | the server's code | status |
 //! |---|---|
@@ -27,29 +27,29 @@ use tonic_types::{ErrorInfo, StatusExt};
 
 use super::{
     body::{BODY_BYTES_MAX, BodyError},
-    request::{BadRequest, IDEMPOTENCY_KEY},
+    request::{BadRequest, REQUEST_ID_HEADER},
     upstream::CallError,
 };
 
-/// When a provider should send an event again whose order isn't there yet, in seconds.
+/// Says when a provider should send an event again whose order doesn't exist yet, in seconds.
 const EARLY_WEBHOOK_RETRY_SECONDS: u64 = 5;
-/// When to try again if the server doesn't say, in seconds.
+/// Says when to try again where the server doesn't say it, in seconds.
 const RETRY_SECONDS_MIN: u64 = 1;
-/// Characters of a meaningless id that are repeated in the answer.
+/// Limits the characters of a meaningless id that the answer repeats.
 const ECHO_CHARACTERS_MAX: usize = 64;
 
-/// How the gateway was asked: some refusals look different to a provider that delivers an event.
+/// Says how the gateway was asked. Some refusals look different to a provider that delivers an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// By a GET.
+    /// A client sent a GET.
     Get,
-    /// By a POST of a shop.
+    /// A shop sent a POST.
     Post,
-    /// By the payment provider.
+    /// The payment provider sent an event.
     Webhook,
 }
 
-/// A refusal.
+/// Holds a refusal.
 #[derive(Clone, Debug)]
 pub(super) struct Reply {
     status: StatusCode,
@@ -86,17 +86,17 @@ impl Reply {
         self
     }
 
-    /// The reason, for the log.
+    /// Returns the reason, for the log.
     pub(super) fn reason(&self) -> &str {
         &self.body.reason
     }
 
-    /// No such path.
+    /// Refuses an unknown path.
     pub(super) fn route_not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "ROUTE_NOT_FOUND", "There is nothing at this path")
     }
 
-    /// The path exists, but not for this method. The router adds `Allow`.
+    /// Refuses a method that the path doesn't take. The router adds `Allow`.
     pub(super) fn method_not_allowed() -> Self {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -105,7 +105,7 @@ impl Reply {
         )
     }
 
-    /// The path's id can't be any product's.
+    /// Refuses a path whose id can't be the id of a product.
     pub(super) fn no_such_product(id: &str) -> Self {
         let mut reply = Self::new(StatusCode::NOT_FOUND, "PRODUCT_NOT_FOUND", "There is no such product");
         let echo = id.chars().take(ECHO_CHARACTERS_MAX).collect();
@@ -113,7 +113,7 @@ impl Reply {
         reply
     }
 
-    /// The webhook's signature is missing or wrong; which of the two is nobody's business.
+    /// Refuses a webhook whose signature is missing or wrong. The sender isn't told which.
     pub(super) fn unauthenticated() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", "Unauthenticated")
     }
@@ -122,12 +122,12 @@ impl Reply {
         Self::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", "Permission denied")
     }
 
-    /// A bug, here or at the server. The cause is in the log.
+    /// Reports a bug of the gateway or the server. The cause is in the log.
     pub(super) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "Internal error")
     }
 
-    /// The server can't be reached.
+    /// Reports a server that can't be reached.
     pub(super) fn unavailable() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -153,7 +153,7 @@ impl Reply {
         Self::new(status, "OVERLOADED", "Too many requests at the moment; try again").retry_after(retry_after_seconds)
     }
 
-    /// What a call without a response means to the one who asked.
+    /// Returns the refusal for a call that has no response.
     pub(super) fn from_call(error: &CallError, asked: Asked) -> Self {
         match error {
             CallError::Refused { status, info } => Self::from_refusal(status, info, asked),
@@ -202,7 +202,7 @@ impl Reply {
         }
     }
 
-    /// The server's reason, message and details, and the fields they concern.
+    /// Passes on the server's reason, message and details, and the fields that they are about.
     fn explained(http: StatusCode, status: &Status, info: &ErrorInfo, asked: Asked) -> Self {
         let message = if info.reason == "OUT_OF_STOCK" {
             "Not enough stock"
@@ -214,7 +214,7 @@ impl Reply {
         let mut errors: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for violation in status.get_details_bad_request().into_iter().flat_map(|details| details.field_violations) {
             let field = match violation.field.as_str() {
-                "request_id" => IDEMPOTENCY_KEY.to_owned(),
+                "request_id" => REQUEST_ID_HEADER.to_owned(),
                 _ => violation.field,
             };
             errors.entry(field).or_default().push(violation.description);
@@ -235,7 +235,7 @@ impl Reply {
     }
 }
 
-/// The field of the request that a refusal is about. A GET has no fields.
+/// Returns the field of the request that a refusal is about. A GET has no fields.
 fn field_at_fault(reason: &str, asked: Asked) -> Option<&'static str> {
     if asked == Asked::Get {
         return None;
@@ -246,13 +246,13 @@ fn field_at_fault(reason: &str, asked: Asked) -> Option<&'static str> {
         "PRODUCT_NOT_FOUND" | "SALE_NOT_STARTED" | "SALE_ENDED" | "SALE_PAUSED" => Some("product_id"),
         "HOLD_NOT_FOUND" | "HOLD_EXPIRED" | "HOLD_CANCELLED" | "HOLD_USED" => Some("hold_id"),
         "ORDER_NOT_FOUND" => Some("order_id"),
-        "REQUEST_ID_REUSED" => Some(IDEMPOTENCY_KEY),
+        "REQUEST_ID_REUSED" => Some(REQUEST_ID_HEADER),
         "IDEMPOTENCY_KEY_REUSED" => Some("idempotency_key"),
         _ => None,
     }
 }
 
-/// The server's RetryInfo in whole seconds, rounded up, at least 1.
+/// Returns the server's RetryInfo in whole seconds, rounded up, at least 1.
 fn retry_seconds(status: &Status) -> u64 {
     let delay = status.get_details_retry_info().and_then(|info| info.retry_delay).unwrap_or(Duration::ZERO);
     let started = u64::from(delay.subsec_nanos() > 0);

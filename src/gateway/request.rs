@@ -1,41 +1,40 @@
-//! From HTTP to proto: headers and JSON bodies become requests, or every field at fault is named at once.
+//! From HTTP to proto: headers and JSON bodies become requests, or every field of a wrong type is named at once.
 //!
-//! A body is a JSON object. Unknown fields are tolerated, of a repeated field the last one counts, and `null` is the
-//! same as absent. Numbers must be written as integers: `5.0`, `5e0` and `"5"` are none.
+//! A body is a JSON object. Unknown fields are ignored, the last of several fields with one name counts, and `null` is
+//! the same as absent. A number must be written as an integer, so `5.0`, `5e0` and `"5"` are refused.
 //!
-//! | field | where | bounds |
+//! This file checks types only. The server checks bounds, such as the length of a key, and names the fields in the same
+//! way.
+//!
+//! | field | where | type |
 //! |---|---|---|
-//! | `product_id`, `hold_id`, `order_id` | body | required, integer, 1 to 2^63-1 |
-//! | `qty` | body | required, integer, 1 to 2^31-1, in units |
-//! | `buyer_id` | body | optional, 1 to 64 visible ASCII characters |
-//! | `idempotency_key` | body | required, string, 1 to 255 bytes, passed on byte for byte |
+//! | `product_id`, `hold_id`, `order_id` | body | required, 64-bit integer |
+//! | `qty` | body | required, 32-bit integer, in units |
+//! | `buyer_id` | body | optional, string |
+//! | `idempotency_key` | body | required, string, passed on byte for byte |
 //! | `status` | body | required, `success` or `failure` |
-//! | `amount_cents` | body | optional, integer, 0 to 2^63-1 |
-//! | `Idempotency-Key` | header | optional, at most once, 1 to 64 visible ASCII characters; becomes `request_id` |
+//! | `amount_cents` | body | optional, 64-bit integer |
+//! | `Idempotency-Key` | header | optional, at most once, ASCII text; becomes `request_id` |
 
 use std::collections::HashMap;
 
 use http::{HeaderMap, header::CONTENT_TYPE};
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::pb::{CreateHoldRequest, CreateOrderRequest, HandlePaymentWebhookRequest, PaymentStatus};
 
-/// The header that makes a call repeatable.
-pub(super) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
-
-const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
-const TOKEN_CHARACTERS_MAX: usize = 64;
+/// Names the header that makes a call repeatable.
+pub(super) const REQUEST_ID_HEADER: &str = "Idempotency-Key";
 
 const REQUIRED: &str = "is required";
-const ID: &str = "must be an integer from 1 to 9223372036854775807";
-const QTY: &str = "must be an integer from 1 to 2147483647";
-const AMOUNT: &str = "must be an integer from 0 to 9223372036854775807";
-const TOKEN: &str = "must be 1 to 64 visible ASCII characters";
-const TOKEN_HEADER: &str = "must be given once, with 1 to 64 visible ASCII characters";
-const EVENT_KEY: &str = "must be a string of 1 to 255 bytes";
+const INTEGER_64: &str = "must be an integer of 64 bits";
+const INTEGER_32: &str = "must be an integer of 32 bits";
+const STRING: &str = "must be a string";
+const ASCII_HEADER: &str = "must be given once, in ASCII";
 const EVENT_STATUS: &str = "must be \"success\" or \"failure\"";
 
-/// What is wrong with a request.
+/// Says what is wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum BadRequest {
     /// The content type isn't JSON.
@@ -44,18 +43,18 @@ pub(super) enum BadRequest {
     NotJson,
     /// The body is JSON, but not an object.
     NotAnObject,
-    /// These fields are at fault, each with what it must be. Never empty.
+    /// At least one field has the wrong type. Each comes with what it must be.
     Fields(Vec<(&'static str, &'static str)>),
 }
 
-/// What is wrong with a webhook, and what could be read of it nonetheless.
+/// Says what is wrong with a webhook, and holds what could be read of it nonetheless.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BadWebhook {
-    /// The fault.
+    /// What is wrong.
     pub(super) fault: BadRequest,
-    /// The event's key, if that is in order.
+    /// The event's key, where it could be read.
     pub(super) idempotency_key: Option<String>,
-    /// The order, if that is in order.
+    /// The order, where it could be read.
     pub(super) order_id: Option<i64>,
 }
 
@@ -65,9 +64,9 @@ impl From<BadRequest> for BadWebhook {
     }
 }
 
-/// Reads an id in a path: decimal digits, from 1 to 2^63-1. Anything else names nothing.
+/// Reads an id in a path: decimal digits, from 1 to 2^63-1. Any other text names nothing.
 pub(super) fn path_id(segment: &str) -> Option<i64> {
-    // `parse` alone would also take a sign.
+    // `parse` alone would accept a sign, too.
     if !segment.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
@@ -76,10 +75,10 @@ pub(super) fn path_id(segment: &str) -> Option<i64> {
 
 /// Reads the body and header of POST /api/holds.
 pub(super) fn create_hold(headers: &HeaderMap, body: &[u8]) -> Result<CreateHoldRequest, BadRequest> {
-    let mut fields = Fields::of(headers, body)?;
-    let product_id = fields.id("product_id");
-    let qty = fields.qty("qty");
-    let buyer_id = fields.token("buyer_id");
+    let mut fields = JsonFields::of(headers, body)?;
+    let product_id = fields.required("product_id", INTEGER_64);
+    let qty = fields.required("qty", INTEGER_32);
+    let buyer_id = fields.optional("buyer_id", STRING);
     let request_id = fields.request_id(headers);
     match (product_id, qty, fields.faults.is_empty()) {
         (Some(product_id), Some(qty), true) => Ok(CreateHoldRequest { product_id, qty, request_id, buyer_id }),
@@ -89,8 +88,8 @@ pub(super) fn create_hold(headers: &HeaderMap, body: &[u8]) -> Result<CreateHold
 
 /// Reads the body and header of POST /api/orders.
 pub(super) fn create_order(headers: &HeaderMap, body: &[u8]) -> Result<CreateOrderRequest, BadRequest> {
-    let mut fields = Fields::of(headers, body)?;
-    let hold_id = fields.id("hold_id");
+    let mut fields = JsonFields::of(headers, body)?;
+    let hold_id = fields.required("hold_id", INTEGER_64);
     let request_id = fields.request_id(headers);
     match (hold_id, fields.faults.is_empty()) {
         (Some(hold_id), true) => Ok(CreateOrderRequest { hold_id, request_id }),
@@ -100,11 +99,11 @@ pub(super) fn create_order(headers: &HeaderMap, body: &[u8]) -> Result<CreateOrd
 
 /// Reads the body of POST /api/payments/webhook, whose signature has been checked.
 pub(super) fn payment_webhook(headers: &HeaderMap, body: &[u8]) -> Result<HandlePaymentWebhookRequest, BadWebhook> {
-    let mut fields = Fields::of(headers, body)?;
-    let idempotency_key = fields.event_key("idempotency_key");
-    let order_id = fields.id("order_id");
+    let mut fields = JsonFields::of(headers, body)?;
+    let idempotency_key = fields.required("idempotency_key", STRING);
+    let order_id = fields.required("order_id", INTEGER_64);
     let status = fields.event_status("status");
-    let amount_cents = fields.amount("amount_cents");
+    let amount_cents = fields.optional("amount_cents", INTEGER_64);
     match (idempotency_key, order_id, status, fields.faults.is_empty()) {
         (Some(idempotency_key), Some(order_id), Some(status), true) => {
             Ok(HandlePaymentWebhookRequest { idempotency_key, order_id, status: status.into(), amount_cents })
@@ -133,18 +132,18 @@ fn is_declared_json(headers: &HeaderMap) -> bool {
         && (subtype == "json" || subtype.strip_suffix("+json").is_some_and(|it| !it.is_empty()))
 }
 
-/// A JSON object's fields as they are written, and the faults found while reading them.
-struct Fields<'a> {
+/// Holds a JSON object's fields as they are written, and the faults found while reading them.
+struct JsonFields<'a> {
     values: HashMap<String, &'a RawValue>,
     faults: Vec<(&'static str, &'static str)>,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> JsonFields<'a> {
     fn of(headers: &HeaderMap, body: &'a [u8]) -> Result<Self, BadRequest> {
         if !is_declared_json(headers) {
             return Err(BadRequest::NotDeclaredJson);
         }
-        // Raw values: a number too large for anything, in a field that nobody asked for, does no harm.
+        // Raw values: a number that is too large, in a field that nobody asked for, does no harm.
         let whole: &RawValue = serde_json::from_slice(body).map_err(|_| BadRequest::NotJson)?;
         if !whole.get().trim_start().starts_with('{') {
             return Err(BadRequest::NotAnObject);
@@ -153,7 +152,7 @@ impl<'a> Fields<'a> {
         Ok(Self { values, faults: Vec::new() })
     }
 
-    /// The text of a field; `null` is absent.
+    /// Returns the text of a field. `null` is the same as absent.
     fn raw(&self, name: &str) -> Option<&'a str> {
         let value = self.values.get(name)?.get();
         (value != "null").then_some(value)
@@ -164,78 +163,37 @@ impl<'a> Fields<'a> {
         None
     }
 
-    fn integer(&self, name: &str, least: i64) -> Option<i64> {
-        let value = serde_json::from_str(self.raw(name)?).ok()?;
-        (value >= least).then_some(value)
+    /// Reads a field that may be absent. `problem` says which type it must have.
+    fn optional<T: DeserializeOwned>(&mut self, name: &'static str, problem: &'static str) -> Option<T> {
+        let value = serde_json::from_str(self.raw(name)?).ok();
+        value.or_else(|| self.fault(name, problem))
     }
 
-    fn string(&self, name: &str) -> Option<String> {
-        serde_json::from_str(self.raw(name)?).ok()
-    }
-
-    fn id(&mut self, name: &'static str) -> Option<i64> {
-        match (self.raw(name), self.integer(name, 1)) {
-            (None, _) => self.fault(name, REQUIRED),
-            (Some(_), None) => self.fault(name, ID),
-            (Some(_), id) => id,
-        }
-    }
-
-    fn qty(&mut self, name: &'static str) -> Option<i32> {
-        let qty = self.integer(name, 1).and_then(|qty| i32::try_from(qty).ok());
-        match (self.raw(name), qty) {
-            (None, _) => self.fault(name, REQUIRED),
-            (Some(_), None) => self.fault(name, QTY),
-            (Some(_), qty) => qty,
-        }
-    }
-
-    fn amount(&mut self, name: &'static str) -> Option<i64> {
-        match (self.raw(name), self.integer(name, 0)) {
-            (Some(_), None) => self.fault(name, AMOUNT),
-            (_, amount) => amount,
-        }
-    }
-
-    fn token(&mut self, name: &'static str) -> Option<String> {
-        let token = self.string(name).filter(|token| is_token(token.as_bytes()));
-        match (self.raw(name), token) {
-            (Some(_), None) => self.fault(name, TOKEN),
-            (_, token) => token,
-        }
-    }
-
-    fn event_key(&mut self, name: &'static str) -> Option<String> {
-        let key = self.string(name).filter(|key| (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()));
-        match (self.raw(name), key) {
-            (None, _) => self.fault(name, REQUIRED),
-            (Some(_), None) => self.fault(name, EVENT_KEY),
-            (Some(_), key) => key,
+    /// Reads a field that must be there. `problem` says which type it must have.
+    fn required<T: DeserializeOwned>(&mut self, name: &'static str, problem: &'static str) -> Option<T> {
+        match self.raw(name) {
+            Some(_) => self.optional(name, problem),
+            None => self.fault(name, REQUIRED),
         }
     }
 
     fn event_status(&mut self, name: &'static str) -> Option<PaymentStatus> {
-        match (self.raw(name), self.string(name).as_deref()) {
-            (None, _) => self.fault(name, REQUIRED),
-            (_, Some("success")) => Some(PaymentStatus::Success),
-            (_, Some("failure")) => Some(PaymentStatus::Failure),
-            (Some(_), _) => self.fault(name, EVENT_STATUS),
+        let status: String = self.required(name, EVENT_STATUS)?;
+        match status.as_str() {
+            "success" => Some(PaymentStatus::Success),
+            "failure" => Some(PaymentStatus::Failure),
+            _ => self.fault(name, EVENT_STATUS),
         }
     }
 
     fn request_id(&mut self, headers: &HeaderMap) -> Option<String> {
-        let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
-        let value = values.next()?;
-        let token = is_token(value.as_bytes()).then(|| value.to_str().ok()).flatten();
-        match (token, values.next()) {
-            (Some(token), None) => Some(token.to_owned()),
-            _ => self.fault(IDEMPOTENCY_KEY, TOKEN_HEADER),
+        let mut values = headers.get_all(REQUEST_ID_HEADER).iter();
+        let text = values.next()?.to_str().ok();
+        match (text, values.next()) {
+            (Some(text), None) => Some(text.to_owned()),
+            (Some(_) | None, _) => self.fault(REQUEST_ID_HEADER, ASCII_HEADER),
         }
     }
-}
-
-fn is_token(bytes: &[u8]) -> bool {
-    (1..=TOKEN_CHARACTERS_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
 }
 
 #[cfg(test)]

@@ -1,34 +1,29 @@
-//! The routes, and what is done for every request: a span, a counter, and no caching.
+//! The routes of the gateway. Every request gets a span, is counted, and is never cached.
 //!
-//! A POST is judged in this order: size of the body (413), signature of a webhook (401), content type (415), JSON (400),
-//! fields (422), and then the server is asked.
-
-use std::time::{SystemTime, UNIX_EPOCH};
+//! A POST is checked in this order: size of the body (413), signature of a webhook (401), content type (415), JSON
+//! (400), types of the fields (422). Then the server is called.
 
 use axum::{
     Json, Router,
-    body::Body,
     extract::{MatchedPath, Path, Request, State, rejection::PathRejection},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use http::{HeaderValue, StatusCode, header::CACHE_CONTROL, request::Parts};
+use http::{HeaderValue, StatusCode, header::CACHE_CONTROL};
 use serde::Serialize;
-use tracing::{Instrument, debug, error, warn};
+use tracing::{Instrument, error, warn};
 
 use super::{
     answer::{HoldAnswer, OrderAnswer, ProductAnswer, WebhookAnswer},
     body,
     reply::{Asked, Reply},
-    request::{self, BadWebhook},
+    request,
     signature::WebhookAuth,
     upstream::{self, CallError, Upstream},
+    webhook,
 };
-use crate::{pb::GetProductRequest, telemetry};
-
-/// Requests answered, by route (see [`ROUTES`]) and HTTP status.
-pub(super) const REQUESTS_TOTAL: &str = "flashsale_gateway_requests_total";
+use crate::{metric_names::GATEWAY_REQUESTS, pb::GetProductRequest, telemetry};
 
 const PRODUCT: &str = "/api/products/{id}";
 const HOLDS: &str = "/api/holds";
@@ -37,7 +32,7 @@ const WEBHOOK: &str = "/api/payments/webhook";
 const HEALTHZ: &str = "/healthz";
 const READYZ: &str = "/readyz";
 
-/// Every route's path, its name in metrics, and the name of its span. A path from outside is never any of these.
+/// Lists the routes: path, name in metrics, name of the span. A path as a client sent it is never a name.
 const ROUTES: [(&str, &str, &str); 6] = [
     (PRODUCT, "get_product", "GET /api/products/{id}"),
     (HOLDS, "create_hold", "POST /api/holds"),
@@ -48,7 +43,7 @@ const ROUTES: [(&str, &str, &str); 6] = [
 ];
 const UNKNOWN_ROUTE: (&str, &str) = ("unknown", "unknown route");
 
-/// What the handlers share.
+/// Holds what all handlers use.
 #[derive(Clone, Debug)]
 struct Gateway {
     upstream: Upstream,
@@ -76,10 +71,10 @@ async fn observe(matched: Option<MatchedPath>, request: Request, next: Next) -> 
     let trace = upstream::trace_headers(request.headers());
     let span = telemetry::request_span(span_name, &trace);
     let mut response = next.run(request).instrument(span).await;
-    // Stock is never cached, and neither is a refusal: some statuses may be, unless told otherwise.
+    // Caches may keep some statuses unless they are told not to. Neither stock nor a refusal may be kept.
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let status = response.status().as_str().to_owned();
-    metrics::counter!(REQUESTS_TOTAL, "route" => route, "status" => status).increment(1);
+    metrics::counter!(GATEWAY_REQUESTS, "route" => route, "status" => status).increment(1);
     response
 }
 
@@ -114,7 +109,7 @@ async fn get_product(
     path: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Reply> {
-    // The only path that can't be read is one whose escapes aren't UTF-8.
+    // Only a path whose escapes aren't UTF-8 can't be read.
     let Path(id) = path.map_err(|_| Reply::no_such_product(""))?;
     let product_id = request::path_id(&id).ok_or_else(|| Reply::no_such_product(&id))?;
     let product = gateway
@@ -145,40 +140,11 @@ async fn create_order(State(gateway): State<Gateway>, request: Request) -> Resul
 
 async fn payment_webhook(State(gateway): State<Gateway>, request: Request) -> Result<Response, Reply> {
     let (head, body) = request.into_parts();
-    let body =
-        read_signed(&gateway.webhook, &head, body).await.inspect_err(|reply| log_refused_webhook(reply, None, None))?;
-    let message = request::payment_webhook(&head.headers, &body).map_err(|bad: BadWebhook| {
-        let reply = Reply::from(bad.fault);
-        log_refused_webhook(&reply, bad.idempotency_key.as_deref(), bad.order_id);
-        reply
-    })?;
-    let idempotency_key = message.idempotency_key.clone();
-    let order_id = message.order_id;
-    let handled = gateway.upstream.handle_payment_webhook(&head.headers, message).await.map_err(|failure| {
-        // What the server refused, the server has logged.
-        if !matches!(failure, CallError::Refused { .. }) {
-            error!(error = %failure, idempotency_key, order_id, "Payment webhook failed");
-        }
-        Reply::from_call(&failure, Asked::Webhook)
-    })?;
+    let handled = webhook::deliver(&gateway.upstream, &gateway.webhook, &head, body).await?;
     answer(StatusCode::OK, WebhookAnswer::of(handled))
 }
 
-/// Reads a webhook's body and checks its signature, before anybody looks into it.
-async fn read_signed(auth: &WebhookAuth, head: &Parts, body: Body) -> Result<Vec<u8>, Reply> {
-    let body = body::read(&head.headers, body).await?;
-    auth.verify(&head.headers, &body, unix_now()).map_err(|cause| {
-        debug!(%cause, "Webhook signature not accepted");
-        Reply::unauthenticated()
-    })?;
-    Ok(body)
-}
-
-fn log_refused_webhook(reply: &Reply, idempotency_key: Option<&str>, order_id: Option<i64>) {
-    warn!(reason = reply.reason(), idempotency_key, order_id, "Payment webhook refused");
-}
-
-/// A refusal in the words of HTTP; logged here unless the server has done that.
+/// Turns a call without a response into a refusal. Logs it unless the server has logged it.
 fn refuse(failure: &CallError, asked: Asked) -> Reply {
     if !matches!(failure, CallError::Refused { .. }) {
         warn!(error = %failure, "Call to the server failed");
@@ -194,9 +160,4 @@ fn answer<T: Serialize>(status: StatusCode, answer: Option<T>) -> Result<Respons
             Err(Reply::internal())
         }
     }
-}
-
-/// Seconds since 1970 by the system clock; a clock before that counts as 1970.
-fn unix_now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0)
 }

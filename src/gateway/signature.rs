@@ -1,14 +1,14 @@
-//! Signatures of payment webhooks: Standard Webhooks 1.0, symmetric (`v1`).
+//! Checks the signatures of payment webhooks: Standard Webhooks 1.0, symmetric (`v1`).
 //!
 //! | header | holds |
 //! |---|---|
 //! | `webhook-id` | the sender's id of the message, without a full stop |
 //! | `webhook-timestamp` | when it was sent, in seconds since 1970 (UTC), decimal digits only |
-//! | `webhook-signature` | `v1,BASE64`, several separated by spaces; other versions are skipped |
+//! | `webhook-signature` | `v1,BASE64`; several are separated by spaces, and other versions are skipped |
 //!
-//! The signature is HMAC-SHA256 over `id.timestamp.body` with the raw bytes of the body. It is computed here by `hmac`
-//! and `sha2`, and compared in constant time; the `standardwebhooks` crate takes an empty secret and overflows on
-//! extreme timestamps, so it serves only as an independent sender in tests.
+//! The signature is HMAC-SHA256 over `id.timestamp.body`, with the raw bytes of the body. It is computed by `hmac` and
+//! `sha2`, and compared in constant time. The crate `standardwebhooks` accepts an empty secret and overflows on extreme
+//! timestamps, so only the tests use it, as an independent sender.
 //! Source: the Standard Webhooks specification, version 1.0.0, "Verifying webhook authenticity".
 
 use std::fmt;
@@ -18,38 +18,40 @@ use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
 use sha2::Sha256;
 
-/// How old, or how far ahead of the clock here, a message may be, in seconds.
+/// Limits how far the time of a message may be before or after the local clock, in seconds.
 const TOLERANCE_SECONDS: u64 = 5 * 60;
-/// Bytes of a secret, decoded: the specification's 192 and 512 bits.
+/// Says how few bytes a decoded secret may have: the specification's 192 bits.
 const SECRET_BYTES_MIN: usize = 24;
+/// Limits the bytes of a decoded secret: the specification's 512 bits.
 const SECRET_BYTES_MAX: usize = 64;
-/// Signatures that are looked at in one message. A sender that rotates its secret sends two or three.
+/// Limits the signatures of one message that are checked. A sender that replaces its secret sends two or three.
 const SIGNATURES_MAX: usize = 16;
 
 const PREFIX: &str = "whsec_";
 
-/// Whether webhooks have to be signed.
+/// Says whether webhooks have to be signed.
 #[derive(Clone, Debug)]
 pub enum WebhookAuth {
-    /// Every webhook is taken. Only for trying things out.
+    /// Every webhook is accepted. This is only for trying things out.
     Unsigned,
-    /// A webhook must be signed with one of these secrets: while a secret is being replaced there are two. With an
-    /// empty list every webhook is refused.
+    /// A webhook must be signed with one of these secrets. There are two while a secret is being replaced. An empty
+    /// list refuses every webhook.
     Signed(Vec<WebhookSecret>),
 }
 
-/// A secret shared with the payment provider, ready to verify with. It can't be printed.
+/// Holds a secret that the payment provider shares. It can't be printed.
 #[derive(Clone)]
 pub struct WebhookSecret {
     keyed: Hmac<Sha256>,
 }
 
 impl WebhookSecret {
-    /// Reads a secret: 24 to 64 bytes in Base64 (padded or not), with or without the prefix `whsec_`. White space
-    /// around it is ignored.
+    /// Reads a secret: 24 to 64 bytes in Base64 (padded or not), with or without the prefix `whsec_`.
+    ///
+    /// White space around it is ignored.
     ///
     /// # Errors
-    /// Says what is wrong, without any part of the secret.
+    /// The text is no secret. The error has no part of the text.
     pub fn parse(text: &str) -> Result<Self, WebhookSecretError> {
         let text = text.trim();
         let key = STANDARD_PAD_INDIFFERENT
@@ -61,7 +63,7 @@ impl WebhookSecret {
         if key.len() > SECRET_BYTES_MAX {
             return Err(WebhookSecretError::TooLong { bytes: key.len() });
         }
-        // HMAC takes keys of any length; the length is named because the type asks for an error.
+        // HMAC takes keys of any length, so this error never occurs.
         let keyed = Hmac::new_from_slice(&key).map_err(|_| WebhookSecretError::TooLong { bytes: key.len() })?;
         Ok(Self { keyed })
     }
@@ -81,79 +83,55 @@ impl fmt::Debug for WebhookSecret {
     }
 }
 
-/// Why a text is no webhook secret. Never holds any of the text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Says why a text is no webhook secret, without any of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WebhookSecretError {
-    /// Not Base64.
+    /// It isn't Base64.
+    #[error("a webhook secret must be Base64, with or without the prefix {PREFIX}")]
     NotBase64,
-    /// Fewer than 24 bytes.
+    /// It has fewer than 24 bytes.
+    #[error("a webhook secret must have at least {SECRET_BYTES_MIN} bytes when decoded, this one has {bytes}")]
     TooShort {
         /// Length of the decoded secret.
         bytes: usize,
     },
-    /// More than 64 bytes.
+    /// It has more than 64 bytes.
+    #[error("a webhook secret must have at most {SECRET_BYTES_MAX} bytes when decoded, this one has {bytes}")]
     TooLong {
         /// Length of the decoded secret.
         bytes: usize,
     },
 }
 
-impl fmt::Display for WebhookSecretError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotBase64 => {
-                write!(formatter, "a webhook secret must be Base64, with or without the prefix {PREFIX}")
-            }
-            Self::TooShort { bytes } => write!(
-                formatter,
-                "a webhook secret must have at least {SECRET_BYTES_MIN} bytes when decoded, this one has {bytes}"
-            ),
-            Self::TooLong { bytes } => write!(
-                formatter,
-                "a webhook secret must have at most {SECRET_BYTES_MAX} bytes when decoded, this one has {bytes}"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for WebhookSecretError {}
-
-/// Why a message is not believed. For the log only: the sender is never told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Says why a message is not accepted. Only the log says it; the sender gets no reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SignatureError {
-    /// A header of the three is missing, repeated or empty, or the id has a full stop.
+    /// One of the three headers is missing, repeated or empty, or the id has a full stop.
+    #[error("the header {0} is missing or malformed")]
     Header(&'static str),
     /// The timestamp isn't a number of seconds.
+    #[error("the timestamp is no number of seconds")]
     Timestamp,
-    /// Sent more than five minutes ago.
+    /// The message was sent more than five minutes ago.
+    #[error("the timestamp is too old")]
     TooOld,
-    /// Sent more than five minutes in the future.
+    /// The message was sent more than five minutes in the future.
+    #[error("the timestamp is too far ahead")]
     TooNew,
     /// No signature fits any secret.
+    #[error("no signature fits a known secret")]
     Mismatch,
 }
 
-impl fmt::Display for SignatureError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Header(name) => write!(formatter, "the header {name} is missing or malformed"),
-            Self::Timestamp => formatter.write_str("the timestamp is no number of seconds"),
-            Self::TooOld => formatter.write_str("the timestamp is too old"),
-            Self::TooNew => formatter.write_str("the timestamp is too far ahead"),
-            Self::Mismatch => formatter.write_str("no signature fits a known secret"),
-        }
-    }
-}
-
 impl WebhookAuth {
-    /// Checks the signature over the raw `body`. `now` is in seconds since 1970 (UTC).
+    /// Checks the signature of the raw `body`. `now` is in seconds since 1970 (UTC).
     pub(super) fn verify(&self, headers: &HeaderMap, body: &[u8], now: i64) -> Result<(), SignatureError> {
         let secrets = match self {
             Self::Unsigned => return Ok(()),
             Self::Signed(secrets) => secrets,
         };
         let id = only(headers, "webhook-id")?;
-        // With a full stop in the id, one signature would fit several splits into id, timestamp and body.
+        // With a full stop in the id, one signed text could be cut into id, timestamp and body in several ways.
         if id.contains(&b'.') {
             return Err(SignatureError::Header("webhook-id"));
         }
@@ -173,7 +151,7 @@ impl WebhookAuth {
     }
 }
 
-/// The value of a header that must be there exactly once and not be empty.
+/// Returns the value of a header that must be there exactly once, and must not be empty.
 fn only<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a [u8], SignatureError> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -183,7 +161,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a [u8], Sign
 }
 
 fn check_age(timestamp: &[u8], now: i64) -> Result<(), SignatureError> {
-    // `parse` alone would also take a sign.
+    // `parse` alone would accept a sign, too.
     if !timestamp.iter().all(u8::is_ascii_digit) {
         return Err(SignatureError::Timestamp);
     }

@@ -1,8 +1,8 @@
-//! The way to the server: one lazily made HTTP/2 connection, a deadline on each call, and the caller's trace context.
+//! Calls the server over one HTTP/2 connection, with a deadline and the caller's trace context on each call.
 
 use std::{error::Error, fmt, future::Future, time::Duration};
 
-use http::{HeaderMap, HeaderName, Uri};
+use http::{HeaderMap, HeaderName};
 use tokio::time::timeout;
 use tonic::{
     Code, Request, Response, Status, TimeoutExpired,
@@ -12,6 +12,7 @@ use tonic::{
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_types::{ErrorInfo, StatusExt};
 
+use super::server_url::ServerUrl;
 use crate::{
     pb::{
         CreateHoldRequest, CreateHoldResponse, CreateOrderRequest, CreateOrderResponse, GetProductRequest,
@@ -21,25 +22,27 @@ use crate::{
     telemetry,
 };
 
-/// The domain of the server's own errors.
+/// Names the domain of the errors that the server makes.
 const ERROR_DOMAIN: &str = "flashsale";
 
-/// How long connecting may take at the most, and never more than half of a call's time: so a caller learns that there
-/// is no connection rather than that time is up. Calls that queue for the connection have their own deadline, too.
+/// Limits how long connecting may take. It is also never more than half of a call's time.
+///
+/// So a caller learns that there is no connection, rather than that its time is up.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
-/// An idle connection is probed this often, and dropped when the probe isn't answered: a server that vanished
-/// without a word is noticed within 15 s.
+/// Says how often an idle connection is probed. With [`PROBE_TIME_MAX`], a server that vanished is noticed within 15 s.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+/// Limits how long a probe may go without an answer before the connection is dropped.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(5);
-/// How long the server may take to say whether it is ready.
+/// Limits how long the server may take to say whether it is ready.
 const READY_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// Bytes of a trace header that is passed on: a tracestate has 512 by the W3C's recommendation, and the server refuses
-/// calls with very large headers.
+/// Limits the bytes of a trace header that is passed on. The W3C recommends 512 for a tracestate.
+///
+/// The server refuses calls with very large headers.
 const TRACE_HEADER_BYTES_MAX: usize = 512;
 const TRACE_HEADERS: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
 
-/// The server, as the gateway sees it. Clones share the connection.
+/// Calls the server. Clones share the connection.
 #[derive(Clone, Debug)]
 pub struct Upstream {
     channel: Channel,
@@ -47,34 +50,25 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Takes the server's address, `http://host:port` or `https://host:port` (with a certificate that the system trusts), and how long each call may take. Nothing is connected before
-    /// the first call; the connection is made again whenever it is lost. Must be called on a tokio runtime.
+    /// Connects to a server when it is first called, and again whenever the connection is lost.
+    ///
+    /// Each call may take `timeout`. A server with `https://` needs a certificate that the system trusts. Must be
+    /// called on a tokio runtime.
     ///
     /// # Errors
-    /// The address isn't of that form, or TLS can't be set up.
-    pub fn new(server_url: &Uri, timeout: Duration) -> Result<Self, ServerUrlError> {
-        // Whoever trusts in a user and a password there would trust in vain.
-        if server_url.authority().is_none_or(|authority| authority.as_str().contains('@')) {
-            return Err(ServerUrlError("there must be no user and no password"));
+    /// The certificates that the system trusts can't be read.
+    pub fn new(server_url: &ServerUrl, timeout: Duration) -> Result<Self, NoCertificates> {
+        let mut endpoint = Endpoint::from(server_url.uri());
+        if server_url.is_https() {
+            endpoint = endpoint.tls_config(ClientTlsConfig::new().with_native_roots()).map_err(NoCertificates)?;
         }
-        if server_url.path() != "/" || server_url.query().is_some() {
-            return Err(ServerUrlError("there must be nothing after the port"));
-        }
-        let endpoint = Endpoint::from(server_url.clone());
-        let endpoint = match server_url.scheme_str() {
-            Some("http") => endpoint,
-            Some("https") => endpoint
-                .tls_config(ClientTlsConfig::new().with_native_roots())
-                .map_err(|_| ServerUrlError("the certificates that the system trusts can't be read"))?,
-            _ => return Err(ServerUrlError("the scheme must be http or https")),
-        };
         let channel = endpoint
             .connect_timeout(CONNECT_TIME_MAX.min(timeout / 2))
             .http2_keep_alive_interval(PROBE_INTERVAL)
             .keep_alive_timeout(PROBE_TIME_MAX)
             .keep_alive_while_idle(true)
-            // Answers to calls that were given up meanwhile. The HTTP/2 library takes a late one for a fault of the
-            // server's, and would close the connection, with all calls on it, at the 1,024th since it was made.
+            // The HTTP/2 library counts an answer to a call that was given up as a fault of the server. With its
+            // default it would close the connection, with all calls on it, at the 1,024th such answer.
             .http2_max_local_error_reset_streams(None)
             .connect_lazy();
         Ok(Self { channel, timeout })
@@ -120,7 +114,7 @@ impl Upstream {
         self.within_deadline(client.handle_payment_webhook(request)).await
     }
 
-    /// Whether the server says that it is serving, within a second.
+    /// Whether the server says within a second that it is serving.
     pub(super) async fn is_ready(&self) -> bool {
         let mut client = HealthClient::new(self.channel.clone());
         let request = HealthCheckRequest { service: String::new() };
@@ -139,7 +133,7 @@ impl Upstream {
         request
     }
 
-    /// The channel's own timer starts when there is a connection; this one covers the wait for it.
+    /// Waits for a call until its deadline. The timer of the channel doesn't cover the wait for a connection.
     async fn within_deadline<T>(
         &self,
         call: impl Future<Output = Result<Response<T>, Status>>,
@@ -152,7 +146,7 @@ impl Upstream {
     }
 }
 
-/// The caller's trace context, as far as it is passed on.
+/// Returns the headers of the caller's trace context that are passed on.
 pub(super) fn trace_headers(headers: &HeaderMap) -> HeaderMap {
     TRACE_HEADERS
         .into_iter()
@@ -164,21 +158,25 @@ pub(super) fn trace_headers(headers: &HeaderMap) -> HeaderMap {
         .collect()
 }
 
-/// Why a call has no response.
-#[derive(Clone, Debug)]
+/// Says why a call has no response.
+#[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum CallError {
     /// The server refused, and said why.
+    #[error("{}: {}", .info.reason, .status.message())]
     Refused {
-        /// Its status.
+        /// The server's status.
         status: Status,
-        /// The reason in it, and what belongs to the reason.
+        /// The reason and its details, which the status holds.
         info: ErrorInfo,
     },
-    /// The time was up. Whether the server did anything is unknown.
+    /// The time was up. Nobody knows whether the server did anything.
+    #[error("the server did not answer in time")]
     TimedOut,
-    /// There is no connection, or it broke. Whether the server did anything is unknown.
+    /// There is no connection, or it broke. Nobody knows whether the server did anything.
+    #[error("the server can't be reached: {}{}", .0.message(), RootCause(.0))]
     Unreachable(Status),
-    /// An answer that this server doesn't give: a bug, or something else answers at its address.
+    /// The server never gives this answer. It is a bug, or another program answers at its address.
+    #[error("unexpected answer of the server: {:?}: {}", .0.code(), .0.message())]
     Unexplained(Status),
 }
 
@@ -189,7 +187,7 @@ impl From<Status> for CallError {
         {
             return Self::Refused { status, info };
         }
-        // A status made here has a source, one that came over the wire has none.
+        // A status that was made in this program has a source. A status from the server has none.
         let made_here = status.source().is_some();
         match status.code() {
             Code::DeadlineExceeded => Self::TimedOut,
@@ -201,24 +199,7 @@ impl From<Status> for CallError {
     }
 }
 
-impl fmt::Display for CallError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused { status, info } => {
-                write!(formatter, "{}: {}", info.reason, status.message())
-            }
-            Self::TimedOut => formatter.write_str("the server did not answer in time"),
-            Self::Unreachable(status) => {
-                write!(formatter, "the server can't be reached: {}{}", status.message(), RootCause(status))
-            }
-            Self::Unexplained(status) => {
-                write!(formatter, "unexpected answer of the server: {:?}: {}", status.code(), status.message())
-            }
-        }
-    }
-}
-
-/// The innermost cause of a status made here: a transport's own message says little.
+/// Shows the innermost cause of a status that was made in this program. The outer message says little.
 struct RootCause<'a>(&'a Status);
 
 impl fmt::Display for RootCause<'_> {
@@ -230,27 +211,20 @@ impl fmt::Display for RootCause<'_> {
     }
 }
 
-/// Whether the channel's own timer ended the call.
+/// Whether the timer of the channel ended the call.
 fn has_expired(status: &Status) -> bool {
     causes(status).any(|error| error.is::<TimeoutExpired>())
 }
 
-/// What led to a status, the innermost cause last.
+/// Returns the causes of a status, the innermost last.
 fn causes(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
     std::iter::successors(status.source(), |error: &&(dyn Error + 'static)| (*error).source())
 }
 
-/// Why an address isn't the server's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServerUrlError(&'static str);
-
-impl fmt::Display for ServerUrlError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "the server's address must look like http://127.0.0.1:50051: {}", self.0)
-    }
-}
-
-impl Error for ServerUrlError {}
+/// Says that a server can't be called over TLS.
+#[derive(Debug, thiserror::Error)]
+#[error("the certificates that the system trusts can't be read")]
+pub struct NoCertificates(#[source] tonic::transport::Error);
 
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,11 @@
-//! AdminService: what an operator calls.
+//! The RPCs of AdminService, which an operator calls.
 
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
 use super::{
-    convert::{self, Fields, failed, limit, moment, not_negative},
+    convert::{self, BadFields, failed, limit, not_negative, timestamp},
     gate::Gate,
     page_token::Listing,
     update_mask,
@@ -25,33 +25,33 @@ use crate::{
     },
 };
 
-/// Exceptions a page, where the caller doesn't say.
+/// Says how many exceptions a page has where the caller sets no page_size.
 const PAGE_SIZE_DEFAULT: usize = 50;
-/// Exceptions a page, at the most.
+/// Limits the exceptions on a page.
 const PAGE_SIZE_MAX: usize = 1000;
 
-/// The service on a checkout.
+/// Answers the RPCs of the service by a checkout.
 #[derive(Debug)]
-pub(super) struct Service {
+pub(super) struct AdminRpcs {
     gate: Arc<Gate>,
 }
 
-impl Service {
+impl AdminRpcs {
     pub(super) fn new(gate: Arc<Gate>) -> Self {
         Self { gate }
     }
 }
 
 fn create_product(request: &CreateProductRequest) -> Result<CreateProduct, Error> {
-    let mut fields = Fields::default();
-    let name = fields.take(ProductName::parse(&request.name));
-    let price_cents = fields.take(not_negative("price_cents", request.price_cents));
-    let total_stock = fields.take(not_negative("total_stock", request.total_stock));
-    let max_per_buyer = fields.take_optional(request.max_per_buyer.map(|value| limit("max_per_buyer", value)));
-    let starts_at = fields.take_optional(request.starts_at.map(|time| moment("starts_at", time)));
-    let ends_at = fields.take_optional(request.ends_at.map(|time| moment("ends_at", time)));
-    let window = fields.take(check_window(starts_at.flatten(), ends_at.flatten()));
-    let request_id = fields.take_optional(request.request_id.as_deref().map(RequestId::parse));
+    let mut bad = BadFields::default();
+    let name = bad.take(ProductName::parse(&request.name));
+    let price_cents = bad.take(not_negative("price_cents", request.price_cents));
+    let total_stock = bad.take(not_negative("total_stock", request.total_stock));
+    let max_per_buyer = bad.take_optional(request.max_per_buyer.map(|value| limit("max_per_buyer", value)));
+    let starts_at = bad.take_optional(request.starts_at.map(|time| timestamp("starts_at", time)));
+    let ends_at = bad.take_optional(request.ends_at.map(|time| timestamp("ends_at", time)));
+    let window = bad.take(check_window(starts_at.flatten(), ends_at.flatten()));
+    let request_id = bad.take_optional(request.request_id.as_deref().map(RequestId::parse));
     let (
         Some(name),
         Some(price_cents),
@@ -63,26 +63,26 @@ fn create_product(request: &CreateProductRequest) -> Result<CreateProduct, Error
         Some(request_id),
     ) = (name, price_cents, total_stock, max_per_buyer, starts_at, ends_at, window, request_id)
     else {
-        return Err(fields.error());
+        return Err(bad.error());
     };
     let product = NewProduct { name, price_cents, total_stock, max_per_buyer, starts_at, ends_at };
     Ok(CreateProduct { product, request_id: request_id_or_made_up(request_id) })
 }
 
 fn adjust_stock(request: &AdjustStockRequest) -> Result<AdjustStock, Error> {
-    let mut fields = Fields::default();
-    let product_id = fields.take(ProductId::parse(request.product_id));
-    let delta = fields.take(StockDelta::parse(request.delta));
-    let reason = fields.take(Remark::parse("reason", &request.reason));
-    let request_id = fields.take(RequestId::parse(&request.request_id));
+    let mut bad = BadFields::default();
+    let product_id = bad.take(ProductId::parse(request.product_id));
+    let delta = bad.take(StockDelta::parse(request.delta));
+    let reason = bad.take(Remark::parse("reason", &request.reason));
+    let request_id = bad.take(RequestId::parse(&request.request_id));
     let (Some(product_id), Some(delta), Some(reason), Some(request_id)) = (product_id, delta, reason, request_id)
     else {
-        return Err(fields.error());
+        return Err(bad.error());
     };
     Ok(AdjustStock { product_id, delta, reason, request_id })
 }
 
-/// Nothing asked for is the default, and more than a page may have is as much as it may.
+/// Returns the size of a page: the default for 0, and the limit for anything above it.
 fn page_size(value: i32) -> Result<usize, Invalid> {
     match usize::try_from(value) {
         Ok(0) => Ok(PAGE_SIZE_DEFAULT),
@@ -92,28 +92,28 @@ fn page_size(value: i32) -> Result<usize, Invalid> {
 }
 
 fn list_payment_exceptions(request: &ListPaymentExceptionsRequest) -> Result<(Listing, ListPaymentExceptions), Error> {
-    let mut fields = Fields::default();
-    let page_size = fields.take(page_size(request.page_size));
-    let product_id = fields.take_optional(request.product_id.map(ProductId::parse));
+    let mut bad = BadFields::default();
+    let page_size = bad.take(page_size(request.page_size));
+    let product_id = bad.take_optional(request.product_id.map(ProductId::parse));
     let include_resolved = request.include_resolved.unwrap_or(false);
     let listing = Listing { product_id: product_id.flatten(), include_resolved };
-    let before = fields.take(listing.parse(&request.page_token));
+    let before = bad.take(listing.parse(&request.page_token));
     let (Some(page_size), Some(product_id), Some(before)) = (page_size, product_id, before) else {
-        return Err(fields.error());
+        return Err(bad.error());
     };
     Ok((listing, ListPaymentExceptions { product_id, include_resolved, before, page_size }))
 }
 
 fn resolve_payment_exception(request: &ResolvePaymentExceptionRequest) -> Result<ResolvePaymentException, Error> {
-    let mut fields = Fields::default();
-    let id = fields.take(PaymentExceptionId::parse(request.exception_id));
-    let note = fields.take(Remark::parse("note", &request.note));
-    let (Some(id), Some(note)) = (id, note) else { return Err(fields.error()) };
+    let mut bad = BadFields::default();
+    let id = bad.take(PaymentExceptionId::parse(request.exception_id));
+    let note = bad.take(Remark::parse("note", &request.note));
+    let (Some(id), Some(note)) = (id, note) else { return Err(bad.error()) };
     Ok(ResolvePaymentException { id, note })
 }
 
 #[tonic::async_trait]
-impl AdminService for Service {
+impl AdminService for AdminRpcs {
     async fn create_product(
         &self,
         request: Request<CreateProductRequest>,

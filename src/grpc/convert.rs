@@ -1,4 +1,4 @@
-//! Messages ↔ the domain's types.
+//! Turns messages into the types of the domain, and back.
 
 use std::time::SystemTime;
 
@@ -17,22 +17,22 @@ use crate::{
     pb,
 };
 
-/// 9999-12-31T23:59:59Z, the last second that RFC 3339 and DATETIME(6) can write.
+/// Is 9999-12-31T23:59:59Z, the last second that RFC 3339 and DATETIME(6) can write.
 const SECONDS_MAX: i64 = 253_402_300_799;
 
-/// Collects the fields of a request that can't be taken, so that an answer names all of them.
+/// Collects the invalid fields of a request, so that one answer names all of them.
 #[derive(Debug, Default)]
-pub(super) struct Fields {
+pub(super) struct BadFields {
     invalid: Vec<Invalid>,
 }
 
-impl Fields {
-    /// A field's value, or `None` where it can't be taken.
+impl BadFields {
+    /// Returns a field's value. `None`: it is invalid.
     pub(super) fn take<T>(&mut self, parsed: Result<T, Invalid>) -> Option<T> {
         parsed.map_err(|invalid| self.invalid.push(invalid)).ok()
     }
 
-    /// An optional field: absent, taken, or `None` where it can't be taken.
+    /// Returns the value of an optional field: `Some(None)` where it is absent, `None` where it is invalid.
     pub(super) fn take_optional<T>(&mut self, parsed: Option<Result<T, Invalid>>) -> Option<Option<T>> {
         match parsed {
             None => Some(None),
@@ -40,18 +40,18 @@ impl Fields {
         }
     }
 
-    /// Whether all fields could be taken so far.
+    /// Whether all fields were valid so far.
     pub(super) fn is_empty(&self) -> bool {
         self.invalid.is_empty()
     }
 
-    /// The error that names the fields.
+    /// Returns the error that names the invalid fields.
     pub(super) fn error(self) -> Error {
         Error::Invalid(self.invalid)
     }
 }
 
-/// The status of a call that failed. A bug's cause is logged here, and only here.
+/// Returns the status of a call that failed. Logs the cause of a bug, which the caller isn't told.
 pub(super) fn failed(error: Error) -> Status {
     if let Error::Internal(cause) = &error {
         error!(cause, "Internal error");
@@ -59,7 +59,7 @@ pub(super) fn failed(error: Error) -> Status {
     status::of(&error)
 }
 
-/// An amount of money or units: at least 0.
+/// Reads an amount of money or units: at least 0.
 pub(super) fn not_negative(field: &'static str, value: i64) -> Result<i64, Invalid> {
     if value < 0 {
         return Err(Invalid::new(field, format!("must be at least 0, got {value}")));
@@ -67,7 +67,7 @@ pub(super) fn not_negative(field: &'static str, value: i64) -> Result<i64, Inval
     Ok(value)
 }
 
-/// The limit for one buyer: at least 1.
+/// Reads the limit for one buyer: at least 1.
 pub(super) fn limit(field: &'static str, value: i32) -> Result<i32, Invalid> {
     if value < 1 {
         return Err(Invalid::new(field, format!("must be at least 1, got {value}")));
@@ -75,8 +75,8 @@ pub(super) fn limit(field: &'static str, value: i32) -> Result<i32, Invalid> {
     Ok(value)
 }
 
-/// A moment from 1970 to 9999, cut to the microseconds that the database keeps.
-pub(super) fn moment(field: &'static str, value: Timestamp) -> Result<SystemTime, Invalid> {
+/// Reads a time from the year 1970 to 9999, and cuts it to the microseconds that the database keeps.
+pub(super) fn timestamp(field: &'static str, value: Timestamp) -> Result<SystemTime, Invalid> {
     let Timestamp { seconds, nanos } = value;
     if !(0..=SECONDS_MAX).contains(&seconds) || !(0..1_000_000_000).contains(&nanos) {
         return Err(Invalid::new(field, "must be a time from the year 1970 to 9999"));
@@ -181,24 +181,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_cut_to_microseconds_and_bounded() {
-        let taken = moment("starts_at", Timestamp { seconds: 1, nanos: 1_999 }).unwrap();
-        assert_eq!(Timestamp::from(taken), Timestamp { seconds: 1, nanos: 1_000 });
+    fn a_timestamp_is_cut_to_microseconds_and_bounded() {
+        let time = timestamp("starts_at", Timestamp { seconds: 1, nanos: 1_999 }).unwrap();
+        assert_eq!(Timestamp::from(time), Timestamp { seconds: 1, nanos: 1_000 });
         for (seconds, nanos) in
             [(-1, 0), (SECONDS_MAX + 1, 0), (i64::MAX, 0), (i64::MIN, 0), (0, -1), (0, 1_000_000_000)]
         {
-            assert_eq!(moment("ends_at", Timestamp { seconds, nanos }).unwrap_err().field, "ends_at");
+            assert_eq!(timestamp("ends_at", Timestamp { seconds, nanos }).unwrap_err().field, "ends_at");
         }
     }
 
     #[test]
     fn all_bad_fields_are_named_at_once() {
-        let mut fields = Fields::default();
-        assert_eq!(fields.take(not_negative("price_cents", -1)), None);
-        assert_eq!(fields.take(not_negative("total_stock", 0)), Some(0));
-        assert_eq!(fields.take_optional::<i64>(None), Some(None));
-        assert_eq!(fields.take_optional(Some(not_negative("amount_cents", -2))), None);
-        let Error::Invalid(invalid) = fields.error() else { panic!("not Invalid") };
+        let mut bad = BadFields::default();
+        assert_eq!(bad.take(not_negative("price_cents", -1)), None);
+        assert_eq!(bad.take(not_negative("total_stock", 0)), Some(0));
+        assert_eq!(bad.take_optional::<i64>(None), Some(None));
+        assert_eq!(bad.take_optional(Some(not_negative("amount_cents", -2))), None);
+        let Error::Invalid(invalid) = bad.error() else { panic!("not Invalid") };
         let names: Vec<&str> = invalid.iter().map(|invalid| invalid.field).collect();
         assert_eq!(names, ["price_cents", "amount_cents"]);
     }

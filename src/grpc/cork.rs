@@ -1,9 +1,9 @@
-//! Answers that come together are written together.
+//! Writes answers together that come together.
 //!
-//! A batch of a lane answers a hundred callers in one moment. Each of them encodes its answer and wakes its connection,
-//! which would be polled right after, and write this one: a packet and a system call an answer, on both sides. So while
-//! a burst goes on, a connection that is about to write lets the tasks go first that are ready by now, once. An answer
-//! that comes alone is written at once.
+//! A batch of a lane answers a hundred callers at once. Each of them encodes its answer and wakes its connection. The
+//! connection would then run at once and write that one answer: one packet and one system call for each answer, on both
+//! sides. So during a burst a connection that is about to write lets all tasks that are ready run first, once. An
+//! answer that comes alone is written at once.
 
 use std::{
     io,
@@ -16,12 +16,12 @@ use tonic::transport::server::Connected;
 
 use crate::checkout::Burst;
 
-/// A connection whose writes wait for what a burst adds to them.
+/// Wraps a connection. A write waits once for the other answers of a burst.
 #[derive(Debug)]
 pub struct Corked<S> {
     stream: S,
     burst: Burst,
-    /// The next write has already waited.
+    /// Whether the next write has waited already.
     has_waited: bool,
 }
 
@@ -30,7 +30,7 @@ impl<S> Corked<S> {
         Self { stream, burst, has_waited: false }
     }
 
-    /// Ready when it is time to write. Woken by itself, the task comes again after those that are ready now.
+    /// Is ready when it is time to write. The task wakes itself, so it runs again after all tasks that are ready now.
     fn poll_burst(&mut self, cx: &Context<'_>) -> Poll<()> {
         if self.has_waited || !self.burst.goes_on() {
             return Poll::Ready(());
@@ -99,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts the writes of a connection, each of which takes all there is.
+    /// Counts the writes of a connection. Each write takes all bytes.
     #[derive(Default)]
     struct Writes(usize);
 
@@ -118,7 +118,7 @@ mod tests {
         }
     }
 
-    /// On the runtime that servers have: a task that another wakes runs next, before those that were ready already.
+    /// Runs on the same kind of runtime as a server: a task that is woken by another runs before tasks that were ready.
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn the_answers_of_a_batch_are_written_together() {
         let burst = Burst::default();
@@ -131,7 +131,7 @@ mod tests {
                     sender.send(byte).unwrap();
                 });
             }
-            // As an HTTP/2 connection does: woken by an answer, it writes all that there are by then.
+            // An HTTP/2 connection does the same: an answer wakes it, and it writes all answers that are there by then.
             let mut connection = Corked::new(Writes::default(), burst);
             let (mut unwritten, mut written) = (Vec::new(), 0);
             while written < 100 {

@@ -1,11 +1,11 @@
-//! FlashSaleService: what a checkout calls.
+//! The RPCs of FlashSaleService, which a shop calls.
 
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
 use super::{
-    convert::{self, Fields, failed},
+    convert::{self, BadFields, failed},
     gate::Gate,
 };
 use crate::{
@@ -19,41 +19,41 @@ use crate::{
     },
 };
 
-/// The service on a checkout.
+/// Answers the RPCs of the service by a checkout.
 #[derive(Debug)]
-pub(super) struct Service {
+pub(super) struct FlashSaleRpcs {
     gate: Arc<Gate>,
 }
 
-impl Service {
+impl FlashSaleRpcs {
     pub(super) fn new(gate: Arc<Gate>) -> Self {
         Self { gate }
     }
 }
 
 fn create_hold(request: &CreateHoldRequest) -> Result<CreateHold, Error> {
-    let mut fields = Fields::default();
-    let product_id = fields.take(ProductId::parse(request.product_id));
-    let qty = fields.take(Quantity::parse(request.qty));
-    let request_id = fields.take_optional(request.request_id.as_deref().map(RequestId::parse));
-    let buyer_id = fields.take_optional(request.buyer_id.as_deref().map(BuyerId::parse));
+    let mut bad = BadFields::default();
+    let product_id = bad.take(ProductId::parse(request.product_id));
+    let qty = bad.take(Quantity::parse(request.qty));
+    let request_id = bad.take_optional(request.request_id.as_deref().map(RequestId::parse));
+    let buyer_id = bad.take_optional(request.buyer_id.as_deref().map(BuyerId::parse));
     let (Some(product_id), Some(qty), Some(request_id), Some(buyer_id)) = (product_id, qty, request_id, buyer_id)
     else {
-        return Err(fields.error());
+        return Err(bad.error());
     };
     Ok(CreateHold { product_id, qty, request_id: request_id_or_made_up(request_id), buyer_id })
 }
 
 fn create_order(request: &CreateOrderRequest) -> Result<CreateOrder, Error> {
-    let mut fields = Fields::default();
-    let hold_id = fields.take(HoldId::parse(request.hold_id));
-    let request_id = fields.take_optional(request.request_id.as_deref().map(RequestId::parse));
-    let (Some(hold_id), Some(request_id)) = (hold_id, request_id) else { return Err(fields.error()) };
+    let mut bad = BadFields::default();
+    let hold_id = bad.take(HoldId::parse(request.hold_id));
+    let request_id = bad.take_optional(request.request_id.as_deref().map(RequestId::parse));
+    let (Some(hold_id), Some(request_id)) = (hold_id, request_id) else { return Err(bad.error()) };
     Ok(CreateOrder { hold_id, request_id: request_id_or_made_up(request_id) })
 }
 
 #[tonic::async_trait]
-impl FlashSaleService for Service {
+impl FlashSaleService for FlashSaleRpcs {
     async fn get_product(&self, request: Request<GetProductRequest>) -> Result<Response<GetProductResponse>, Status> {
         let id = ProductId::parse(request.get_ref().product_id).map_err(|invalid| failed(invalid.into()))?;
         let product = self.gate.checkout().await.map_err(failed)?.get_product(id).await.map_err(failed)?;

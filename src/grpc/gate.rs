@@ -1,8 +1,8 @@
-//! The way from the services to the checkout, which opens once the database could be served from.
+//! The way from the RPCs to the checkout. It opens once a check has found the database ready.
 //!
-//! On tables that are older than this program, or not there yet, every statement fails as only a bug makes it fail,
-//! though all that is missing is a migration. So callers are told that the database can't be used until a look has
-//! found it up to date. Calls that come before the first look is over wait for it.
+//! Where a migration is missing, every statement fails like a bug. So callers are told that the database is
+//! unavailable, until a check has found its tables up to date. Calls that arrive before the end of the first check wait
+//! for it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,39 +10,39 @@ use tokio::sync::watch;
 
 use crate::{checkout::Checkout, error::Error};
 
-/// The checkout, and whether it may be called.
+/// Holds the checkout, and whether it may be called.
 #[derive(Debug)]
 pub(super) struct Gate {
     checkout: Checkout,
-    /// Never turns false again: what goes wrong from then on shows at the calls themselves.
+    /// Stays true from the first good check on: later faults show in the calls themselves.
     open: AtomicBool,
-    looked: watch::Sender<bool>,
+    checked: watch::Sender<bool>,
 }
 
 impl Gate {
-    /// Shut, and nobody has looked.
+    /// Makes a gate that is shut, with no check done.
     pub(super) fn new(checkout: Checkout) -> Self {
-        Self { checkout, open: AtomicBool::new(false), looked: watch::Sender::new(false) }
+        Self { checkout, open: AtomicBool::new(false), checked: watch::Sender::new(false) }
     }
 
-    /// Takes what a look at the database has found. Opens for good where that is good.
-    pub(super) fn looked(&self, ready: bool) {
+    /// Reports what a check of the database has found. A good check opens the gate for good.
+    pub(super) fn checked(&self, ready: bool) {
         if ready {
             self.open.store(true, Ordering::Release);
         }
-        self.looked.send_replace(true);
+        self.checked.send_replace(true);
     }
 
-    /// The checkout. Waits until the first look is over, which takes 5 s at the most.
+    /// Returns the checkout. Waits for the end of the first check, which takes at most 5 s.
     ///
     /// # Errors
-    /// `Unavailable`: no look has found the database ready.
+    /// `Unavailable`: no check has found the database ready.
     pub(super) async fn checkout(&self) -> Result<&Checkout, Error> {
         if self.open.load(Ordering::Acquire) {
             return Ok(&self.checkout);
         }
-        // The sender is here, so there is no error.
-        let _looked = self.looked.subscribe().wait_for(|looked| *looked).await.is_ok();
+        // It fails only without the sender, which is part of the gate.
+        let _checked = self.checked.subscribe().wait_for(|checked| *checked).await.is_ok();
         if self.open.load(Ordering::Acquire) {
             return Ok(&self.checkout);
         }

@@ -1,12 +1,10 @@
-//! What grpc.health.v1 says: "" and the three services are SERVING while the database takes writes and has all
-//! migrations; `liveness` is SERVING as long as the process is.
+//! The health service, grpc.health.v1.
+//!
+//! "" and the services of the product are SERVING while the database takes writes and has all migrations. `liveness` is
+//! SERVING as long as the process runs.
 
-use std::{
-    sync::Arc,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
-use metrics::{counter, gauge};
 use tonic_health::{
     ServingStatus,
     pb::health_server::{Health as HealthService, HealthServer},
@@ -14,24 +12,21 @@ use tonic_health::{
 };
 use tracing::{info, warn};
 
-use super::gate::Gate;
-use crate::{
-    checkout::{Checkout, SweeperTotals},
-    telemetry::metrics as telemetry,
-};
+use super::{gate::Gate, sweeper_metrics};
+use crate::{checkout::Checkout, pb::SERVICES};
 
-/// Depend on the database. "" is the server as a whole.
-const DATABASE_SERVICES: [&str; 4] =
-    ["", "flashsale.v1.FlashSaleService", "flashsale.v1.PaymentService", "flashsale.v1.AdminService"];
-/// Never depends on the database: an orchestrator that restarts by it would restart the server for nothing.
+/// Names the server as a whole. It depends on the database, like each service of the product.
+const WHOLE_SERVER: &str = "";
+/// Names the service that doesn't depend on the database. An orchestrator would otherwise restart the server for
+/// nothing.
 const LIVENESS: &str = "liveness";
-/// How often the database is asked.
+/// Says how often the database is checked.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How long it may take to answer. A transaction is more patient with a silent database, but probes give up after
-/// seconds and the calls of these seconds are as good as lost.
-const LOOK_MAX: Duration = Duration::from_secs(5);
+/// Limits how long a check may take. A transaction waits longer for a silent database, but a probe gives up after
+/// seconds.
+const CHECK_MAX: Duration = Duration::from_secs(5);
 
-/// Sets what the health service says.
+/// Sets the answers of the health service.
 #[derive(Clone)]
 pub struct Health {
     reporter: HealthReporter,
@@ -44,7 +39,7 @@ impl std::fmt::Debug for Health {
 }
 
 impl Health {
-    /// The health service, NOT_SERVING until the database has answered.
+    /// Makes the health service. It says NOT_SERVING until the database has answered.
     pub async fn new() -> (Self, HealthServer<impl HealthService>) {
         let (reporter, service) = tonic_health::server::health_reporter();
         let health = Self { reporter };
@@ -54,18 +49,19 @@ impl Health {
     }
 
     async fn set(&self, status: ServingStatus) {
-        for service in DATABASE_SERVICES {
-            self.reporter.set_service_status(service, status).await;
+        for service in [WHOLE_SERVER].iter().chain(SERVICES) {
+            self.reporter.set_service_status(*service, status).await;
         }
     }
 
-    /// NOT_SERVING from now on.
+    /// Sets NOT_SERVING for good.
     pub async fn stop(&self) {
         self.set(ServingStatus::NotServing).await;
     }
 
-    /// Asks the database every second and says what it finds, at once for the first time; logs each change, and why.
-    /// Exports what the sweeps did, since a sweep itself is gone before anybody asks. Never ends by itself.
+    /// Checks the database now and then every second, sets the answer, and logs each change with its reason.
+    ///
+    /// Also exports the totals of the sweeps, which each check reads. Never ends by itself.
     pub(super) async fn watch(self, checkout: Checkout, gate: Arc<Gate>) {
         let mut known: Option<Result<(), String>> = None;
         let mut current = false;
@@ -73,14 +69,14 @@ impl Health {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let look = checkout.readiness(current);
-            let looked = tokio::time::timeout(LOOK_MAX, look).await;
-            let found = looked.unwrap_or_else(|_| Err("the database does not answer in time".to_owned()));
-            // Whoever takes no writes still can be read from.
+            let check = checkout.readiness(current);
+            let checked = tokio::time::timeout(CHECK_MAX, check).await;
+            let found = checked.unwrap_or_else(|_| Err("the database does not answer in time".to_owned()));
+            // A database that takes no writes can still be read.
             current = found.is_ok();
-            gate.looked(current);
+            gate.checked(current);
             let found = found.and_then(|readiness| {
-                readiness.totals.iter().for_each(export);
+                readiness.totals.iter().for_each(sweeper_metrics::export);
                 readiness.writes
             });
             if known.as_ref() == Some(&found) {
@@ -98,16 +94,5 @@ impl Health {
             }
             known = Some(found);
         }
-    }
-}
-
-fn export(totals: &SweeperTotals) {
-    let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
-    counter!(telemetry::SWEEPER_RUNS).absolute(unsigned(totals.runs));
-    counter!(telemetry::SWEEPER_HOLDS_EXPIRED).absolute(unsigned(totals.holds_expired));
-    counter!(telemetry::SWEEPER_ORDERS_CANCELLED).absolute(unsigned(totals.orders_cancelled));
-    counter!(telemetry::SWEEPER_STOCK_RELEASED).absolute(unsigned(totals.stock_released));
-    if let Some(since_1970) = totals.last_run_at.and_then(|at| at.duration_since(UNIX_EPOCH).ok()) {
-        gauge!(telemetry::SWEEPER_LAST_RUN).set(since_1970.as_secs_f64());
     }
 }

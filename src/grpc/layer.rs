@@ -1,7 +1,7 @@
-//! What every call has: a span, and a deadline that answers DEADLINE_EXCEEDED.
+//! Gives every call a span, and a deadline that answers DEADLINE_EXCEEDED.
 //!
-//! tonic's own handling of grpc-timeout answers CANCELLED, so this layer, inside it, is a little earlier. When the
-//! deadline passes the handler is dropped; its command, if still waiting in a lane, is passed over there.
+//! tonic has its own timer for grpc-timeout, which answers CANCELLED. So the timer of this layer ends a little earlier.
+//! When the deadline passes the handler is dropped. If its command still waits in a lane, the lane skips it.
 
 use std::{
     convert::Infallible,
@@ -18,20 +18,21 @@ use tower::{Layer, Service};
 use tracing::Instrument;
 
 use super::status;
-use crate::{error::Error, telemetry};
+use crate::{error::Error, pb::RPCS, telemetry};
 
-/// The longest that a use case may take, also where the caller sets no deadline.
+/// Limits the time that a use case may take, also where the caller sets no deadline.
 const DEADLINE_MAX: Duration = Duration::from_secs(60);
 
-/// How much earlier than tonic's own timer for the same header: a tenth within these bounds. Timers go by milliseconds.
+/// Says how much earlier than tonic's timer ours ends: a tenth of the time, within these bounds. Timers count
+/// milliseconds.
 const EARLIER_MIN: Duration = Duration::from_millis(2);
 const EARLIER_MAX: Duration = Duration::from_millis(5);
 
-/// Wraps the services in [`Call`].
+/// Wraps each service in a [`Call`].
 #[derive(Debug, Clone, Copy)]
 pub struct CallLayer;
 
-/// A service with spans and deadlines.
+/// Adds a span and a deadline to each call of a service.
 #[derive(Debug, Clone)]
 pub struct Call<S> {
     inner: S,
@@ -62,7 +63,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let use_case = use_case(request.uri().path());
-        // From now on, as tonic's own timer, and not from when the call is first polled: on a busy machine that is later
+        // The time starts now, like that of tonic's timer. On a busy machine the first poll of the call may come later
         // than the few milliseconds by which ours has to be first.
         let deadline = time_limit(request.headers(), use_case.is_some()).map(|limit| Instant::now() + limit);
         let span = telemetry::request_span(use_case.unwrap_or("other"), request.headers());
@@ -81,27 +82,12 @@ where
     }
 }
 
-/// The use case's name, which is also its transaction's. `None`: not a call of the product.
+/// Returns the name of the use case, which is also the name of its transaction. `None`: not a call of the product.
 fn use_case(path: &str) -> Option<&'static str> {
-    match path {
-        "/flashsale.v1.FlashSaleService/GetProduct" => Some("get_product"),
-        "/flashsale.v1.FlashSaleService/CreateHold" => Some("create_hold"),
-        "/flashsale.v1.FlashSaleService/GetHold" => Some("get_hold"),
-        "/flashsale.v1.FlashSaleService/ReleaseHold" => Some("release_hold"),
-        "/flashsale.v1.FlashSaleService/CreateOrder" => Some("create_order"),
-        "/flashsale.v1.FlashSaleService/GetOrder" => Some("get_order"),
-        "/flashsale.v1.PaymentService/HandlePaymentWebhook" => Some("handle_payment_webhook"),
-        "/flashsale.v1.AdminService/CreateProduct" => Some("create_product"),
-        "/flashsale.v1.AdminService/UpdateProduct" => Some("update_product"),
-        "/flashsale.v1.AdminService/AdjustStock" => Some("adjust_stock"),
-        "/flashsale.v1.AdminService/GetSaleStats" => Some("get_sale_stats"),
-        "/flashsale.v1.AdminService/ListPaymentExceptions" => Some("list_payment_exceptions"),
-        "/flashsale.v1.AdminService/ResolvePaymentException" => Some("resolve_payment_exception"),
-        _ => None,
-    }
+    RPCS.iter().find_map(|(rpc, use_case)| (*rpc == path).then_some(*use_case))
 }
 
-/// How long the call may take. `None`: as long as it likes, which only a health watch or a reflection stream may.
+/// Returns how long the call may take. `None`: without limit, for a health watch or a reflection stream.
 fn time_limit(headers: &HeaderMap, is_use_case: bool) -> Option<Duration> {
     let asked = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
     let ours = asked.map(|asked| {
@@ -111,7 +97,7 @@ fn time_limit(headers: &HeaderMap, is_use_case: bool) -> Option<Duration> {
     ours.or(is_use_case.then_some(DEADLINE_MAX))
 }
 
-/// grpc-timeout: up to 8 digits and a unit.
+/// Reads the header grpc-timeout: up to 8 digits and a unit.
 fn parse_timeout(value: &str) -> Option<Duration> {
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -129,8 +115,9 @@ fn parse_timeout(value: &str) -> Option<Duration> {
     }
 }
 
-/// Gives errors that tonic made itself, before a handler saw the call, the details that every error has: a message
-/// that is too large or can't be decoded is the caller's fault, and so is a method or a compression that there isn't.
+/// Adds the details that every error has to the errors that tonic made before a handler saw the call.
+///
+/// A message that is too large or can't be decoded is the caller's fault. So is an unknown method or compression.
 fn with_details<R: Default>(response: Response<R>) -> Response<R> {
     if !response.headers().contains_key("grpc-status") || response.headers().contains_key("grpc-status-details-bin") {
         return response;
@@ -145,7 +132,11 @@ fn with_details<R: Default>(response: Response<R>) -> Response<R> {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+    use prost_types::FileDescriptorSet;
+
     use super::*;
+    use crate::pb::FILE_DESCRIPTOR_SET;
 
     #[test]
     fn a_timeout_is_up_to_eight_digits_and_a_unit() {
@@ -168,7 +159,25 @@ mod tests {
     }
 
     #[test]
-    fn our_deadline_is_before_tonics_and_every_use_case_has_one() {
+    fn every_rpc_of_the_definition_has_a_use_case_and_a_deadline() {
+        let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap().file;
+        let ours = files.iter().filter(|file| file.package() == "flashsale.v1");
+        let services = ours.flat_map(|file| &file.service);
+        let rpcs: Vec<(&str, &str)> =
+            services.flat_map(|service| service.method.iter().map(|rpc| (service.name(), rpc.name()))).collect();
+        assert!(rpcs.len() >= 13, "{rpcs:?}");
+        for (service, rpc) in rpcs {
+            let use_case = use_case(&format!("/flashsale.v1.{service}/{rpc}"));
+            assert_eq!(use_case.map(|name| name.replace('_', "")), Some(rpc.to_lowercase()), "{service}/{rpc}");
+            assert_eq!(time_limit(&HeaderMap::new(), use_case.is_some()), Some(DEADLINE_MAX), "{service}/{rpc}");
+        }
+        for other in ["/grpc.health.v1.Health/Watch", "/flashsale.v1.FlashSaleService/createHold", "", "/"] {
+            assert_eq!(use_case(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn our_deadline_is_before_tonics() {
         let mut headers = HeaderMap::new();
         assert_eq!(time_limit(&headers, false), None);
         assert_eq!(time_limit(&headers, true), Some(DEADLINE_MAX));

@@ -1,6 +1,6 @@
 //! The gRPC server: decode, call the checkout, encode.
 //!
-//! It also serves grpc.health.v1 (see [`health`]) and reflection, v1 and v1alpha.
+//! It also serves grpc.health.v1, in [`health`], and reflection, v1 and v1alpha.
 
 mod admin;
 mod convert;
@@ -12,9 +12,10 @@ mod layer;
 mod page_token;
 mod payment;
 mod status;
+mod sweeper_metrics;
 mod update_mask;
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -40,40 +41,72 @@ use crate::{
     telemetry,
 };
 
-/// Largest message taken, by the contract.
+/// Limits the bytes of a message that the server takes.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
-/// Calls of one connection at the same moment; further ones wait in the client. hyper's default of 200 would make one
-/// gateway's connection the bottleneck.
+/// Limits the calls of one connection at the same time. Further calls wait in the client. hyper's default of 200 would
+/// make the connection of one gateway the bottleneck.
 const STREAMS_PER_CONNECTION_MAX: u32 = 8192;
-/// Bytes of requests that a connection may send ahead. Not for the bytes: half of it is what the HTTP/2 library spends
-/// on small frames that nobody has read yet, 256 for each, before it closes the connection for excessive load. That is
-/// two frames of every call that a connection may have under way.
+/// Limits the bytes of requests that a connection may send before the server has read them.
+///
+/// The HTTP/2 library counts 256 bytes for each small frame that nobody has read. Where they exceed half of the window,
+/// it closes the connection for excessive load. This window has room for two frames of each call under way.
 const CONNECTION_WINDOW_BYTES: u32 = 2 * 2 * 256 * STREAMS_PER_CONNECTION_MAX;
-/// Calls that a connection may have given up before the server has looked at them; one more closes it, with all its
-/// calls. While the server is paused, each call under way can run out of time, and so can the call that takes its place.
-/// A pause that outlasts this is also longer than a gateway waits for a ping. The HTTP/2 library's default of 20 is for
-/// strangers: thirty slow calls of one gateway would break hundreds of good ones. What a stranger gains is memory for as
-/// many heads, and each costs him a frame.
+/// Limits the calls of a connection that its client may have given up before the server has seen them. One more closes
+/// the connection with all its calls.
+///
+/// While the server is paused, each call under way can time out, and so can the call that takes its place. In a longer
+/// pause the gateway's ping times out anyway. The HTTP/2 library's default of 20 is meant for strangers: thirty slow
+/// calls of one gateway would break hundreds of good ones. An attacker gains memory for this many heads, and each costs
+/// him a frame.
 const GIVEN_UP_PER_CONNECTION_MAX: usize = 2 * STREAMS_PER_CONNECTION_MAX as usize;
-/// Faults of the peer's, such as a frame for a call that was answered early, after which a connection is closed. They are
-/// counted for as long as a connection lives, so any number would break a good gateway's connection some day.
+/// Limits the faults of a peer, such as a frame for a call that was answered early, before its connection is closed.
+///
+/// They are counted over the whole life of a connection, so any limit would some day break a good gateway's connection.
 const FAULTS_PER_CONNECTION_MAX: Option<usize> = None;
-/// A connection that doesn't answer a ping is closed, so that a vanished client's calls end.
+/// Says how often a connection is pinged. One that doesn't answer is closed, so that the calls of a vanished client
+/// end.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// Limits how long a ping may go without an answer.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long connections may drain after the shutdown began. One silent connection would otherwise hold the process.
+/// Limits how long connections may drain after the shutdown began. Without a limit, one silent connection would hold
+/// the process.
 const CONNECTIONS_DRAIN_MAX: Duration = Duration::from_secs(8);
-/// How long the lanes may drain after that. With the 7 s for the last spans and log lines (see `telemetry`) under the
-/// 25 s that an orchestrator is promised.
+/// Limits how long the lanes may drain after the connections. With 7 s more for the last spans and log lines, a
+/// shutdown takes less than the 25 s that an orchestrator is promised.
 const LANES_DRAIN_MAX: Duration = Duration::from_secs(6);
 
-/// Serves by `config` until `shutdown`, then drains, in 14 s at the most.
+/// Says why the server can't serve, or why it ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The server can't listen on an address.
+    #[error("can't listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// The listener has no address.
+    #[error("the listener has no address")]
+    Address(#[source] io::Error),
+    /// The checkout can't be opened.
+    #[error(transparent)]
+    Checkout(#[from] Error),
+    /// The service definition can't be served by reflection.
+    #[error("the service definition can't be served by reflection")]
+    Reflection(#[source] tonic_reflection::server::Error),
+    /// The server ended without being told to.
+    #[error("the server ended by itself: {0}")]
+    Ended(String),
+}
+
+/// Serves by `config` until `shutdown`. Then it drains, which takes at most 14 s.
 ///
 /// # Errors
-/// `Unavailable` where a listener can't be bound, `Internal` where the server breaks down.
-pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-    let listener_on =
-        |address| listen(address).map_err(|error| Error::Unavailable(format!("can't listen on {address}: {error}")));
+/// An address can't be listened on, the checkout can't be opened, or the server breaks down.
+pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+    let listener_on = |address| listen(address).map_err(|cause| ServeError::Listen { address, cause });
     let listener = listener_on(config.listen)?;
     let metrics_listener = listener_on(config.metrics_listen)?;
     let settings =
@@ -83,7 +116,7 @@ pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()>) -> Re
     let (stop, stopped) = watch::channel(false);
     let metrics = tokio::spawn(telemetry::serve_metrics(metrics_listener, until(stopped.clone())));
     let served = serve(listener, checkout, shutdown).await;
-    // The metrics are read until the very end.
+    // The metrics can be read until the lanes have drained.
     stop.send_replace(true);
     if let Err(error) = metrics.await {
         error!(%error, "The metrics endpoint broke down");
@@ -91,8 +124,9 @@ pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()>) -> Re
     served
 }
 
-/// A tonic server with the limits, spans and deadlines that every call has, and no service yet: the benchmark's
-/// references stand behind the same.
+/// Returns a tonic server with the limits, spans and deadlines that every call has, and without a service.
+///
+/// The references of the benchmark are served by it, too.
 pub fn front() -> Server<Stack<layer::CallLayer, Identity>> {
     Server::builder()
         .max_concurrent_streams(Some(STREAMS_PER_CONNECTION_MAX))
@@ -104,25 +138,29 @@ pub fn front() -> Server<Stack<layer::CallLayer, Identity>> {
         .layer(layer::CallLayer)
 }
 
-/// The connections that a listener takes. Answers are small and each is waited for, so none is held back but for those
-/// that `burst` promises.
+/// Returns the connections that a listener accepts.
+///
+/// Answers are small and a caller waits for each, so a connection sends at once, but for the short wait during a burst.
 pub fn incoming(listener: TcpListener, burst: Burst) -> impl Stream<Item = io::Result<Corked<TcpStream>>> {
     let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
     connections.map(move |connection| Ok(Corked::new(connection?, burst.clone())))
 }
 
-/// Resolves when the watch turns true, or its sender is gone.
+/// Waits until the watch is true, or its sender is gone.
 async fn until(mut stopped: watch::Receiver<bool>) {
     let _sender_gone = stopped.wait_for(|stopped| *stopped).await;
 }
 
-/// Serves on a listener until `shutdown`: then health says NOT_SERVING, connections and lanes drain.
+/// Serves on a listener until `shutdown`. Then health says NOT_SERVING, and connections and lanes drain.
 ///
 /// # Errors
-/// `Internal` where the server breaks down.
-pub async fn serve(listener: TcpListener, checkout: Checkout, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-    let internal = |error: String| Error::Internal(error);
-    let address = listener.local_addr().map_err(|error| internal(error.to_string()))?;
+/// The server breaks down.
+pub async fn serve(
+    listener: TcpListener,
+    checkout: Checkout,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let address = listener.local_addr().map_err(ServeError::Address)?;
     let (health, health_service) = health::Health::new().await;
     let gate = Arc::new(gate::Gate::new(checkout.clone()));
     let reflection = || {
@@ -130,21 +168,21 @@ pub async fn serve(listener: TcpListener, checkout: Checkout, shutdown: impl Fut
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let reflection_v1 = reflection().build_v1().map_err(|error| internal(error.to_string()))?;
-    let reflection_v1alpha = reflection().build_v1alpha().map_err(|error| internal(error.to_string()))?;
+    let reflection_v1 = reflection().build_v1().map_err(ServeError::Reflection)?;
+    let reflection_v1alpha = reflection().build_v1alpha().map_err(ServeError::Reflection)?;
 
     let (stop, stopped) = watch::channel(false);
     let router = front()
         .add_service(
-            FlashSaleServiceServer::new(flash_sale::Service::new(Arc::clone(&gate)))
+            FlashSaleServiceServer::new(flash_sale::FlashSaleRpcs::new(Arc::clone(&gate)))
                 .max_decoding_message_size(MESSAGE_BYTES_MAX),
         )
         .add_service(
-            PaymentServiceServer::new(payment::Service::new(Arc::clone(&gate)))
+            PaymentServiceServer::new(payment::PaymentRpcs::new(Arc::clone(&gate)))
                 .max_decoding_message_size(MESSAGE_BYTES_MAX),
         )
         .add_service(
-            AdminServiceServer::new(admin::Service::new(Arc::clone(&gate)))
+            AdminServiceServer::new(admin::AdminRpcs::new(Arc::clone(&gate)))
                 .max_decoding_message_size(MESSAGE_BYTES_MAX),
         )
         .add_service(health_service)
@@ -158,13 +196,13 @@ pub async fn serve(listener: TcpListener, checkout: Checkout, shutdown: impl Fut
 
     tokio::select! {
         () = shutdown => {}
-        ended = &mut server => return Err(internal(format!("the server ended by itself: {ended:?}"))),
+        ended = &mut server => return Err(ServeError::Ended(format!("{ended:?}"))),
     }
-    // In this order: whoever watches the health can turn away before connections are refused.
+    // Health changes first: its watchers can go elsewhere before connections are refused.
     watching.abort();
     let _watcher_ended = watching.await;
     health.stop().await;
-    gate.looked(false);
+    gate.checked(false);
     stop.send_replace(true);
     match tokio::time::timeout(CONNECTIONS_DRAIN_MAX, &mut server).await {
         Ok(Ok(Ok(()))) => {}

@@ -1,8 +1,8 @@
-//! Where a listing goes on. To callers a token is opaque: it goes back as it came, with the same filters.
+//! The token that says where a listing continues. The caller sends it back unchanged, with the same filters.
 //!
-//! It is the last id of the page before, and a checksum over that and the filters: so a token that was cut off, made up,
-//! or belongs to another listing is refused, and doesn't silently answer with the wrong page. It is no secret, since its
-//! owner may see every page anyway.
+//! A token is the last id of the page before, and a checksum of that id and the filters. So a token that was cut off or
+//! made up, or that belongs to another listing, is refused, and never leads to the wrong page. It is no secret: a
+//! caller may see every page.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
@@ -12,24 +12,24 @@ use crate::domain::{Invalid, PaymentExceptionId, ProductId};
 const ID_BYTES: usize = size_of::<i64>();
 const CHECKSUM_BYTES: usize = 8;
 
-/// What all pages of a listing have in common.
+/// Holds the filters, which all pages of a listing have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Listing {
-    /// Only this product's exceptions.
+    /// Lists only the exceptions of this product.
     pub(super) product_id: Option<ProductId>,
-    /// Also resolved ones.
+    /// Lists resolved exceptions, too.
     pub(super) include_resolved: bool,
 }
 
 impl Listing {
-    /// The token of the page after the one that ends with `last`.
+    /// Returns the token of the page after the page that ends with `last`.
     pub(super) fn token(self, last: PaymentExceptionId) -> String {
         let mut bytes = last.get().to_be_bytes().to_vec();
         bytes.extend(self.checksum(last));
         BASE64_URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Takes the field `page_token` of a request: the last exception of the page before; `None` for the first page.
+    /// Reads the field `page_token` of a request: the last exception of the page before. `None`: the first page.
     pub(super) fn parse(self, token: &str) -> Result<Option<PaymentExceptionId>, Invalid> {
         if token.is_empty() {
             return Ok(None);

@@ -1,11 +1,11 @@
-//! PaymentService: what the gateway calls.
+//! The RPCs of PaymentService, which the gateway calls.
 
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
 use super::{
-    convert::{self, Fields, failed, not_negative},
+    convert::{self, BadFields, failed, not_negative},
     gate::Gate,
 };
 use crate::{
@@ -15,13 +15,13 @@ use crate::{
     pb::{self, HandlePaymentWebhookRequest, HandlePaymentWebhookResponse, payment_service_server::PaymentService},
 };
 
-/// The service on a checkout.
+/// Answers the RPCs of the service by a checkout.
 #[derive(Debug)]
-pub(super) struct Service {
+pub(super) struct PaymentRpcs {
     gate: Arc<Gate>,
 }
 
-impl Service {
+impl PaymentRpcs {
     pub(super) fn new(gate: Arc<Gate>) -> Self {
         Self { gate }
     }
@@ -36,18 +36,22 @@ fn payment_status(value: i32) -> Result<PaymentStatus, Invalid> {
 }
 
 fn command(request: &HandlePaymentWebhookRequest) -> Result<HandlePaymentWebhook, Error> {
-    let mut fields = Fields::default();
-    let key = fields.take(IdempotencyKey::parse(&request.idempotency_key));
-    let order_id = fields.take(OrderId::parse(request.order_id));
-    let status = fields.take(payment_status(request.status));
-    let amount_cents = fields.take_optional(request.amount_cents.map(|cents| not_negative("amount_cents", cents)));
-    let (Some(key), Some(order_id), Some(status), Some(amount_cents)) = (key, order_id, status, amount_cents) else {
-        return Err(fields.error());
+    let mut bad = BadFields::default();
+    let idempotency_key = bad.take(IdempotencyKey::parse(&request.idempotency_key));
+    let order_id = bad.take(OrderId::parse(request.order_id));
+    let status = bad.take(payment_status(request.status));
+    let amount_cents = bad.take_optional(request.amount_cents.map(|cents| not_negative("amount_cents", cents)));
+    let (Some(idempotency_key), Some(order_id), Some(status), Some(amount_cents)) =
+        (idempotency_key, order_id, status, amount_cents)
+    else {
+        return Err(bad.error());
     };
-    Ok(HandlePaymentWebhook { key, order_id, event: PaymentEvent { status, amount_cents } })
+    Ok(HandlePaymentWebhook { idempotency_key, order_id, event: PaymentEvent { status, amount_cents } })
 }
 
-/// As much of a key as a valid one has, cut between two characters: a bad one may be as long as the whole message.
+/// Cuts a key for the log, between two characters, to the length that a valid key may have.
+///
+/// An invalid key may be as long as the whole message.
 fn logged(idempotency_key: &str) -> &str {
     let mut end = IDEMPOTENCY_KEY_LENGTH_MAX.min(idempotency_key.len());
     while !idempotency_key.is_char_boundary(end) {
@@ -57,7 +61,7 @@ fn logged(idempotency_key: &str) -> &str {
 }
 
 #[tonic::async_trait]
-impl PaymentService for Service {
+impl PaymentService for PaymentRpcs {
     async fn handle_payment_webhook(
         &self,
         request: Request<HandlePaymentWebhookRequest>,
@@ -75,7 +79,7 @@ impl PaymentService for Service {
             order_status: convert::order_status(answer.settlement.order_status).into(),
             idempotency_key: request.idempotency_key,
             first_time: answer.first_time,
-            refund_required: answer.settlement.outcome.refund_required(),
+            refund_required: answer.settlement.result.refund_required(),
         }))
     }
 }

@@ -1,4 +1,4 @@
-//! [`Error`] → gRPC status, with one ErrorInfo and what else belongs to its code.
+//! Turns an [`Error`] into a gRPC status with one ErrorInfo, and the other details that belong to its code.
 
 use std::{cell::RefCell, collections::HashMap, time::Duration};
 
@@ -11,15 +11,16 @@ use crate::{
     error::{Error, Missing},
 };
 
-/// Whose reasons these are.
+/// Names the domain of all reasons in this service.
 const DOMAIN: &str = "flashsale";
-/// When to retry after a lock conflict, an overload, and an outage: about how long each lasts.
+/// Says when a caller should retry after a lock conflict, an overload and an outage: about as long as each lasts.
 const RETRY_AFTER_CONTENTION: Duration = Duration::from_millis(100);
 const RETRY_AFTER_OVERLOAD: Duration = Duration::from_millis(500);
 const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(1);
 
-/// The status of an error. A refusal that comes again is answered by the same bytes: most callers of a sold-out product
-/// are refused alike, and bytes that a connection has sent before are what its header compression is good at.
+/// Returns the status of an error. The same refusal, twice in a row, has the same bytes.
+///
+/// Most callers of a sold-out product get the same refusal, and HTTP/2 compresses headers that it has sent before.
 pub(super) fn of(error: &Error) -> Status {
     thread_local! {
         static LAST_REFUSAL: RefCell<Option<(Refusal, Status)>> = const { RefCell::new(None) };
@@ -81,13 +82,14 @@ fn status_of(error: &Error) -> Status {
     Status::with_error_details(code, message, details)
 }
 
-/// The status of a message that can't be read.
+/// Returns the status of a message that can't be read.
 pub(super) fn bad_message(why: &str) -> Status {
     of(&Invalid::new("message", format!("can't be read: {why}")).into())
 }
 
-/// The status of a call of a method that there isn't, or in a compression that isn't spoken: as `tonics` has it, which
-/// also lists the compressions that are.
+/// Returns the status of a call of an unknown method, or in an unknown compression.
+///
+/// It has the message and the headers of tonic's status, which lists the compressions that the server knows.
 pub(super) fn unimplemented(tonics: Status) -> Status {
     let mut details = ErrorDetails::new();
     details.set_error_info("UNIMPLEMENTED", DOMAIN, HashMap::new());
@@ -124,7 +126,7 @@ fn refused(refusal: &Refusal) -> (Code, String, Metadata) {
         Refusal::SaleEnded => failed("The sale has ended", Vec::new()),
         Refusal::SalePaused => failed("The sale is paused", Vec::new()),
         Refusal::BuyerLimit { limit, already_taken } => failed(
-            "The buyer would have more than one buyer may",
+            "The buyer has reached the limit for this product",
             vec![("limit", limit.to_string()), ("alreadyTaken", already_taken.to_string())],
         ),
         Refusal::HoldExpired { hold_id } => failed("The hold has expired", vec![("holdId", hold_id.to_string())]),
@@ -144,7 +146,7 @@ fn refused(refusal: &Refusal) -> (Code, String, Metadata) {
     }
 }
 
-/// What a precondition is about.
+/// Returns the subject of a precondition that failed.
 fn subject(refusal: &Refusal) -> String {
     match refusal {
         Refusal::OutOfStock { product_id, .. } => format!("products/{product_id}"),
@@ -165,7 +167,7 @@ mod tests {
     use super::*;
     use crate::domain::{HoldId, OrderId, PaymentExceptionId, ProductId};
 
-    /// Every error, with its code, its reason and the keys of its metadata, as the contract's table has them.
+    /// Lists every error with its code, its reason and the keys of its metadata.
     fn table() -> Vec<(Error, Code, &'static str, Vec<&'static str>)> {
         let (product_id, hold_id, order_id) = (ProductId::stored(1), HoldId::stored(2), OrderId::stored(3));
         let failed = Code::FailedPrecondition;

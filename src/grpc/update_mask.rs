@@ -1,6 +1,6 @@
-//! UpdateProductRequest → the change that it asks for.
+//! Turns an UpdateProductRequest into the change that it asks for.
 
-use super::convert::{Fields, limit, moment, not_negative};
+use super::convert::{BadFields, limit, not_negative, timestamp};
 use crate::{
     checkout::UpdateProduct,
     domain::{Invalid, ProductChange, ProductId, ProductName},
@@ -8,9 +8,9 @@ use crate::{
     pb::{Product, UpdateProductRequest},
 };
 
-/// A field that a mask may name.
+/// Names a field that a mask may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Path {
+enum MaskPath {
     Name,
     PriceCents,
     MaxPerBuyer,
@@ -21,7 +21,7 @@ enum Path {
 
 const PATHS: &str = "name, price_cents, max_per_buyer, starts_at, ends_at, paused";
 
-impl Path {
+impl MaskPath {
     fn parse(path: &str) -> Result<Self, Invalid> {
         match path {
             "name" => Ok(Self::Name),
@@ -40,52 +40,52 @@ impl Path {
     }
 }
 
-/// Reads a request. All that is wrong with it is named at once; fields that the mask doesn't name aren't looked at.
+/// Reads a request. One error names all invalid fields. Fields that the mask doesn't name are ignored.
 pub(super) fn command(request: &UpdateProductRequest) -> Result<UpdateProduct, Error> {
-    let mut fields = Fields::default();
+    let mut bad = BadFields::default();
     let paths: &[String] = request.update_mask.as_ref().map_or(&[], |mask| &mask.paths);
     if paths.is_empty() {
-        fields.take::<()>(Err(Invalid::new("update_mask", format!("must name at least one of {PATHS}"))));
+        bad.take::<()>(Err(Invalid::new("update_mask", format!("must name at least one of {PATHS}"))));
     }
-    let paths: Vec<Path> = paths.iter().filter_map(|path| fields.take(Path::parse(path))).collect();
+    let paths: Vec<MaskPath> = paths.iter().filter_map(|path| bad.take(MaskPath::parse(path))).collect();
     let Some(product) = &request.product else {
-        fields.take::<()>(Err(Invalid::new("product", "is required")));
-        return Err(fields.error());
+        bad.take::<()>(Err(Invalid::new("product", "is required")));
+        return Err(bad.error());
     };
-    let product_id = fields.take(within("product.product_id", ProductId::parse(product.product_id)));
+    let product_id = bad.take(within("product.product_id", ProductId::parse(product.product_id)));
     let mut change = ProductChange::default();
     for path in paths {
-        fields.take(add(path, product, &mut change));
+        bad.take(add(path, product, &mut change));
     }
     match product_id {
-        Some(product_id) if fields.is_empty() => Ok(UpdateProduct { product_id, change }),
-        Some(_) | None => Err(fields.error()),
+        Some(product_id) if bad.is_empty() => Ok(UpdateProduct { product_id, change }),
+        Some(_) | None => Err(bad.error()),
     }
 }
 
-/// Adds a field to the change, as it is in the product. An optional one that isn't there is to be cleared.
-fn add(path: Path, product: &Product, change: &mut ProductChange) -> Result<(), Invalid> {
+/// Adds a field of the product to the change. An optional field that is absent is to be cleared.
+fn add(path: MaskPath, product: &Product, change: &mut ProductChange) -> Result<(), Invalid> {
     match path {
-        Path::Name => change.name = Some(within("product.name", ProductName::parse(&product.name))?),
-        Path::PriceCents => change.price_cents = Some(not_negative("product.price_cents", product.price_cents)?),
-        Path::MaxPerBuyer => {
+        MaskPath::Name => change.name = Some(within("product.name", ProductName::parse(&product.name))?),
+        MaskPath::PriceCents => change.price_cents = Some(not_negative("product.price_cents", product.price_cents)?),
+        MaskPath::MaxPerBuyer => {
             let parsed = product.max_per_buyer.map(|value| limit("product.max_per_buyer", value));
             change.max_per_buyer = Some(parsed.transpose()?);
         }
-        Path::StartsAt => {
-            let parsed = product.starts_at.map(|time| moment("product.starts_at", time));
+        MaskPath::StartsAt => {
+            let parsed = product.starts_at.map(|time| timestamp("product.starts_at", time));
             change.starts_at = Some(parsed.transpose()?);
         }
-        Path::EndsAt => {
-            let parsed = product.ends_at.map(|time| moment("product.ends_at", time));
+        MaskPath::EndsAt => {
+            let parsed = product.ends_at.map(|time| timestamp("product.ends_at", time));
             change.ends_at = Some(parsed.transpose()?);
         }
-        Path::Paused => change.paused = Some(product.paused),
+        MaskPath::Paused => change.paused = Some(product.paused),
     }
     Ok(())
 }
 
-/// Names the field as it is called in this request.
+/// Gives an invalid field the name that it has in this request.
 fn within<T>(field: &'static str, parsed: Result<T, Invalid>) -> Result<T, Invalid> {
     parsed.map_err(|invalid| Invalid { field, ..invalid })
 }

@@ -5,28 +5,29 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-/// Answers that lanes have given and whose callers have not run since. Who is about to write one of them knows by it
-/// that there will be more in a moment.
+/// Counts the answers that lanes have given and whose callers have not run since.
+///
+/// Whoever is about to write one answer can see by it that there will be more in a moment.
 #[derive(Debug, Clone, Default)]
 pub struct Burst {
     answers: Arc<AtomicUsize>,
 }
 
 impl Burst {
-    /// Whether more answers are about to come.
+    /// Tells whether more answers are about to come.
     pub fn goes_on(&self) -> bool {
-        // Only a hint, which orders nothing.
+        // The number is only a guide and orders no other memory.
         self.answers.load(Ordering::Relaxed) > 0
     }
 
-    /// One more answer, until the value is dropped.
+    /// Counts one more answer, until the value is dropped.
     pub(crate) fn answer(&self) -> OnItsWay {
         self.answers.fetch_add(1, Ordering::Relaxed);
         OnItsWay { burst: self.clone() }
     }
 }
 
-/// An answer on its way to its caller.
+/// Counts an answer as long as it is on its way to its caller.
 #[derive(Debug)]
 pub(crate) struct OnItsWay {
     burst: Burst,

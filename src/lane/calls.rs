@@ -1,16 +1,13 @@
-//! What a batch is given, and what it answers.
+//! What a batch is given, and what it returns.
 
-use std::{
-    future::Future,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::time::Instant;
 
 use super::turns::TurnSlot;
 use crate::error::Error;
 
-/// A row that somebody else has locked.
+/// Names a row that somebody else has locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BusyRow {
     /// The table's name.
@@ -19,12 +16,12 @@ pub struct BusyRow {
     pub id: i64,
 }
 
-/// What became of a command in a batch.
+/// Says what became of a command in a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome<A> {
-    /// It is done with.
+    /// The command is done with, and this is its result.
     Done(Result<A, Error>),
-    /// Nothing was done: it needs a row that somebody else has locked.
+    /// Nothing was done: the command needs a row that somebody else has locked.
     Busy(BusyRow),
 }
 
@@ -40,12 +37,12 @@ pub type Outcomes<A> = Vec<Outcome<A>>;
 /// One result per command, in their order, where no row was busy.
 pub type Results<A> = Vec<Result<A, Error>>;
 
-/// The outcomes of commands that are all done with.
+/// Turns the results of commands that are all done with into outcomes.
 pub fn all_done<A>(results: Results<A>) -> Outcomes<A> {
     results.into_iter().map(Outcome::Done).collect()
 }
 
-/// The commands of a batch, and what is known of their callers.
+/// Carries the commands of a batch, and what the lane knows about their callers.
 pub struct Calls<'a, C> {
     pub(super) commands: &'a [C],
     pub(super) wanted: &'a (dyn Fn() -> bool + Send + Sync),
@@ -64,54 +61,41 @@ impl<C> Clone for Calls<'_, C> {
 impl<C> Copy for Calls<'_, C> {}
 
 impl<'a, C> Calls<'a, C> {
-    /// The commands, at least one.
+    /// Returns the commands, at least one.
     pub fn commands(&self) -> &'a [C] {
         self.commands
     }
 
-    /// Whether every caller still waits. A run for somebody who has gone may undo what he was told since by another
-    /// server, so none begins.
+    /// Tells whether every caller still waits.
+    ///
+    /// No run begins once a caller has gone. Another server may have told that caller something since, and the run
+    /// could undo it.
     pub fn wanted(&self) -> &'a (dyn Fn() -> bool + Send + Sync) {
         self.wanted
     }
 
-    /// The last moment at which a run may begin that may wait for a lock.
+    /// Returns the last moment at which a run may begin that may wait for a lock.
     pub fn patient_until(&self) -> Instant {
         self.patient_until
     }
 
-    /// The row that the commands left another batch for, if they did.
+    /// Returns the row for which the commands left another batch, if they did.
     pub fn busy(&self) -> Option<BusyRow> {
         self.busy
     }
 
-    /// Whether an earlier run for these callers may have committed all the same; a run that may have sets it.
+    /// Returns the flag behind [`Calls::is_outcome_unknown`]. A run that may have committed sets it.
     pub fn outcome_unknown(&self) -> &'a AtomicBool {
         self.outcome_unknown
     }
 
-    /// Gives the turn to another batch: this one waits for a row that somebody has locked.
+    /// Gives the turn to another batch, since this batch waits for a row that somebody has locked.
     pub fn leave_turn(&self) {
         self.turn.leave();
     }
 
-    /// Whether an earlier run for these callers may have committed all the same.
+    /// Tells whether an earlier run for these callers may have committed although it failed.
     pub fn is_outcome_unknown(&self) -> bool {
         self.outcome_unknown.load(Ordering::Relaxed)
     }
-}
-
-/// Runs each command by itself, for use cases that have nothing to share.
-///
-/// # Errors
-/// None: each command has a result of its own.
-pub async fn each_alone<'a, C, A, F>(calls: Calls<'a, C>, mut run: impl FnMut(&'a C) -> F) -> Result<Outcomes<A>, Error>
-where
-    F: Future<Output = Result<A, Error>>,
-{
-    let mut outcomes = Vec::with_capacity(calls.commands().len());
-    for command in calls.commands() {
-        outcomes.push(Outcome::Done(run(command).await));
-    }
-    Ok(outcomes)
 }

@@ -10,30 +10,28 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::{
-    Answered, Batch, BusyRow, Caller, Calls, Key, Outcome, Outcomes, Shared, Waiting,
+    Answered, Backoff, Batch, BusyRow, Caller, Calls, Outcome, Outcomes, QueueKey, Shared, Waiting,
     turns::{Turn, TurnSlot, Turns},
 };
 use crate::error::Error;
 
-/// How long a batch keeps its turn. One that takes longer waits, mostly for a lock, and others may go on meanwhile; a
-/// batch of a hot product takes 1 to 20 ms.
+/// How long a batch keeps its turn. A batch of a hot product takes 1 to 20 ms. A batch that takes longer waits, mostly
+/// for a lock, and others may go on meanwhile.
 const TURN_MAX: Duration = Duration::from_millis(20);
-/// The pause before a busy row is tried again: it doubles from the first to the last, which is longer where many rows are
-/// busy, so that all of them together are tried a thousand times a second at the most.
-const PAUSE_FIRST: Duration = Duration::from_millis(2);
-const PAUSE_LAST: Duration = Duration::from_millis(64);
-const PAUSE_FOR_EACH: Duration = Duration::from_millis(1);
+/// How much each busy row adds to the longest pause before a busy row is tried again. So all busy rows together are
+/// tried at most a thousand times a second.
+const PAUSE_FOR_EACH_ROW: Duration = Duration::from_millis(1);
 
-/// A lane at work. Dropping it before its end, be it by a panic in a batch, drops what waits, and those callers are
-/// told.
+/// Works for one lane. If it is dropped early, for example by a panic in a batch, the waiting commands are dropped too,
+/// and their callers get an error.
 pub(super) struct Worker<B: Batch> {
     shared: Arc<Shared<B>>,
-    key: Key,
+    key: QueueKey,
     ended: bool,
 }
 
-/// Commands and their callers, in the same order.
-struct Taken<B: Batch> {
+/// Keeps the commands of the next batch and their callers, in the same order.
+struct InHand<B: Batch> {
     commands: Vec<B::Command>,
     callers: Vec<Caller<B::Answer>>,
 }
@@ -41,91 +39,93 @@ struct Taken<B: Batch> {
 impl<B: Batch> Drop for Worker<B> {
     fn drop(&mut self) {
         if !self.ended {
-            let mut state = self.shared.state();
-            let left = state.remove(self.key);
-            if let (Key::Busy(_), Some(left)) = (self.key, &left) {
-                state.set_aside -= left.len();
+            let mut queues = self.shared.queues();
+            let left = queues.remove(self.key);
+            if let (QueueKey::Busy(_), Some(left)) = (self.key, &left) {
+                queues.set_aside -= left.len();
             }
-            drop(state);
+            drop(queues);
             drop(left);
         }
     }
 }
 
 impl<B: Batch> Worker<B> {
-    pub(super) fn new(shared: Arc<Shared<B>>, key: Key) -> Self {
+    pub(super) fn new(shared: Arc<Shared<B>>, key: QueueKey) -> Self {
         Self { shared, key, ended: false }
     }
 
     pub(super) async fn work(mut self) {
-        let mut pause = PAUSE_FIRST;
+        let mut backoff = Backoff::default();
         loop {
-            if let Key::Busy(_) = self.key {
-                tokio::time::sleep(pause).await;
-                pause = self.longest_pause().min(pause * 2);
-                let told = self.tell_those_behind();
-                self.shared.record(told);
+            if let QueueKey::Busy(_) = self.key {
+                tokio::time::sleep(backoff.pause()).await;
+                backoff.double(self.longest_pause());
+                let refused = self.refuse_those_out_of_patience();
+                self.shared.record(refused);
             }
             let turn = self.turns().take().await;
             if B::GATHERS {
-                // The worker is usually woken before the calls that have just arrived.
+                // The runtime usually wakes this worker before the calls that have just arrived.
                 tokio::task::yield_now().await;
             }
-            let Some(taken) = self.next_batch() else { return };
-            if !taken.commands.is_empty() {
-                self.run_and_answer(turn, taken).await;
+            let Some(in_hand) = self.next_batch() else { return };
+            if !in_hand.commands.is_empty() {
+                self.run_and_answer(turn, in_hand).await;
             }
         }
     }
 
-    /// The more rows are busy, the less often each is tried.
+    /// Returns the longest pause: the more rows are busy, the less often each is tried.
     fn longest_pause(&self) -> Duration {
-        let busy_rows = u32::try_from(self.shared.state().busy_rows).unwrap_or(u32::MAX);
-        PAUSE_LAST.max(PAUSE_FOR_EACH.saturating_mul(busy_rows))
+        let busy_rows = u32::try_from(self.shared.queues().busy_rows).unwrap_or(u32::MAX);
+        Backoff::LONGEST.max(PAUSE_FOR_EACH_ROW.saturating_mul(busy_rows))
     }
 
-    /// Those who try locked rows again have turns of their own: however many they are, they delay no other batch.
+    /// Returns the turns that this lane waits for. Lanes of locked rows have their own, so they delay no other batch.
     fn turns(&self) -> &Arc<Turns> {
         match self.key {
-            Key::Asked(_) => &self.shared.turns,
-            Key::Busy(_) => &self.shared.turns_of_busy,
+            QueueKey::Asked(_) => &self.shared.turns,
+            QueueKey::Busy(_) => &self.shared.turns_of_busy,
         }
     }
 
-    /// Takes the commands that wait and whose callers do too, in their order. `None`: nothing waits, and the worker has
-    /// ended in the same moment, so that the next command starts another.
-    fn next_batch(&mut self) -> Option<Taken<B>> {
-        let mut taken = Taken { commands: Vec::new(), callers: Vec::new() };
+    /// Takes the commands that wait and whose callers still wait too, in their order.
+    ///
+    /// `None` means that nothing waits. The worker has ended in the same moment, so the next command starts another
+    /// one.
+    fn next_batch(&mut self) -> Option<InHand<B>> {
+        let mut in_hand = InHand { commands: Vec::new(), callers: Vec::new() };
         let mut passed_over = Vec::new();
         {
-            let mut state = self.shared.state();
-            let queue = state.queues.get_mut(&self.key).filter(|queue| !queue.is_empty());
+            let mut queues = self.shared.queues();
+            let queue = queues.by_key.get_mut(&self.key).filter(|queue| !queue.is_empty());
             let Some(queue) = queue else {
                 self.ended = true;
-                state.remove(self.key);
+                queues.remove(self.key);
                 return None;
             };
             let before = queue.len();
-            while taken.commands.len() < self.shared.limits.batch_max {
+            while in_hand.commands.len() < self.shared.limits.batch_max {
                 let Some(waiting) = queue.pop_front() else { break };
-                taken.push_or_pass_over(waiting, &mut passed_over);
+                in_hand.push_or_pass_over(waiting, &mut passed_over);
             }
             let left = before - queue.len();
-            if let Key::Busy(_) = self.key {
-                state.set_aside -= left;
+            if let QueueKey::Busy(_) = self.key {
+                queues.set_aside -= left;
             }
         }
         self.shared.record(passed_over);
-        Some(taken)
+        Some(in_hand)
     }
 
-    async fn run_and_answer(&self, turn: Turn, mut taken: Taken<B>) {
+    async fn run_and_answer(&self, turn: Turn, mut in_hand: InHand<B>) {
         let turn = TurnSlot::new(turn);
-        let outcomes = within_turn(&turn, self.run(&turn, &mut taken)).await;
-        debug_assert_eq!(taken.commands.len(), outcomes.len(), "one outcome per command");
+        let outcomes = within_turn(&turn, self.run(&turn, &mut in_hand)).await;
+        debug_assert_eq!(in_hand.commands.len(), outcomes.len(), "one outcome per command");
         let mut answered = Vec::with_capacity(outcomes.len());
         let mut any_contended = false;
-        let Taken { commands, callers } = taken;
+        let InHand { commands, callers } = in_hand;
         for ((command, caller), outcome) in commands.into_iter().zip(callers).zip(outcomes) {
             let waiting = Waiting { command, caller };
             match self.waits_for(&waiting, outcome) {
@@ -141,15 +141,15 @@ impl<B: Batch> Worker<B> {
             }
         }
         if any_contended {
-            answered.extend(self.tell_those_behind());
+            answered.extend(self.refuse_those_out_of_patience());
         }
-        if let (true, Key::Busy(BusyRow { table, id })) = (any_contended, self.key) {
+        if let (true, QueueKey::Busy(BusyRow { table, id })) = (any_contended, self.key) {
             warn!(table, id, "Row stayed locked by somebody else: calls for it are refused");
         }
         self.shared.record(answered);
     }
 
-    /// The row that a command goes on waiting for, or else its result.
+    /// Returns the row that a command goes on waiting for, or its result.
     fn waits_for(
         &self,
         waiting: &Waiting<B>,
@@ -158,38 +158,40 @@ impl<B: Batch> Worker<B> {
         match (outcome, self.key) {
             (Outcome::Busy(_), _) if self.is_out_of_patience(waiting) => Err(Err(Error::LockContention)),
             (Outcome::Busy(row), _) => Ok(row),
-            (Outcome::Done(Err(Error::LockContention)), Key::Busy(row)) if !self.is_out_of_patience(waiting) => Ok(row),
+            (Outcome::Done(Err(Error::LockContention)), QueueKey::Busy(row)) if !self.is_out_of_patience(waiting) => {
+                Ok(row)
+            }
             (Outcome::Done(result), _) => Err(result),
         }
     }
 
-    /// Runs the commands of those who still wait for them: who goes meanwhile is passed over before the next run.
-    async fn run(&self, turn: &TurnSlot, taken: &mut Taken<B>) -> Outcomes<B::Answer> {
+    /// Runs the commands. Those whose callers go meanwhile are passed over before the next run.
+    async fn run(&self, turn: &TurnSlot, in_hand: &mut InHand<B>) -> Outcomes<B::Answer> {
         let outcome_unknown = AtomicBool::new(false);
         loop {
-            let error = match self.run_once(turn, &taken.commands, &taken.callers, &outcome_unknown).await {
+            let error = match self.run_once(turn, &in_hand.commands, &in_hand.callers, &outcome_unknown).await {
                 Ok(outcomes) => return outcomes,
                 Err(error) => error,
             };
-            let passed_over = taken.pass_over_gone();
+            let passed_over = in_hand.pass_over_gone();
             let any_gone = !passed_over.is_empty();
             self.shared.record(passed_over);
-            if taken.commands.is_empty() {
+            if in_hand.commands.is_empty() {
                 return Vec::new();
             }
             if any_gone && error == Error::DeadlineExceeded {
                 continue;
             }
-            if taken.commands.len() == 1 || error.is_temporary() {
-                return taken.commands.iter().map(|_| Outcome::Done(Err(error.clone()))).collect();
+            if in_hand.commands.len() == 1 || error.is_temporary() {
+                return in_hand.commands.iter().map(|_| Outcome::Done(Err(error.clone()))).collect();
             }
-            return self.run_each_alone(turn, taken).await;
+            return self.run_each_alone(turn, in_hand).await;
         }
     }
 
-    async fn run_each_alone(&self, turn: &TurnSlot, taken: &Taken<B>) -> Outcomes<B::Answer> {
-        let mut outcomes = Vec::with_capacity(taken.commands.len());
-        for (command, caller) in taken.commands.iter().zip(&taken.callers) {
+    async fn run_each_alone(&self, turn: &TurnSlot, in_hand: &InHand<B>) -> Outcomes<B::Answer> {
+        let mut outcomes = Vec::with_capacity(in_hand.commands.len());
+        for (command, caller) in in_hand.commands.iter().zip(&in_hand.callers) {
             let (command, caller) = (std::slice::from_ref(command), std::slice::from_ref(caller));
             match self.run_once(turn, command, caller, &AtomicBool::new(false)).await {
                 Ok(alone) => outcomes.extend(alone),
@@ -209,8 +211,8 @@ impl<B: Batch> Worker<B> {
         let wanted = || callers.iter().all(|caller| !caller.reply.is_closed());
         let since = callers.iter().map(|caller| caller.since).min().unwrap_or_else(Instant::now);
         let busy = match self.key {
-            Key::Asked(_) => None,
-            Key::Busy(row) => Some(row),
+            QueueKey::Asked(_) => None,
+            QueueKey::Busy(row) => Some(row),
         };
         let calls = Calls {
             commands,
@@ -223,19 +225,19 @@ impl<B: Batch> Worker<B> {
         self.shared.batch.run(calls).await
     }
 
-    /// Tells those who wait behind a batch that could not have its rows: had they to wait for the same again, they would
-    /// hear of it too late.
-    fn tell_those_behind(&self) -> Vec<Answered<B>> {
-        let mut state = self.shared.state();
-        let Some(queue) = state.queues.get_mut(&self.key) else { return Vec::new() };
-        let (told, left): (VecDeque<_>, VecDeque<_>) =
+    /// Refuses the commands behind a batch that could not lock its rows, as far as they are out of patience. If they
+    /// had to wait for the same rows again, their callers would get the answer too late.
+    fn refuse_those_out_of_patience(&self) -> Vec<Answered<B>> {
+        let mut queues = self.shared.queues();
+        let Some(queue) = queues.by_key.get_mut(&self.key) else { return Vec::new() };
+        let (refused, left): (VecDeque<_>, VecDeque<_>) =
             queue.drain(..).partition(|waiting| self.is_out_of_patience(waiting));
         *queue = left;
-        if let Key::Busy(_) = self.key {
-            state.set_aside -= told.len();
+        if let QueueKey::Busy(_) = self.key {
+            queues.set_aside -= refused.len();
         }
-        drop(state);
-        told.into_iter().map(|waiting| self.answer(waiting, Err(Error::LockContention))).collect()
+        drop(queues);
+        refused.into_iter().map(|waiting| self.answer(waiting, Err(Error::LockContention))).collect()
     }
 
     fn is_out_of_patience(&self, waiting: &Waiting<B>) -> bool {
@@ -244,13 +246,13 @@ impl<B: Batch> Worker<B> {
 
     fn answer(&self, waiting: Waiting<B>, result: Result<B::Answer, Error>) -> Answered<B> {
         let Waiting { command, caller: Caller { span, reply, .. } } = waiting;
-        // A caller that has gone meanwhile is not an error: the command was done and is recorded.
+        // It is no error if the caller has gone meanwhile: the command was done and is recorded.
         let _gone = reply.send((result.clone(), self.shared.burst.answer()));
         Answered { command, span, result }
     }
 }
 
-impl<B: Batch> Taken<B> {
+impl<B: Batch> InHand<B> {
     fn push_or_pass_over(&mut self, Waiting { command, caller }: Waiting<B>, passed_over: &mut Vec<Answered<B>>) {
         if caller.reply.is_closed() {
             passed_over.push(Answered { command, span: caller.span, result: Err(Error::DeadlineExceeded) });
@@ -271,7 +273,7 @@ impl<B: Batch> Taken<B> {
     }
 }
 
-/// Runs a batch, which keeps its turn for [`TURN_MAX`] at the most.
+/// Runs a batch, which keeps its turn for at most [`TURN_MAX`].
 async fn within_turn<T>(turn: &TurnSlot, run: impl Future<Output = T>) -> T {
     tokio::pin!(run);
     match tokio::time::timeout(TURN_MAX, run.as_mut()).await {

@@ -1,4 +1,4 @@
-//! `sweeper audit`: walks through all tables while the sale goes on, logs what is off, and repairs what is safe.
+//! `sweeper audit`: reads all tables during the sale, logs each fault, and repairs what is safe to repair.
 //!
 //! | line | level | fields |
 //! |---|---|---|
@@ -7,14 +7,13 @@
 //! | `Available stock not repaired` | warn | product_id, why |
 //! | `Audit done`, `Audit interrupted`, `Audit failed` | info, warn, error | findings, repaired, rows of each table, holds_unswept, orders_overdue, seconds |
 //!
-//! A product's stock is repaired where that is all that is off with it: every other finding puts the rows in doubt that
-//! the repair would go by.
+//! A product's stock is repaired only where the product has no other finding. Any other finding puts the rows in doubt
+//! that the repair would trust.
 
 mod lines;
 
 use std::{
     collections::BTreeSet,
-    fmt,
     future::Future,
     pin::pin,
     time::{Duration, Instant},
@@ -36,43 +35,44 @@ use crate::{
     error::Error,
 };
 
-/// What one statement may take: the sums of a product with a hundred million holds.
+/// Limits how long one statement may take: enough for the sums of a product with a hundred million holds.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(10 * 60);
 
-/// What an audit saw and did.
+/// Counts what an audit has found and done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditReport {
-    /// Faults, each of them logged.
+    /// Faults. Each of them is logged.
     pub findings: u64,
-    /// Rows that show that the database's clock has gone back, each of them logged. They are no faults.
+    /// Rows that show that the database's clock went back. Each of them is logged, and none is a fault.
     pub clock_went_back: u64,
-    /// Products whose available_stock was set right.
+    /// Products whose available_stock was corrected.
     pub repaired: u64,
-    /// Rows looked at, in the order of [`TABLES`].
+    /// Rows that were read, in the order of [`TABLES`].
     pub rows: [i64; TABLES.len()],
-    /// What nobody has tidied up yet: no fault.
+    /// What no sweep has tidied up yet. It is no fault.
     pub untidy: Untidy,
-    /// Whether all was looked at, rather than a shutdown in between.
+    /// Whether all rows were read. A shutdown may come before.
     pub complete: bool,
-    /// How long it took.
+    /// How long the audit took.
     pub took: Duration,
 }
 
-/// Why an audit doesn't end well although nothing failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Says why an audit doesn't end well although nothing failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unclean {
-    /// So many faults were found.
+    /// The audit found this number of faults.
+    #[error("the audit found {0} faults: see \"Audit finding\" in its log")]
     Findings(u64),
-    /// It was interrupted before its end.
+    /// A shutdown interrupted the audit.
+    #[error("the audit was interrupted before its end")]
     Interrupted,
 }
 
 impl AuditReport {
-    /// The result for whoever asks only whether all is well. What was repaired isn't: somebody has to find out why it
-    /// had to be.
+    /// Says whether all is well. A repaired product is not: somebody has to find out why it was wrong.
     ///
     /// # Errors
-    /// [`Unclean`].
+    /// [`Unclean`]: there are findings, or the audit was interrupted.
     pub fn verdict(&self) -> Result<(), Unclean> {
         match self {
             Self { findings: 1.., .. } => Err(Unclean::Findings(self.findings)),
@@ -82,23 +82,10 @@ impl AuditReport {
     }
 }
 
-impl fmt::Display for Unclean {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Findings(findings) => {
-                write!(f, "the audit found {findings} faults: see \"Audit finding\" in its log")
-            }
-            Self::Interrupted => f.write_str("the audit was interrupted before its end"),
-        }
-    }
-}
-
-impl std::error::Error for Unclean {}
-
-/// Audits once, and logs the report as its last line. A shutdown ends it at once, or after the repair at work.
+/// Audits once, and logs the report as its last line. A shutdown ends it at once, or after the current repair.
 ///
 /// # Errors
-/// Those of [`Database::read`] and [`Database::transaction`].
+/// The errors of [`Database::read`] and [`Database::transaction`].
 pub async fn run(
     config: &DatabaseConfig,
     page: usize,
@@ -114,21 +101,22 @@ pub async fn run(
     done.map(|()| report)
 }
 
-/// An audit at work.
+/// Runs an audit.
 pub struct Audit<F> {
     database: Database,
     page: usize,
     on_finding: F,
     report: AuditReport,
-    /// Products whose stock doesn't add up, and products with another finding.
+    /// Products whose stock doesn't add up.
     unconserved: BTreeSet<i64>,
+    /// Products with another finding.
     doubtful: BTreeSet<i64>,
-    /// Whether there is a finding that could be about any product.
+    /// Whether a finding may be about any product.
     all_doubtful: bool,
 }
 
 impl<F: FnMut(&Finding)> Audit<F> {
-    /// An audit that looks at `page` rows in a statement, and tells each finding as soon as it is sure.
+    /// Makes an audit that reads `page` rows in a statement, and reports each finding once it is confirmed.
     pub fn new(database: &Database, page: usize, on_finding: F) -> Self {
         Self {
             database: database.clone(),
@@ -141,22 +129,22 @@ impl<F: FnMut(&Finding)> Audit<F> {
         }
     }
 
-    /// What was seen so far.
+    /// Returns what was found so far.
     pub fn report(&self) -> &AuditReport {
         &self.report
     }
 
-    /// Looks at everything, and then repairs where that is asked for.
+    /// Reads all tables, and then repairs where that is asked for.
     ///
     /// # Errors
-    /// Those of [`Database::read`] and [`Database::transaction`]; what was found before stays told.
+    /// The errors of [`Database::read`] and [`Database::transaction`]. Findings before an error are reported.
     pub async fn run(&mut self, repair: bool, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let mut shutdown = pin!(shutdown);
-        // Reading can be dropped anywhere: the connection closes, and nothing was changed.
+        // Reading may end anywhere: the connection closes, and nothing was changed.
         tokio::select! {
             biased;
             () = shutdown.as_mut() => return Ok(()),
-            looked = self.look() => looked?,
+            checked = self.check_tables() => checked?,
         }
         if repair {
             for product_id in std::mem::take(&mut self.unconserved) {
@@ -170,17 +158,17 @@ impl<F: FnMut(&Finding)> Audit<F> {
         Ok(())
     }
 
-    async fn look(&mut self) -> Result<(), Error> {
+    async fn check_tables(&mut self) -> Result<(), Error> {
         let (findings, readable) = self
             .database
             .read("audit_keys", async |conn: &mut Connection, _attempt| audit::key_faults(conn).await)
             .await?;
-        findings.iter().for_each(|finding| self.tell(finding));
+        findings.iter().for_each(|finding| self.add(finding));
         if !readable {
             return Ok(());
         }
         for (index, table) in TABLES.iter().enumerate() {
-            self.walk(index, table).await?;
+            self.check_table(index, table).await?;
         }
         let untidy =
             self.database.read_within(STATEMENT_LIMIT, "audit_untidy", async |conn: &mut Connection, _attempt| {
@@ -190,8 +178,8 @@ impl<F: FnMut(&Finding)> Audit<F> {
         Ok(())
     }
 
-    /// Walks through a table, up to the row that was its last at the beginning.
-    async fn walk(&mut self, index: usize, table: &'static Table) -> Result<(), Error> {
+    /// Reads a table page by page, up to the row that was its last at the start.
+    async fn check_table(&mut self, index: usize, table: &'static Table) -> Result<(), Error> {
         let last = self
             .database
             .read("audit_last_id", async |conn: &mut Connection, _attempt| audit::last_id(conn, table).await);
@@ -205,13 +193,13 @@ impl<F: FnMut(&Finding)> Audit<F> {
                 audit::page(conn, table, rest, limit).await
             });
             let Some((up_to, count)) = page.await? else { return Ok(()) };
-            self.look_at(table, Range { up_to, ..rest }).await?;
+            self.check_range(table, Range { up_to, ..rest }).await?;
             self.report.rows[index] += count;
             rest.after = up_to;
         }
     }
 
-    async fn look_at(&mut self, table: &'static Table, range: Range) -> Result<(), Error> {
+    async fn check_range(&mut self, table: &'static Table, range: Range) -> Result<(), Error> {
         let suspects =
             self.database.read_within(STATEMENT_LIMIT, "audit_suspects", async |conn: &mut Connection, _attempt| {
                 audit::suspects(conn, table, range).await
@@ -229,11 +217,11 @@ impl<F: FnMut(&Finding)> Audit<F> {
             self.database.read_within(STATEMENT_LIMIT, "audit_confirm", async |conn: &mut Connection, _attempt| {
                 audit::confirm(conn, table, check, ids).await
             });
-        confirmed.await?.iter().for_each(|finding| self.tell(finding));
+        confirmed.await?.iter().for_each(|finding| self.add(finding));
         Ok(())
     }
 
-    fn tell(&mut self, finding: &Finding) {
+    fn add(&mut self, finding: &Finding) {
         let counter = match finding.kind {
             CLOCK_WENT_BACK => &mut self.report.clock_went_back,
             _ => &mut self.report.findings,
@@ -241,7 +229,7 @@ impl<F: FnMut(&Finding)> Audit<F> {
         *counter += 1;
         let products = finding.product_id.into_iter().chain(finding.related_product_id);
         match finding.kind {
-            // It says nothing of stock.
+            // This finding says nothing about stock.
             CLOCK_WENT_BACK => {}
             STOCK_NOT_CONSERVED => self.unconserved.extend(products),
             _ if finding.product_id.is_none() => self.all_doubtful = true,

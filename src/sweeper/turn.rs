@@ -1,7 +1,8 @@
-//! Whose turn it is to sweep, and whether the sweep that has the lock still works.
+//! Decides which sweep may run, and whether the sweep that has the lock makes progress.
 //!
-//! The lock ends with its connection, which the sweep itself keeps alive between its batches: so the lock says that a
-//! sweep works, and not just that its process is there. Once a second at the most it writes its progress down there.
+//! The lock ends with its connection. Only a working sweep keeps that connection alive, between its batches. So the
+//! lock shows that a sweep works, not only that its process exists. At most once a second the sweep records its
+//! progress on that connection.
 
 use std::time::{Duration, Instant};
 
@@ -15,32 +16,34 @@ use crate::{
     error::Error,
 };
 
+/// Names the lock.
 const LOCK: &str = "sweep";
-/// How often a sweep writes down that it works: often beside the minute after which the lock of an idle connection is
-/// free, and seldom beside the batches.
+/// Says how often a sweep records its progress: often enough for the minute after which an idle connection loses its
+/// lock, and seldom compared with the batches.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-/// A sweep that has written nothing for so long gets nowhere.
+/// Says after which time without recorded progress a sweep counts as stalled.
 pub(super) const STALLED_AFTER_SECONDS: i64 = 5 * 60;
-/// How long a sweep gets to show that it works, or to let go, before it is told as stalled: it may have begun just now.
+/// Says how long a sweep that seems stalled gets to show progress or to end: it may have begun just now.
 const SECOND_LOOK_SECONDS: i64 = 3;
 
-/// Says whose turn it is.
-pub(super) enum Turn {
-    /// This sweep's.
+/// Says which sweep has the lock.
+pub(super) enum SweepTurn {
+    /// This sweep has it.
     Ours(SweepLock),
-    /// Another's, which works.
+    /// Another sweep has it, and works.
     Anothers(Holder),
-    /// Another's, which gets nowhere.
+    /// Another sweep has it, and makes no progress.
     Stalled(Holder),
 }
 
-/// The lock of the sweep that works.
+/// Holds the lock of this sweep.
 pub(super) struct SweepLock {
     lock: NamedLock,
     progress_at: Instant,
 }
 
-impl Turn {
+impl SweepTurn {
+    /// Takes the lock, or finds out what the sweep that has it does.
     pub(super) async fn take(config: &DatabaseConfig, database: &Database) -> Result<Self, Error> {
         let holder = match NamedLock::take(config, LOCK, 0).await? {
             Ok(lock) => return SweepLock::begin(lock).await.map(Self::Ours),
@@ -57,7 +60,7 @@ impl Turn {
     }
 }
 
-/// A time that is to come counts, too: the clock has gone back, and nothing was written since.
+/// Whether no progress was recorded for too long. A time in the future counts, too: the clock went back since then.
 async fn is_stalled(database: &Database) -> Result<bool, Error> {
     let seconds = database
         .read("sweep_progress", async |conn: &mut Connection, _attempt| {
@@ -73,11 +76,12 @@ impl SweepLock {
         Ok(Self { lock, progress_at: Instant::now() })
     }
 
-    /// Shows that the sweep works, and finds out whether the lock is still there. It isn't where the process was frozen
-    /// for a minute, or where somebody has killed its connection.
+    /// Records progress, and checks that the lock is still held.
+    ///
+    /// The lock is lost where the process was frozen for a minute, or where somebody has killed its connection.
     ///
     /// # Errors
-    /// `Unavailable` where the lock is lost: another sweep may be at work by now.
+    /// `Unavailable`: the lock is lost, and another sweep may be running by now.
     pub(super) async fn keep(&mut self) -> Result<(), Error> {
         if self.progress_at.elapsed() < PROGRESS_EVERY {
             return Ok(());
@@ -87,6 +91,7 @@ impl SweepLock {
         Ok(())
     }
 
+    /// Releases the lock.
     pub(super) async fn release(self) {
         self.lock.release().await;
     }

@@ -1,4 +1,4 @@
-//! The work of one sweep: batches over all products, and then those products by themselves that were busy meanwhile.
+//! The work of one sweep: batches over all products, and then each product whose row was locked.
 
 use std::{
     collections::BTreeSet,
@@ -19,53 +19,53 @@ use crate::{
     },
     db::{
         Connection, Database, Failure, Plan, Script,
-        due::{Of, Place},
+        due::{SweepPosition, SweepScope},
         sweeper_state,
     },
     domain::ProductId,
     error::Error,
 };
 
-/// Products that a sweep waits for in vain at the most, each for as long as a lock is waited for, twice. Beyond that it
-/// leaves what is locked to the next sweep: somebody has locked the whole table, or many rows of it.
+/// Limits the products that a sweep waits for without success, each twice for the time limit of a lock.
+///
+/// After that it leaves locked products to the next sweep: somebody has locked the whole table, or many of its rows.
 const WAITS_IN_VAIN_MAX: usize = 5;
 
-/// A sweep at work.
+/// Runs a sweep.
 pub(super) struct Work<'w, S> {
     pub(super) database: &'w Database,
     pub(super) batch: usize,
     pub(super) lock: &'w mut SweepLock,
     pub(super) report: &'w mut SweepReport,
     pub(super) shutdown: Pin<&'w mut S>,
-    /// Products that were told as faulty, and as locked.
-    pub(super) told: Told,
+    pub(super) left_out: LeftOut,
 }
 
-/// The products that a sweep has told as left out.
+/// Holds the products that a sweep has left out, and has logged.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct LeftOut {
     faulty: BTreeSet<ProductId>,
     locked: BTreeSet<ProductId>,
 }
 
-/// What is swept.
+/// Says what is swept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Holds,
     Orders,
 }
 
-/// How a part of a sweep ended.
+/// Says how a part of a sweep ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// Nothing was left to be done.
+    /// All is done.
     Done,
-    /// The shutdown came.
+    /// A shutdown has begun.
     Stopped,
 }
 
 impl<S: Future<Output = ()>> Work<'_, S> {
-    /// Sweeps until all is done or the shutdown comes, and counts the sweep.
+    /// Sweeps until all is done or a shutdown begins, and counts the sweep.
     pub(super) async fn run(&mut self) -> Result<(), Error> {
         if self.sweep(Kind::Holds).await? == End::Done {
             self.sweep(Kind::Orders).await?;
@@ -82,11 +82,11 @@ impl<S: Future<Output = ()>> Work<'_, S> {
 
     async fn sweep(&mut self, kind: Kind) -> Result<End, Error> {
         let mut busy = BTreeSet::new();
-        if self.sweep_rows(kind, Of::AllProducts, &mut busy).await? == End::Stopped {
+        if self.sweep_rows(kind, SweepScope::AllProducts, &mut busy).await? == End::Stopped {
             return Ok(End::Stopped);
         }
-        let mut busy: Vec<ProductId> = busy.difference(&self.told.faulty).copied().collect();
-        // Where many rows are locked, other products should have their turn in the next sweep.
+        let mut busy: Vec<ProductId> = busy.difference(&self.left_out.faulty).copied().collect();
+        // Where many rows are locked, the next sweep should try other products first.
         busy.shuffle(&mut rand::rng());
         for product_id in busy {
             if self.sweep_busy(kind, product_id).await? == End::Stopped {
@@ -96,31 +96,37 @@ impl<S: Future<Output = ()>> Work<'_, S> {
         Ok(End::Done)
     }
 
-    /// Sweeps one product whose row was locked, and waits for that row: a product that is being sold is nearly always
-    /// locked, and never for long.
+    /// Sweeps one product whose row was locked, and waits for that row.
+    ///
+    /// During its sale the row is nearly always locked, but never for long.
     async fn sweep_busy(&mut self, kind: Kind, product_id: ProductId) -> Result<End, Error> {
-        if self.told.locked.len() >= WAITS_IN_VAIN_MAX {
-            self.tell_locked(product_id, false);
+        if self.left_out.locked.len() >= WAITS_IN_VAIN_MAX {
+            self.leave_out_locked(product_id, false);
             return Ok(End::Done);
         }
-        match self.sweep_rows(kind, Of::Product(product_id), &mut BTreeSet::new()).await {
-            Err(Error::LockContention) => self.tell_locked(product_id, true),
-            // What a guard refuses here is this product's own: nothing else is part of the batch.
-            Err(Error::Internal(text)) => self.tell_fault(product_id, &Fault::Refused(text)),
+        match self.sweep_rows(kind, SweepScope::Product(product_id), &mut BTreeSet::new()).await {
+            Err(Error::LockContention) => self.leave_out_locked(product_id, true),
+            // The batch has only this product, so a guard that refuses it has refused this product.
+            Err(Error::Internal(text)) => self.leave_out_faulty(product_id, &Fault::Refused(text)),
             other => return other,
         }
         Ok(End::Done)
     }
 
-    /// Runs batches, each from where the one before it ended, until one isn't full or the shutdown comes.
-    async fn sweep_rows(&mut self, kind: Kind, of: Of, busy: &mut BTreeSet<ProductId>) -> Result<End, Error> {
-        let mut since = Place::from(SystemTime::UNIX_EPOCH);
+    /// Runs batches, each from the end of the batch before, until a batch isn't full or a shutdown begins.
+    async fn sweep_rows(
+        &mut self,
+        kind: Kind,
+        scope: SweepScope,
+        busy: &mut BTreeSet<ProductId>,
+    ) -> Result<End, Error> {
+        let mut since = SweepPosition::from(SystemTime::UNIX_EPOCH);
         loop {
             self.lock.keep().await?;
             let began = Instant::now();
             let swept = match kind {
-                Kind::Holds => expire_holds_of(self.database, of, since, self.batch).await?,
-                Kind::Orders => cancel_overdue_orders_of(self.database, of, since, self.batch).await?,
+                Kind::Holds => expire_holds_of(self.database, scope, since, self.batch).await?,
+                Kind::Orders => cancel_overdue_orders_of(self.database, scope, since, self.batch).await?,
             };
             let took = began.elapsed();
             self.count(kind, &swept);
@@ -144,30 +150,31 @@ impl<S: Future<Output = ()>> Work<'_, S> {
             Kind::Orders => self.report.orders_cancelled += swept.rows,
         }
         for (product_id, fault) in &swept.look.faults {
-            self.tell_fault(*product_id, fault);
+            self.leave_out_faulty(*product_id, fault);
         }
     }
 
-    /// Tells a faulty product, once a sweep.
-    fn tell_fault(&mut self, product_id: ProductId, fault: &Fault) {
-        if self.told.faulty.insert(product_id) {
+    /// Logs a faulty product, once in a sweep.
+    fn leave_out_faulty(&mut self, product_id: ProductId, fault: &Fault) {
+        if self.left_out.faulty.insert(product_id) {
             let (why, what_to_do) = (fault.to_string(), fault.what_to_do());
             error!(product_id = product_id.get(), why, what_to_do, "Product left out of the sweep");
             self.report.products_faulty += 1;
         }
     }
 
-    /// Tells a product whose row stayed locked, once a sweep, and whether it was waited for.
-    fn tell_locked(&mut self, product_id: ProductId, waited: bool) {
-        if self.told.locked.insert(product_id) {
+    /// Logs a product whose row stayed locked, once in a sweep, and whether the sweep has waited for it.
+    fn leave_out_locked(&mut self, product_id: ProductId, waited: bool) {
+        if self.left_out.locked.insert(product_id) {
             let why = "somebody keeps its row locked: the next sweep tries again";
             warn!(product_id = product_id.get(), why, waited, "Product left to the next sweep");
             self.report.products_locked += 1;
         }
     }
 
-    /// After a batch that took so long: rests as long again where a product of it is being sold, since whoever buys comes
-    /// first and what has expired can wait.
+    /// Rests for `took`, the time of the batch, where a product of the batch is being sold.
+    ///
+    /// Buyers come first, and expired holds can wait.
     async fn gives_way(&mut self, swept: &Swept, took: Duration) -> Result<End, Error> {
         let stopped = if swept.is_being_sold(self.database).await? {
             tokio::select! {

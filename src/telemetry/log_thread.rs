@@ -1,14 +1,15 @@
-//! The thread that writes the log, so that a call never waits for whoever reads it.
+//! The thread that writes the log, so that no call waits for the log's reader.
 //!
-//! Lines gather in a buffer and are written together, whole and in order. A line that finds the buffer full is dropped and
-//! counted. So are all lines after it until the thread takes the buffer: the gap is in one place, and a line that says how
-//! many are missing stands there. Lines that can't be written, as on a full disk, are counted and told in the same way.
-//! A program that nobody calls may wait for room instead, for a while. The end of a program waits until all is written,
-//! for a while; one that is killed loses its last millisecond.
+//! Lines gather in a buffer and are written together, whole and in order. A line that finds the buffer full is dropped
+//! and counted. All lines after it are dropped, too, until the thread takes the buffer. So the gap is in one place, and
+//! a line there says how many lines are missing. Lines that can't be written, for example on a full disk, are counted
+//! and reported in the same way. A program that nobody calls may wait for room instead, for a limited time. The end of
+//! a program waits for the last lines, for a limited time. A program that is killed loses the lines of its last
+//! millisecond.
 //!
-//! Processor time of a line at two threads, put together and written to a pipe, on 2 cores: 0.55 µs. Written at once by
-//! each thread: 2.0 µs. By `tracing-appender` without loss: 0.7 to 1.3 µs, but its end waits for one second only, and
-//! misses itself after a failed write.
+//! The processor time of a line, built and written to a pipe by two threads on 2 cores, is 0.55 µs. It is 2.0 µs where
+//! each thread writes at once. `tracing-appender` takes 0.7 to 1.3 µs without loss, but its end waits for only one
+//! second, and never comes after a failed write.
 
 use std::{
     cell::Cell,
@@ -20,41 +21,43 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::metrics::LOG_LINES_DROPPED;
+use crate::metric_names::LOG_LINES_DROPPED;
 
-/// Bytes that may wait, some 55,000 lines: those of the busiest sale measured, in the second that a log shipper takes to
-/// restart. As many may be in the thread's hands at the same time, so a stalled reader costs 16 MiB at the most. The
-/// server's peak with 1,024 callers is 35 MiB, and 64 MiB are what it may have.
+/// Limits the bytes that may wait: about 55,000 lines.
+///
+/// The busiest sale measured writes them in the second that a log shipper takes to restart. The thread may hold as many
+/// at the same time, so a stalled reader costs at most 16 MiB. The server's peak with 1,024 callers is 35 MiB, and it
+/// may use 64 MiB.
 pub(super) const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Bytes of a buffer that are kept for the next lines: what a stall took is given back.
+/// Limits the bytes of a buffer that are kept for the next lines. The rest, after a stall, is given back.
 const KEPT_BYTES_MAX: usize = 1024 * 1024;
-/// How long lines gather after the first one: 1,000 times a second the thread is woken and writes at the most.
+/// Says how long lines gather after the first of them. So the thread wakes and writes at most 1,000 times a second.
 const GATHER: Duration = Duration::from_millis(1);
-/// When to try again to write to a full pipe that doesn't block.
+/// Says when to try again to write to a full pipe that doesn't block.
 const RETRY_AFTER: Duration = Duration::from_millis(1);
 
-/// What becomes of a line that finds the buffer full.
+/// Says what happens to a line that finds the buffer full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenFull {
-    /// It is dropped at once: somebody waits for the call that it is about.
+    /// It is dropped at once, because a caller waits for the call that logs.
     Drop,
-    /// It waits for room, and is dropped where there is none after this time: nobody waits but the program itself.
+    /// It waits for room for this time, and is dropped after it. Nobody waits but the program itself.
     Wait(Duration),
 }
 
 thread_local! {
-    /// Whether this is a thread that writes a log. What it says itself doesn't wait behind what others said.
+    /// Says whether this thread writes a log. Its own lines don't wait behind the lines of others.
     static WRITES_A_LOG: Cell<bool> = const { Cell::new(false) };
 }
 
 #[derive(Default)]
 struct Waiting {
     bytes: Vec<u8>,
-    /// Lines that found no room after those in `bytes`.
+    /// Counts the lines that found no room after those in `bytes`.
     dropped: u64,
-    /// The thread has taken lines and isn't done with them.
+    /// Whether the thread has taken lines and still writes them.
     writing: bool,
-    /// The program has written its last line.
+    /// Whether the program has written its last line.
     ended: bool,
 }
 
@@ -63,9 +66,9 @@ pub(super) struct Queue {
     arrived: Condvar,
     written: Condvar,
     when_full: WhenFull,
-    /// Where lines go after the end.
+    /// Takes the lines after the end.
     afterwards: Option<LogThread>,
-    /// What the thread itself has logged.
+    /// Holds the lines that the thread itself has logged.
     own: Mutex<Vec<u8>>,
 }
 
@@ -74,8 +77,10 @@ pub(super) struct Queue {
 pub(super) struct LogThread(Arc<Queue>);
 
 impl LogThread {
-    /// Starts a thread that writes to `out`, for as long as the process lives. `tell_lost` is called on it with a number
-    /// of lines that were lost, and logs that number. Lines that come after the end go `afterwards`, or nowhere.
+    /// Starts a thread that writes to `out` as long as the process lives.
+    ///
+    /// The thread calls `tell_lost` with the number of lines that were lost, to log it. Lines after the end go to
+    /// `afterwards`, or are dropped.
     pub(super) fn start(
         out: impl Write + Send + 'static,
         when_full: WhenFull,
@@ -90,12 +95,12 @@ impl LogThread {
             afterwards,
             own: Mutex::default(),
         });
-        let of_thread = Arc::clone(&queue);
-        thread::Builder::new().name("log".to_owned()).spawn(move || of_thread.write_all_to(out, tell_lost))?;
+        let threads_queue = Arc::clone(&queue);
+        thread::Builder::new().name("log".to_owned()).spawn(move || threads_queue.write_all_to(out, tell_lost))?;
         Ok(Self(queue))
     }
 
-    /// Waits until all that was logged before is written, `limit` at the most. From then on the log is at its end.
+    /// Waits up to `limit` until all earlier lines are written, and ends the log.
     pub(super) fn end(&self, limit: Duration) {
         self.wait_until_written(limit).ended = true;
     }
@@ -114,7 +119,7 @@ impl LogThread {
     }
 }
 
-/// Locks. Nothing panics while it holds one of these locks, so there is nothing broken behind a poisoned one.
+/// Locks. No code panics while it holds one of these locks, so the value behind a poisoned lock is sound.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -151,7 +156,7 @@ impl Queue {
             lost += given_up;
             if lost > 0 {
                 tell_lost(self, lost);
-                // Told the next time, with those lost until then, where it can't be written either.
+                // Where this line can't be written either, the next such line counts its lines, too.
                 if out.write(&std::mem::take(&mut *lock(&self.own))) == 0 {
                     lost = 0;
                 }
@@ -161,7 +166,7 @@ impl Queue {
         }
     }
 
-    /// Takes a line, unless the buffer is full. Whether it was taken.
+    /// Takes a line unless the buffer is full. Returns whether it took the line.
     fn take(&self, line: &[u8]) -> bool {
         let mut waiting = lock(&self.waiting);
         if let WhenFull::Wait(patience) = self.when_full {
@@ -184,7 +189,7 @@ impl Queue {
         true
     }
 
-    /// Waits until there is room. Not where a line was dropped: the reader has been waited for then.
+    /// Waits until there is room, unless a line was dropped: then the program has waited for the reader already.
     fn wait_for_room<'a>(
         &self,
         mut waiting: MutexGuard<'a, Waiting>,
@@ -204,7 +209,7 @@ impl Queue {
 }
 
 impl Waiting {
-    /// Whether a line has to be dropped. One has room in an empty buffer, however long it is.
+    /// Whether a line has to be dropped. Any line has room in an empty buffer, however long it is.
     fn is_full_for(&self, line: &[u8]) -> bool {
         self.dropped > 0 || (!self.bytes.is_empty() && self.bytes.len() + line.len() > WAITING_BYTES_MAX)
     }
@@ -216,21 +221,20 @@ fn count_dropped(lines: u64) {
     }
 }
 
-/// A writer of whole lines.
+/// Writes whole lines.
 struct Lines<W> {
     out: W,
-    /// The last line was given up in its middle.
+    /// Whether the last line was given up in its middle.
     torn: bool,
 }
 
 impl<W: Write> Lines<W> {
-    /// Writes what can be written. The rest is given up: nobody reads it, and the sale goes on. Returns how many lines that
-    /// is.
+    /// Writes as many lines as it can, and returns how many it has given up. Nobody reads them, and the sale goes on.
     fn write(&mut self, lines: &[u8]) -> u64 {
         if lines.is_empty() {
             return 0;
         }
-        // What is torn ends here, so that the next line is whole.
+        // Ends the torn line, so that the next line is whole.
         if self.torn && self.write_some(b"\n") == 1 {
             self.torn = false;
         }
@@ -242,7 +246,7 @@ impl<W: Write> Lines<W> {
         u64::try_from(given_up).unwrap_or(u64::MAX)
     }
 
-    /// Writes until an error, and returns how many bytes that were.
+    /// Writes until an error, and returns the number of bytes written.
     fn write_some(&mut self, bytes: &[u8]) -> usize {
         let mut left = bytes;
         while !left.is_empty() {
@@ -260,7 +264,7 @@ impl<W: Write> Lines<W> {
 }
 
 impl Write for &Queue {
-    /// Takes a line whole, or drops and counts it.
+    /// Takes a whole line, or drops and counts it.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if WRITES_A_LOG.get() {
             lock(&self.own).extend_from_slice(line);

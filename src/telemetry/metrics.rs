@@ -1,16 +1,4 @@
-//! Numbers for Prometheus: the names of all of them, and the page that shows them.
-//!
-//! | metric | labels | counts |
-//! |---|---|---|
-//! | [`HOLDS`] | `outcome` | answers to CreateHold |
-//! | [`WEBHOOKS`] | `outcome` | payment webhooks by what became of them |
-//! | [`LOCK_CONFLICTS`] | `kind`, `transaction` | deadlocks and lock waits that the database reported |
-//! | [`TRANSACTION_RETRIES`] | `transaction`, `reason` | transactions that were run again |
-//! | [`GATEWAY_REQUESTS`] | `route`, `status` | answers of the gateway |
-//! | [`LOG_LINES_DROPPED`] | – | log lines that nobody read in time |
-//! | [`SWEEPER_RUNS`], [`SWEEPER_HOLDS_EXPIRED`], [`SWEEPER_ORDERS_CANCELLED`], [`SWEEPER_STOCK_RELEASED`], [`SWEEPER_LAST_RUN`] | – | what the table `sweeper_state` says |
-//!
-//! The sweeper lives for seconds and can't be scraped, so it keeps its totals in its table and the servers show them.
+//! The recorder of the metrics, and the page on which Prometheus reads them.
 
 use std::{convert::Infallible, future::Future, io, sync::OnceLock, time::Duration};
 
@@ -23,34 +11,16 @@ use metrics::{Unit, describe_counter, describe_gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 
-/// Counter: answers to CreateHold, by `outcome`.
-pub const HOLDS: &str = "flashsale_holds_total";
-/// Counter: payment webhooks, by `outcome`.
-pub const WEBHOOKS: &str = "flashsale_webhooks_total";
-/// Counter: conflicts over locks that the database reported, by `kind` and `transaction`.
-pub const LOCK_CONFLICTS: &str = "flashsale_lock_conflicts_total";
-/// Counter: transactions that were run again, by `transaction` and `reason`.
-pub const TRANSACTION_RETRIES: &str = "flashsale_transaction_retries_total";
-/// Counter: answers of the gateway, by `route` (its pattern, so that their number is bounded) and `status`.
-pub const GATEWAY_REQUESTS: &str = "flashsale_gateway_requests_total";
-/// Counter: log lines that were dropped because nobody read them in time, or that could not be written.
-pub const LOG_LINES_DROPPED: &str = "flashsale_log_lines_dropped_total";
-/// Counter, set to the table's total: sweeps that ended.
-pub const SWEEPER_RUNS: &str = "flashsale_sweeper_runs_total";
-/// Counter, set to the table's total: holds that sweeps expired.
-pub const SWEEPER_HOLDS_EXPIRED: &str = "flashsale_sweeper_holds_expired_total";
-/// Counter, set to the table's total: orders that sweeps cancelled.
-pub const SWEEPER_ORDERS_CANCELLED: &str = "flashsale_sweeper_orders_cancelled_total";
-/// Counter, set to the table's total: units that sweeps gave back.
-pub const SWEEPER_STOCK_RELEASED: &str = "flashsale_sweeper_stock_released_total";
-/// Gauge: when the last sweep ended, in seconds since 1970 (UTC).
-pub const SWEEPER_LAST_RUN: &str = "flashsale_sweeper_last_run_timestamp_seconds";
+use crate::metric_names::{
+    GATEWAY_REQUESTS, HOLDS, LOCK_CONFLICTS, LOG_LINES_DROPPED, SWEEPER_HOLDS_EXPIRED, SWEEPER_LAST_RUN,
+    SWEEPER_ORDERS_CANCELLED, SWEEPER_RUNS, SWEEPER_STOCK_RELEASED, TRANSACTION_RETRIES, WEBHOOKS,
+};
 
-/// How often the recorder tidies up after itself.
+/// Says how often the recorder drops what it no longer needs.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Installs the process's recorder, unless it is there. What is counted before is lost.
+/// Installs the process's recorder, unless it is installed already. Anything counted before is lost.
 ///
 /// # Errors
 /// The process has another recorder.
@@ -60,7 +30,7 @@ pub(super) fn install() -> Result<&'static PrometheusHandle, String> {
         .get_or_init(|| {
             let handle = PrometheusBuilder::new().install_recorder().map_err(|error| error.to_string())?;
             describe();
-            // Shown from the start: an alarm can't go by a number that isn't there.
+            // The page shows it from the start: an alarm can't watch a metric that doesn't exist.
             metrics::counter!(LOG_LINES_DROPPED).increment(0);
             Ok(handle)
         })
@@ -93,7 +63,7 @@ pub async fn serve_metrics(
     let handle = install().map_err(io::Error::other)?;
     let page = move || async move { ([(header::CONTENT_TYPE, CONTENT_TYPE)], handle.render()) };
     let routes = Router::new().route("/metrics", get(page).fallback(not_found)).fallback(not_found);
-    // Not drained: a scrape takes milliseconds, and a client that only keeps its connection must not delay the end.
+    // Connections aren't drained: a scrape takes milliseconds, and an idle client must not delay the end.
     tokio::select! {
         served = axum::serve(listener, routes) => served,
         never = upkeep(handle) => match never {},
@@ -119,6 +89,21 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+
+    #[test]
+    fn every_metric_has_a_description_and_is_in_the_table() {
+        let names = include_str!("../metric_names.rs");
+        let constants: Vec<&str> =
+            names.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next()).collect();
+        assert!(constants.len() >= 11, "{constants:?}");
+        for constant in constants {
+            let described = |kind: &str| include_str!("metrics.rs").contains(&format!("{kind}!({constant}, "));
+            assert!(described("describe_counter") || described("describe_gauge"), "{constant} is not described");
+            let in_table =
+                names.lines().any(|line| line.starts_with("//! | ") && line.contains(&format!("[`{constant}`]")));
+            assert!(in_table, "{constant} is not in the table");
+        }
+    }
 
     #[tokio::test]
     async fn the_page_has_the_counters_and_their_descriptions() {

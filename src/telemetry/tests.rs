@@ -1,4 +1,4 @@
-//! The shape of log lines, and when there is a trace, on a buffer in place of stdout.
+//! Tests the shape of log lines and their traces, with a buffer in place of stdout.
 
 use std::{
     io::Write,
@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
 
-/// Collects what is written.
+/// Collects written lines.
 #[derive(Clone, Default)]
 struct Buffer(Arc<Mutex<Vec<u8>>>);
 
@@ -34,7 +34,7 @@ impl<'a> MakeWriter<'a> for Buffer {
     }
 }
 
-/// What `work` logs, line by line.
+/// Returns the lines that `work` logs.
 fn logged(filter: &str, work: impl FnOnce()) -> Vec<Value> {
     let buffer = Buffer::default();
     let traces = trace::Traces::without_exporter("test");
@@ -48,7 +48,7 @@ fn logged(filter: &str, work: impl FnOnce()) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
 }
 
-/// The line without what differs from run to run.
+/// Returns a line without the fields that differ from run to run.
 fn without_time(mut line: Value) -> Value {
     let time = line.as_object_mut().unwrap().remove("timestamp").unwrap();
     let time = time.as_str().unwrap();

@@ -1,7 +1,7 @@
-//! Spans: where they come from, whose children they are, where they go.
+//! Makes spans, links them to the caller's trace, and exports them.
 //!
-//! A span costs microseconds, so a request has one only when somebody wants it: the caller, who sent a valid
-//! `traceparent`, or the operator, who set an exporter.
+//! A span costs microseconds. So a request has a span only where the caller sent a valid `traceparent`, or where the
+//! operator has set an exporter.
 
 use std::{
     env,
@@ -27,17 +27,18 @@ use tracing::{Span, Subscriber};
 use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::config::{Invalid, Stop};
+use crate::startup::{BadSetting, Stop};
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
-/// How long the end of a program waits for the collector to take the last spans.
+/// Says how long the end of a program waits for the collector to take the last spans.
 const FLUSH_MAX: Duration = Duration::from_secs(4);
 
 static EXPORTING: AtomicBool = AtomicBool::new(false);
 
-/// The span of a request that came with `headers`: a child of their trace. [`Span::none`], at almost no cost, where
-/// there is neither an exporter nor a valid `traceparent`.
+/// Returns the span of a request, as a child of the trace in its `headers`.
+///
+/// Without an exporter and without a valid `traceparent` it is [`Span::none`], which costs almost nothing.
 #[must_use]
 pub fn request_span(name: &'static str, headers: &HeaderMap) -> Span {
     let exporting = EXPORTING.load(Ordering::Relaxed);
@@ -51,13 +52,13 @@ pub fn request_span(name: &'static str, headers: &HeaderMap) -> Span {
     }
     let span = tracing::info_span!(parent: None, "request", otel.name = name, otel.kind = "server");
     if traced {
-        // Fails where no layer takes spans, and then nobody misses it.
+        // It fails only where no layer takes spans.
         let _ = span.set_parent(parent);
     }
     span
 }
 
-/// The span of work that no request asked for, like a sweep: [`Span::none`] where there is no exporter.
+/// Returns the span of work that no request asked for, like a sweep. Without an exporter it is [`Span::none`].
 #[must_use]
 pub fn job_span(name: &'static str) -> Span {
     if !EXPORTING.load(Ordering::Relaxed) {
@@ -66,7 +67,7 @@ pub fn job_span(name: &'static str) -> Span {
     tracing::info_span!(parent: None, "job", otel.name = name, otel.kind = "internal")
 }
 
-/// Puts the current span's trace into the headers of a call to another program. Does nothing where there is no trace.
+/// Puts the trace of the current span into the headers of a call to another program, if there is one.
 pub fn inject_current(headers: &mut HeaderMap) {
     let span = Span::current();
     if !span.is_none() {
@@ -74,7 +75,7 @@ pub fn inject_current(headers: &mut HeaderMap) {
     }
 }
 
-/// Where spans go.
+/// Takes spans, and exports them where there is an exporter.
 pub(super) struct Traces {
     provider: SdkTracerProvider,
     exporter: Option<Runtime>,
@@ -88,17 +89,17 @@ impl Traces {
         }
         for protocol in ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"] {
             if value(protocol).is_some_and(|protocol| protocol != "grpc") {
-                return Err(Invalid::new(protocol, "can only be grpc").into());
+                return Err(BadSetting::new(protocol, "can only be grpc").into());
             }
         }
-        // The exporter has a runtime of its own, so that spans can be sent while the program's own runtime is blocked,
-        // has only one thread, or is gone: all of it happens at the end.
+        // The exporter has its own runtime. At the end of a program it must send spans while the program's runtime is
+        // blocked, has only one thread, or is gone.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("traces")
             .enable_all()
             .build()
-            .map_err(|error| Stop::Failed(format!("no thread for the exporter of traces: {error}")))?;
+            .map_err(|error| Stop::failed("no thread for the exporter of traces", error))?;
         let exporter = {
             let _entered = runtime.enter();
             SpanExporter::builder().with_tonic().with_tls_config(ClientTlsConfig::new().with_enabled_roots()).build()
@@ -111,18 +112,19 @@ impl Traces {
             Err(error) => {
                 runtime.shutdown_background();
                 let setting = if value(TRACES_ENDPOINT).is_some() { TRACES_ENDPOINT } else { ENDPOINT };
-                Err(Invalid::new(setting, format!("can't be used: {error}")).into())
+                Err(BadSetting::new(setting, format!("can't be used: {error}")).into())
             }
         }
     }
 
-    /// Spans are made where a caller has a trace, and forgotten.
+    /// Makes spans where a caller has a trace, and exports none.
     pub(super) fn without_exporter(service: &'static str) -> Self {
         Self { provider: provider(service).build(), exporter: None }
     }
 
-    /// The layer that makes spans of `tracing` into those of a trace. Also without an exporter: then they are not kept,
-    /// but log lines get the trace of the caller.
+    /// Returns the layer that turns spans of `tracing` into spans of a trace.
+    ///
+    /// It is needed without an exporter, too: it gives log lines the trace of the caller.
     pub(super) fn layer<S>(&self) -> OpenTelemetryLayer<S, SdkTracer>
     where
         S: Subscriber + for<'lookup> LookupSpan<'lookup>,
@@ -134,13 +136,13 @@ impl Traces {
             .with_tracked_inactivity(false)
     }
 
-    /// From here on requests get spans.
+    /// Gives requests spans from now on.
     pub(super) fn install(&self) {
         global::set_text_map_propagator(TraceContextPropagator::new());
         EXPORTING.store(self.exporter.is_some(), Ordering::Relaxed);
     }
 
-    /// Sends what is waiting, and ends. The second call does nothing.
+    /// Sends the spans that wait, and ends. A second call does nothing.
     pub(super) fn flush(&mut self) {
         let Some(runtime) = self.exporter.take() else { return };
         EXPORTING.store(false, Ordering::Relaxed);
@@ -155,23 +157,23 @@ fn provider(service: &'static str) -> TracerProviderBuilder {
     SdkTracerProvider::builder().with_resource(resource(service))
 }
 
-/// Whether spans are to be sent.
+/// Whether the environment asks for spans to be sent.
 fn exports() -> bool {
     let disabled = value("OTEL_SDK_DISABLED").is_some_and(|disabled| disabled.eq_ignore_ascii_case("true"));
     let none = value("OTEL_TRACES_EXPORTER").is_some_and(|exporter| exporter == "none");
     !disabled && !none && (value(ENDPOINT).is_some() || value(TRACES_ENDPOINT).is_some())
 }
 
-/// A variable's value. OpenTelemetry takes an empty one for an unset one.
+/// Returns the value of a variable. For OpenTelemetry an empty variable is unset.
 fn value(name: &str) -> Option<String> {
     env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
-/// What the environment says of this program. It wins over `service`.
+/// Returns how the environment describes this program. Its name for the service wins over `service`.
 fn resource(service: &'static str) -> Resource {
-    let told = value("OTEL_SERVICE_NAME").is_some()
+    let is_named = value("OTEL_SERVICE_NAME").is_some()
         || value("OTEL_RESOURCE_ATTRIBUTES")
             .is_some_and(|list| list.split(',').any(|pair| pair.trim_start().starts_with("service.name=")));
     let resource = Resource::builder();
-    if told { resource.build() } else { resource.with_service_name(service).build() }
+    if is_named { resource.build() } else { resource.with_service_name(service).build() }
 }

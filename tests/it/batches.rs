@@ -8,7 +8,7 @@
 use flashsale::{
     checkout::{Checkout, CreateHold, CreateOrder, HandlePaymentWebhook, WebhookAnswer, request_id_or_made_up},
     domain::{
-        BuyerId, Hold, HoldId, HoldStatus, IdempotencyKey, OrderId, OrderStatus, PaymentEvent, PaymentOutcome,
+        BuyerId, Hold, HoldId, HoldStatus, IdempotencyKey, OrderId, OrderStatus, PaymentEvent, PaymentResult,
         PaymentStatus, ProductId, Quantity, Refusal, RequestId,
     },
     error::{Error, Missing},
@@ -49,7 +49,7 @@ impl Shop {
     /// Handles payment events in one batch.
     async fn pay_all(&self, events: &[(&str, i64, PaymentStatus)]) -> Vec<Result<WebhookAnswer, Error>> {
         let commands = events.iter().map(|&(key, order_id, status)| HandlePaymentWebhook {
-            key: IdempotencyKey::parse(key).unwrap(),
+            idempotency_key: IdempotencyKey::parse(key).unwrap(),
             order_id: OrderId::stored(order_id),
             event: PaymentEvent { status, amount_cents: None },
         });
@@ -283,12 +283,12 @@ async fn deliveries_of_one_key_in_one_batch_get_one_answer() {
     let answers = shop.pay_all(&[("k", 1, PaymentStatus::Success); 20]).await;
     for (number, answer) in answers.into_iter().enumerate() {
         let WebhookAnswer { settlement, first_time, differs } = answer.unwrap();
-        assert_eq!((settlement.order_status, settlement.outcome), (OrderStatus::Paid, PaymentOutcome::Applied));
+        assert_eq!((settlement.order_status, settlement.result), (OrderStatus::Paid, PaymentResult::Applied));
         assert_eq!((first_time, differs), (number == 0, false));
     }
     assert_eq!((shop.count("payment_webhooks").await, shop.stock().await), (1, 9));
     let id = shop.database.query_i64("SELECT id FROM payment_webhooks").await;
-    assert_eq!(id, 1, "stored by the first run: the unique key had nothing to refuse");
+    assert_eq!(id, 1, "the first run stored all, and the unique key refused nothing");
     shop.close().await;
 }
 
@@ -311,23 +311,23 @@ async fn events_of_one_batch_are_settled_one_after_the_other() {
             ("A", 9, Failure),
         ])
         .await;
-    let answers: Vec<Result<(OrderStatus, PaymentOutcome, bool), Error>> = answers
+    let answers: Vec<Result<(OrderStatus, PaymentResult, bool), Error>> = answers
         .into_iter()
         .map(|result| {
-            result.map(|answer| (answer.settlement.order_status, answer.settlement.outcome, answer.first_time))
+            result.map(|answer| (answer.settlement.order_status, answer.settlement.result, answer.first_time))
         })
         .collect();
     let expected = [
-        Ok((OrderStatus::Paid, PaymentOutcome::Applied, true)),
-        Ok((OrderStatus::Paid, PaymentOutcome::Unchanged, true)),
-        Ok((OrderStatus::Paid, PaymentOutcome::DuplicateSuccess, true)),
+        Ok((OrderStatus::Paid, PaymentResult::Applied, true)),
+        Ok((OrderStatus::Paid, PaymentResult::Unchanged, true)),
+        Ok((OrderStatus::Paid, PaymentResult::DuplicateSuccess, true)),
         Err(Refusal::IdempotencyKeyReused.into()),
-        Ok((OrderStatus::Cancelled, PaymentOutcome::Applied, true)),
-        Ok((OrderStatus::Cancelled, PaymentOutcome::LateSuccess, true)),
-        Ok((OrderStatus::Cancelled, PaymentOutcome::Applied, false)),
+        Ok((OrderStatus::Cancelled, PaymentResult::Applied, true)),
+        Ok((OrderStatus::Cancelled, PaymentResult::LateSuccess, true)),
+        Ok((OrderStatus::Cancelled, PaymentResult::Applied, false)),
         Err(Missing::Order(OrderId::stored(13)).into()),
-        Ok((OrderStatus::Cancelled, PaymentOutcome::Applied, true)),
-        Ok((OrderStatus::Cancelled, PaymentOutcome::Unchanged, true)),
+        Ok((OrderStatus::Cancelled, PaymentResult::Applied, true)),
+        Ok((OrderStatus::Cancelled, PaymentResult::Unchanged, true)),
     ];
     assert_eq!(answers, expected);
     assert_eq!((shop.count("payment_webhooks").await, shop.stock().await), (7, 3));

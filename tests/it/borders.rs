@@ -1,56 +1,28 @@
 //! The borders between the crate's modules: who may use whom, and who may name which crates.
 //!
-//! The compiler doesn't mind a domain rule that reads the database; this test does. It reads every path in the sources,
-//! in `use` lines and elsewhere.
+//! The compiler doesn't mind a domain rule that reads the database; this test does. What is allowed stands in the
+//! tables of `src/lib.rs`. The test reads every path in the sources, in `use` lines and elsewhere.
 
 mod made_up;
-mod source;
+mod paths;
+mod table;
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use self::source::{Name, Source};
+use self::{paths::Name, table::Borders};
 
-/// A module of the crate's top level (or the programs, `bin`), and which others it may use.
-const BORDERS: [(&str, &[&str]); 15] = [
-    ("bin", &["config", "error", "gateway", "grpc", "listener", "setup", "shutdown", "sweeper", "telemetry"]),
-    ("grpc", &["checkout", "config", "domain", "error", "listener", "pb", "shutdown", "telemetry"]),
-    ("gateway", &["pb", "shutdown", "telemetry"]),
-    ("sweeper", &["checkout", "config", "db", "domain", "error", "shutdown", "telemetry"]),
-    ("setup", &["checkout", "config", "db", "domain", "error"]),
-    ("checkout", &["config", "db", "domain", "error", "lane"]),
-    ("db", &["config", "domain", "error"]),
-    ("lane", &["error"]),
-    ("error", &["domain"]),
-    ("domain", &[]),
-    // The settings of the gateway are parsed into its own types.
-    ("config", &["domain", "gateway"]),
-    ("telemetry", &["config"]),
-    ("listener", &[]),
-    ("shutdown", &[]),
-    ("pb", &[]),
-];
+const LIB_RS: &str = include_str!("../../src/lib.rs");
 
-/// Crates (and those whose names begin with them and `_`) that only these modules may name.
-const CRATES: [(&str, &[&str]); 5] = [
-    ("diesel", &["db"]),
-    ("deadpool", &["db"]),
-    ("mysql_async", &["db"]),
-    ("tonic", &["grpc", "gateway", "pb"]),
-    ("prost", &["grpc", "gateway", "pb"]),
-];
-
-/// The module of the pure rules: no crate at all.
-const PURE: &str = "domain";
-
-/// What a path that comes with the compiler begins with.
-const OWN_CRATES: [&str; 3] = ["std", "core", "alloc"];
+/// Lists the first words of paths that lead into crates which come with the compiler.
+const COMPILERS_CRATES: [&str; 3] = ["std", "core", "alloc"];
 
 #[test]
 fn no_module_crosses_its_borders() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let borders = Borders::read(LIB_RS);
     let dependencies = dependencies(&fs::read_to_string(root.join("Cargo.toml")).unwrap());
     let mut files = Vec::new();
     for folder in ["src", "bin"] {
@@ -62,43 +34,57 @@ fn no_module_crosses_its_borders() {
     for file in files {
         let path = file.strip_prefix(root).unwrap();
         let text = fs::read_to_string(&file).unwrap();
-        let found = faults_of(path.to_str().unwrap(), &text, &dependencies);
+        let found = faults_of(path.to_str().unwrap(), &text, &borders, &dependencies);
         faults.extend(found.iter().map(|(line, fault)| format!("{}:{line}: {fault}", path.display())));
     }
     assert!(faults.is_empty(), "borders are crossed:\n{}", faults.join("\n"));
 }
 
-/// What is wrong with a source file, and in which lines. `path` is the file's, from the crate's root.
-fn faults_of(path: &str, text: &str, dependencies: &[String]) -> Vec<(usize, String)> {
-    let source = Source::new(path, text);
-    let Some(module) = source.top_module() else {
+#[test]
+fn no_module_uses_itself_by_way_of_others() {
+    assert_eq!(Borders::read(LIB_RS).circle(), [""; 0]);
+}
+
+#[test]
+fn the_table_has_the_modules_of_the_crate_and_no_others() {
+    let borders = Borders::read(LIB_RS);
+    let declared = LIB_RS.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    assert_eq!(borders.modules(), declared.chain(["bin"]).collect());
+    for module in borders.modules() {
+        for other in borders.allowed(module).unwrap() {
+            assert!(borders.allowed(other).is_some(), "{module} may use {other}, which is no module");
+        }
+    }
+}
+
+/// Returns what is wrong with a source file, and in which lines. `path` is the file's path from the crate's root.
+fn faults_of(path: &str, text: &str, borders: &Borders, dependencies: &[String]) -> Vec<(usize, String)> {
+    let Some(module) = paths::top_module(path) else {
         return Vec::new(); // lib.rs declares them all
     };
-    let Some((_, allowed)) = BORDERS.iter().find(|(name, _)| *name == module) else {
-        return vec![(1, format!("the module {module} is not in BORDERS of this test"))];
+    let Some(allowed) = borders.allowed(&module) else {
+        return vec![(1, format!("the module {module} is not in the table of src/lib.rs"))];
     };
     let fault = |name: Name| match name {
-        Name::Own(target) if target == module || allowed.contains(&target.as_str()) => None,
+        Name::Own(target) if target == module || allowed.contains(&target) => None,
         Name::Own(target) => Some(format!("{module} may not use {target}")),
         Name::WholeCrate => Some(format!("{module} may not import the whole crate")),
-        Name::Other(name) => crate_fault(module, &name, dependencies),
+        Name::Other(name) => crate_fault(&module, &name, borders, dependencies),
     };
-    source.names().into_iter().filter_map(|(line, name)| Some((line, fault(name)?))).collect()
+    paths::names(path, text).into_iter().filter_map(|(line, name)| Some((line, fault(name)?))).collect()
 }
 
-fn crate_fault(module: &str, name: &str, dependencies: &[String]) -> Option<String> {
-    if OWN_CRATES.contains(&name) {
+fn crate_fault(module: &str, name: &str, borders: &Borders, dependencies: &[String]) -> Option<String> {
+    if COMPILERS_CRATES.contains(&name) {
         return None;
     }
-    if module == PURE && dependencies.iter().any(|dependency| dependency == name) {
+    if borders.is_pure(module) && dependencies.iter().any(|dependency| dependency == name) {
         return Some(format!("{module} may use std only, not {name}"));
     }
-    let belongs = |family: &str| name.strip_prefix(family).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'));
-    let (_, allowed) = CRATES.iter().find(|(family, _)| belongs(family))?;
-    (!allowed.contains(&module)).then(|| format!("{module} may not use the crate {name}"))
+    (!borders.may_name(module, name)).then(|| format!("{module} may not use the crate {name}"))
 }
 
-/// The crates that Cargo.toml names, as Rust spells them.
+/// Returns the crates that Cargo.toml names, as Rust spells them.
 fn dependencies(cargo_toml: &str) -> Vec<String> {
     let mut is_table = false;
     let mut names = Vec::new();

@@ -1,9 +1,10 @@
-//! CreateHold: one call after the other. What happens at the same moment is in `races`, in one batch in `batches`.
+//! CreateHold, one call after the other. Calls at the same moment are in `races`, calls of one batch in `batches`.
 
 mod bad_input;
 mod box_office;
-mod known;
+mod grant_table;
 mod limit;
+mod optimistic;
 mod replays;
 mod sold_out;
 mod take_back;

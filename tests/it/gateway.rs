@@ -220,31 +220,31 @@ async fn a_post_must_declare_json_be_json_and_be_an_object() {
 async fn every_bad_field_is_named_in_one_answer() {
     let gateway = Gateway::without_server().await;
     let hold = gateway.http.post(gateway.url("/api/holds"));
-    let hold = hold.header("idempotency-key", "a b");
-    let hold = hold.json(&json!({"product_id": 0, "qty": 5.0, "buyer_id": "ü"}));
+    let hold = hold.header("idempotency-key", b"\xff".as_slice());
+    let hold = hold.json(&json!({"product_id": "1", "qty": 5.0, "buyer_id": 7}));
     let body = refusal(hold.send().await.unwrap(), 422, "INVALID_ARGUMENT").await;
     assert_eq!(
         body["errors"],
         json!({
-            "product_id": ["must be an integer from 1 to 9223372036854775807"],
-            "qty": ["must be an integer from 1 to 2147483647"],
-            "buyer_id": ["must be 1 to 64 visible ASCII characters"],
-            "Idempotency-Key": ["must be given once, with 1 to 64 visible ASCII characters"],
+            "product_id": ["must be an integer of 64 bits"],
+            "qty": ["must be an integer of 32 bits"],
+            "buyer_id": ["must be a string"],
+            "Idempotency-Key": ["must be given once, in ASCII"],
         })
     );
     let body = refusal(gateway.post("/api/orders", "{}").await, 422, "INVALID_ARGUMENT").await;
     assert_eq!(body["errors"], json!({"hold_id": ["is required"]}));
     assert_eq!(body["message"], "hold_id is required");
-    let event = r#"{"idempotency_key":"","order_id":"456","status":"paid","amount_cents":-1}"#;
+    let event = r#"{"idempotency_key":7,"order_id":"456","status":"paid","amount_cents":1.5}"#;
     let answer = gateway.post("/api/payments/webhook", event).await;
     let body = refusal(answer, 422, "INVALID_ARGUMENT").await;
     assert_eq!(
         body["errors"],
         json!({
-            "idempotency_key": ["must be a string of 1 to 255 bytes"],
-            "order_id": ["must be an integer from 1 to 9223372036854775807"],
+            "idempotency_key": ["must be a string"],
+            "order_id": ["must be an integer of 64 bits"],
             "status": ["must be \"success\" or \"failure\""],
-            "amount_cents": ["must be an integer from 0 to 9223372036854775807"],
+            "amount_cents": ["must be an integer of 64 bits"],
         })
     );
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
-use flashsale::pb::{CreateHoldRequest, CreateHoldResponse, GetProductRequest, GetProductResponse};
+use flashsale::pb::{CreateHoldRequest, CreateHoldResponse, GetProductRequest, GetProductResponse, RPCS, SERVICES};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -25,13 +25,11 @@ use crate::support::{
 const GET_PRODUCT: &str = "flashsale.v1.FlashSaleService/GetProduct";
 const CREATE_HOLD: &str = "flashsale.v1.FlashSaleService/CreateHold";
 
-/// The services that reflection has to list. Each version of reflection lists itself, too.
-const SERVICES: [&str; 4] = [
-    "flashsale.v1.AdminService",
-    "flashsale.v1.FlashSaleService",
-    "flashsale.v1.PaymentService",
-    "grpc.health.v1.Health",
-];
+/// Tells whether reflection lists the service's services and the health service. Each version lists itself, too.
+fn are_listed(names: &[String]) -> bool {
+    let expected = SERVICES.iter().chain(&["grpc.health.v1.Health"]);
+    expected.into_iter().all(|service| names.iter().any(|name| name == service))
+}
 
 async fn channel(sale: &Sale) -> Channel {
     Endpoint::from_shared(format!("http://{}", sale.server.address())).unwrap().connect().await.unwrap()
@@ -89,7 +87,7 @@ async fn reflection_lists_the_services_in_both_versions() {
         panic!("{answer:?}")
     };
     let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
-    assert!(SERVICES.iter().all(|service| names.iter().any(|name| name == service)), "{names:?}");
+    assert!(are_listed(&names), "{names:?}");
 
     let ask = v1alpha::server_reflection_request::MessageRequest::ListServices(String::new());
     let request = v1alpha::ServerReflectionRequest { host: String::new(), message_request: Some(ask) };
@@ -102,7 +100,7 @@ async fn reflection_lists_the_services_in_both_versions() {
         panic!("{answer:?}")
     };
     let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
-    assert!(SERVICES.iter().all(|service| names.iter().any(|name| name == service)), "{names:?}");
+    assert!(are_listed(&names), "{names:?}");
     sale.finish().await;
 }
 
@@ -120,6 +118,20 @@ async fn reflection_describes_every_method() {
             Some(v1::server_reflection_response::MessageResponse::FileDescriptorResponse(_))
         );
         assert!(found, "{symbol}: {answer:?}");
+    }
+    sale.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_rpc_of_the_definition_is_served() {
+    let sale = Sale::start("every_rpc").await;
+    let wire = Wire::connect(&sale.server.address()).await;
+    assert!(RPCS.len() >= 13);
+    for (path, _) in RPCS {
+        let path = path.strip_prefix('/').unwrap();
+        // Without an id, every request is invalid or finds nothing.
+        let code = wire.send(path, &[], framed(&[])).await.map_or_else(|status| status.code(), |_| Code::Ok);
+        assert!(matches!(code, Code::Ok | Code::InvalidArgument | Code::NotFound), "{path}: {code:?}");
     }
     sale.finish().await;
 }

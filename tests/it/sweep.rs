@@ -17,7 +17,7 @@ use flashsale::{
     },
     db::{
         Database,
-        due::{Of, Place},
+        due::{SweepPosition, SweepScope},
     },
     domain::ProductId,
     pb::{OrderStatus, PaymentStatus},
@@ -75,7 +75,11 @@ async fn an_expired_holds_stock_comes_back_by_the_sweep_and_once() {
         sale.clients().hold(product_id, qty).await.unwrap();
     }
     let database = sale.service_database();
-    assert_eq!(expire_holds(&database, UNIX_EPOCH, 100).await.unwrap(), Swept::default(), "none is past");
+    assert_eq!(
+        expire_holds(&database, UNIX_EPOCH, 100).await.unwrap(),
+        Swept::default(),
+        "no hold is past its time yet"
+    );
     sale.expire_all_holds().await;
     let active = sale.clients().hold(one, 1).await.unwrap();
 
@@ -147,14 +151,14 @@ async fn a_batch_begins_where_the_one_before_it_ended() {
     let database = sale.service_database();
     let first = expire_holds(&database, UNIX_EPOCH, 3).await.unwrap();
     let moment = UNIX_EPOCH + Duration::from_micros(1_577_836_802_000_001);
-    let reached = Place { at: moment, id: 3 };
+    let reached = SweepPosition { at: moment, id: 3 };
     assert_eq!((first.rows, first.look.reached), (3, Some(reached)));
 
     // A row of an earlier moment gets its units back in the next sweep.
     sale.database.move_times("UPDATE holds SET expires_at = '2019-12-31' WHERE id = 6").await;
-    let product = Of::Product(ProductId::stored(product_id));
+    let product = SweepScope::Product(ProductId::stored(product_id));
     assert_eq!(expire_holds_of(&database, product, reached, 1).await.unwrap().rows, 1);
-    assert_eq!(expire_holds_of(&database, Of::AllProducts, reached, 10).await.unwrap().rows, 1);
+    assert_eq!(expire_holds_of(&database, SweepScope::AllProducts, reached, 10).await.unwrap().rows, 1);
     assert_eq!(expire_holds(&database, UNIX_EPOCH, 10).await.unwrap().rows, 1);
     sale.finish().await;
 }
@@ -236,7 +240,7 @@ async fn a_run_finds_another_at_work_and_leaves_it_the_work() {
     let second = sweeper::run(&sale.sweeper(100), future::pending()).await.unwrap();
     assert_eq!(second, Sweep::AnotherIsRunning);
     holder.execute("ROLLBACK").await;
-    let Sweep::Done(report) = first.await.unwrap().unwrap() else { panic!("it was the first") };
+    let Sweep::Done(report) = first.await.unwrap().unwrap() else { panic!("the first sweep found another at work") };
     assert_eq!(report.holds_expired, 1);
 
     sale.finish().await;

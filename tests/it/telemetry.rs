@@ -6,10 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flashsale::{
-    config::LogFormat,
-    telemetry::{self, WhenFull},
-};
+use flashsale::telemetry::{self, LogFormat, WhenFull};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{
         ExportTraceServiceRequest, ExportTraceServiceResponse,

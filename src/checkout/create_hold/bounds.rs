@@ -1,11 +1,13 @@
-//! What a batch knows of its buyers, of a product with a limit for each.
+//! Upper bounds of what buyers have, for products with a limit for each buyer.
 //!
-//! Most buyers have a few holds, and these are counted where they are wanted. Somebody who sells for many, such as a box
-//! office, has thousands; to count them all for each hold, while the product is locked, would slow down everybody. So of
-//! such a buyer a server remembers a [`Bound`], and only later holds are counted: the grant is made where even the bound
-//! and those leave room. The bound may be too high, where units have come back since, and is never too low. Where it stands
-//! in the way, the transaction that has the product locked counts exactly, so a refusal is decided on what is so, and the
-//! next batch knows better.
+//! Most buyers have a few holds, and these are counted when they are needed. A box office, which sells for many people,
+//! has thousands. Counting them all for each hold, while the product is locked, would slow down everybody. So a server
+//! remembers a [`Bound`] of such a buyer, and counts only later holds. A hold is granted where even the bound and those
+//! leave room for it.
+//!
+//! A bound may be too high, because units have come back since. It is never too low. Where it leaves no room, the
+//! transaction that has the product locked counts exactly. So no refusal rests on a bound, and the server then
+//! remembers the exact number.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -19,50 +21,54 @@ use super::{CreateHold, PAST_MAX};
 use crate::{
     db::{
         Connection, Database, Failure,
+        buyer_units::{self, Bound, BuyerUnits},
         holds::ExpiredHold,
-        taken::{self, Bound, Taken},
     },
     domain::{BuyerId, HoldId, Product, ProductId},
     error::Error,
 };
 
-/// From how many holds on a buyer is remembered. Fewer are counted faster than asked for on their own.
+/// How many holds a buyer has to have to be remembered. Fewer are counted faster than they are moved on.
 const HOLDS_MIN: i64 = 200;
-/// How many buyers of a product are remembered, and of how many products, for how long. Others are counted each time.
+/// Buyers of one product that are remembered. Other buyers are counted each time.
 const BUYERS_MAX: usize = 16;
+/// Products whose buyers are remembered.
 const PRODUCTS_MAX: u64 = 10_000;
+/// How long the buyers of a product are remembered.
 const TTL: Duration = Duration::from_secs(60);
 
-/// Before one in so many batches, those buyers are counted of whom nothing is remembered; and before the 4th, 8th and 16th.
+/// Buyers that are not remembered are counted before every 32nd batch of a product.
 const BATCHES_A_LOOK: u32 = 32;
+/// Buyers that are not remembered are also counted before the 4th, the 8th and the 16th batch.
 const FIRST_LOOK: u32 = 4;
 
-/// A bound takes in later holds, by a read of its own, once this server was asked for so many, or after such a time: other
-/// servers make holds, too.
+/// How many holds of a buyer this server is asked for before the bound is moved on to later holds.
 const LATER_HOLDS_MAX: usize = 256;
+/// How long a bound stays even if fewer holds were asked for. Other servers make holds too.
 const LATER_HOLDS_TIME: Duration = Duration::from_millis(100);
 
-/// The buyers that a server remembers.
+/// Remembers the bounds of buyers with many holds.
 pub(super) struct Bounds {
     products: Cache<ProductId, Arc<Mutex<Buyers>>>,
 }
 
-/// Of one product.
+/// Keeps the remembered buyers of one product.
 #[derive(Default)]
 struct Buyers {
-    known: HashMap<BuyerId, Known>,
+    remembered: HashMap<BuyerId, RememberedBuyer>,
     batches: u32,
 }
 
-struct Known {
+struct RememberedBuyer {
     bound: Bound,
     moved_at: Instant,
+    /// Holds that this server was asked for since.
     asked_for: usize,
 }
 
-/// What is to be read before a batch.
+/// Lists what to read before a batch.
 #[derive(Default)]
-struct Due {
+struct ReadsDue {
     to_count: Vec<BuyerId>,
     to_move: Vec<(BuyerId, Bound)>,
 }
@@ -76,8 +82,8 @@ impl Bounds {
         self.products.get_with(id, Arc::default)
     }
 
-    /// Returns the bounds of those of a batch's buyers who have one, after a read of what is due.
-    pub(super) async fn before_script(
+    /// Returns the bounds of a batch's buyers, as far as they have any, after reading what is due.
+    pub(super) async fn for_optimistic_script(
         &self,
         database: &Database,
         product: &Product,
@@ -87,12 +93,12 @@ impl Bounds {
             return Ok(BTreeMap::new());
         }
         let buyers = self.of_product(product.id);
-        let Due { to_count, to_move } = locked(&buyers).due(commands);
+        let ReadsDue { to_count, to_move } = locked(&buyers).due(commands);
         if !to_count.is_empty() || !to_move.is_empty() {
             let (counted, moved) = database
                 .read("create_hold_buyers", async |conn: &mut Connection, _attempt| {
                     let to_count: Vec<&BuyerId> = to_count.iter().collect();
-                    let counted = taken::taken_by(&mut *conn, product.id, &to_count).await?;
+                    let counted = buyer_units::of_buyers(&mut *conn, product.id, &to_count).await?;
                     Ok((counted, move_on(conn, product.id, &to_move).await?))
                 })
                 .await?;
@@ -103,13 +109,15 @@ impl Bounds {
         Ok(locked(&buyers).bounds_of(commands))
     }
 
-    /// Returns what a batch's buyers have that counts for the limit: all but holds past their time. The product is locked.
-    /// Returns also those past holds that were in the way, locked, to be taken back: else each batch would find them again.
+    /// Returns the units of a batch's buyers that count for the limit: all but those of holds past their time.
     ///
-    /// Where a bound leaves room for the batch it is taken for what the buyer has: nobody is told. An order in the making
-    /// has decided in time and may commit later, so a past hold that is locked still counts; one that this transaction has
-    /// locked can't be ordered any more.
-    pub(super) async fn taken_by_buyers(
+    /// The caller has locked the product. Past holds of buyers who have to be counted are locked too, and returned, so
+    /// that they are taken back: otherwise each batch would find them again. A past hold that somebody else has locked
+    /// still counts, because an order in the making was decided in time and may commit later. A past hold that this
+    /// transaction has locked can't be ordered any more.
+    ///
+    /// Where a bound leaves room for the batch, it is returned as what the buyer has. No answer shows that number.
+    pub(super) async fn units_by_buyer(
         &self,
         conn: &mut Connection,
         product: &Product,
@@ -131,14 +139,14 @@ impl Bounds {
         }
 
         let to_count: Vec<&BuyerId> = wanted.into_keys().collect();
-        let counted = taken::taken_by(&mut *conn, product.id, &to_count).await?;
+        let counted = buyer_units::of_buyers(&mut *conn, product.id, &to_count).await?;
         locked(&buyers).learn(to_count, &counted);
-        units.extend(counted.iter().map(|(buyer, taken)| (buyer.clone(), taken.units)));
-        let with_past = counted.iter().filter(|(_, taken)| taken.past_units > 0);
+        units.extend(counted.iter().map(|(buyer, has)| (buyer.clone(), has.units)));
+        let with_past = counted.iter().filter(|(_, has)| has.past_units > 0);
         let with_past: Vec<&BuyerId> = with_past.map(|(buyer, _)| buyer).collect();
         let mut past = Vec::new();
         if !with_past.is_empty() {
-            for (buyer, hold) in taken::lock_past_of(conn, product.id, &with_past, PAST_MAX).await? {
+            for (buyer, hold) in buyer_units::lock_past_of(conn, product.id, &with_past, PAST_MAX).await? {
                 *units.entry(buyer).or_default() -= hold.qty().units();
                 past.push(hold);
             }
@@ -146,68 +154,69 @@ impl Bounds {
         Ok((units, past))
     }
 
-    /// Forgets what it knows of a product whose new holds have smaller ids than earlier ones. That is not the order of ids
-    /// that bounds rely on.
+    /// Forgets the buyers of a product whose new hold has a smaller id than an earlier one. Bounds rely on ids that
+    /// ascend.
     pub(super) fn hear_of_id(&self, product_id: ProductId, id: HoldId) {
         let Some(buyers) = self.products.get(&product_id) else { return };
-        if locked(&buyers).known.values().any(|known| known.bound.last_id >= id) {
+        if locked(&buyers).remembered.values().any(|buyer| buyer.bound.last_id >= id) {
             self.products.invalidate(&product_id);
         }
     }
 }
 
 impl Buyers {
-    /// Says what to read before a batch, which is about to be asked for.
-    fn due(&mut self, commands: &[CreateHold]) -> Due {
+    /// Counts a batch that is about to run, and says what to read before it.
+    fn due(&mut self, commands: &[CreateHold]) -> ReadsDue {
         self.batches = self.batches.wrapping_add(1);
         let is_early = self.batches >= FIRST_LOOK && self.batches.is_power_of_two();
         let looks = is_early || self.batches.is_multiple_of(BATCHES_A_LOOK);
-        let mut due = Due::default();
-        if !looks && self.known.is_empty() {
+        let mut due = ReadsDue::default();
+        if !looks && self.remembered.is_empty() {
             return due;
         }
         for buyer in commands.iter().filter_map(|command| command.buyer_id.as_ref()) {
-            match self.known.get_mut(buyer) {
-                Some(known) => known.asked_for += 1,
+            match self.remembered.get_mut(buyer) {
+                Some(remembered) => remembered.asked_for += 1,
                 None if looks && !due.to_count.contains(buyer) => due.to_count.push(buyer.clone()),
                 None => {}
             }
         }
-        let is_due = |known: &Known| {
-            known.asked_for > LATER_HOLDS_MAX || known.asked_for > 0 && known.moved_at.elapsed() > LATER_HOLDS_TIME
+        let is_due = |buyer: &RememberedBuyer| {
+            buyer.asked_for > LATER_HOLDS_MAX || buyer.asked_for > 0 && buyer.moved_at.elapsed() > LATER_HOLDS_TIME
         };
-        let to_move = self.known.iter().filter(|(_, known)| is_due(known));
-        due.to_move = to_move.map(|(buyer, known)| (buyer.clone(), known.bound)).collect();
+        let to_move = self.remembered.iter().filter(|(_, remembered)| is_due(remembered));
+        due.to_move = to_move.map(|(buyer, remembered)| (buyer.clone(), remembered.bound)).collect();
         due
     }
 
     fn bounds_of(&self, commands: &[CreateHold]) -> BTreeMap<BuyerId, Bound> {
-        if self.known.is_empty() {
+        if self.remembered.is_empty() {
             return BTreeMap::new();
         }
         let buyers = commands.iter().filter_map(|command| command.buyer_id.as_ref());
-        buyers.filter_map(|buyer| Some((buyer.clone(), self.known.get(buyer)?.bound))).collect()
+        buyers.filter_map(|buyer| Some((buyer.clone(), self.remembered.get(buyer)?.bound))).collect()
     }
 
-    /// Remembers those who have many holds, as far as there is room, and forgets those who have few or none now.
-    fn learn<'b>(&mut self, asked_for: impl IntoIterator<Item = &'b BuyerId>, counted: &BTreeMap<BuyerId, Taken>) {
+    /// Remembers the buyers who have many holds, as far as there is room. Forgets those who have few or none now.
+    fn learn<'b>(&mut self, asked_for: impl IntoIterator<Item = &'b BuyerId>, counted: &BTreeMap<BuyerId, BuyerUnits>) {
         for buyer in asked_for {
             match counted.get(buyer) {
-                Some(taken) if taken.holds >= HOLDS_MIN => self.remember([(buyer.clone(), taken.bound())]),
-                Some(_) | None => _ = self.known.remove(buyer),
+                Some(has) if has.holds >= HOLDS_MIN => self.remember([(buyer.clone(), has.bound())]),
+                Some(_) | None => _ = self.remembered.remove(buyer),
             }
         }
     }
 
     fn remember(&mut self, bounds: impl IntoIterator<Item = (BuyerId, Bound)>) {
         for (buyer, bound) in bounds {
-            if self.known.len() < BUYERS_MAX || self.known.contains_key(&buyer) {
-                self.known.insert(buyer, Known { bound, moved_at: Instant::now(), asked_for: 0 });
+            if self.remembered.len() < BUYERS_MAX || self.remembered.contains_key(&buyer) {
+                self.remembered.insert(buyer, RememberedBuyer { bound, moved_at: Instant::now(), asked_for: 0 });
             }
         }
     }
 }
 
+/// Adds to these bounds what the buyers have beyond them.
 async fn move_on(
     conn: &mut Connection,
     product_id: ProductId,
@@ -215,7 +224,7 @@ async fn move_on(
 ) -> Result<Vec<(BuyerId, Bound)>, Failure> {
     let mut moved = Vec::new();
     for (buyer, bound) in bounds {
-        moved.push((buyer.clone(), taken::move_on(&mut *conn, product_id, buyer, *bound).await?));
+        moved.push((buyer.clone(), buyer_units::move_on(&mut *conn, product_id, buyer, *bound).await?));
     }
     Ok(moved)
 }
@@ -242,8 +251,11 @@ mod tests {
         }
     }
 
-    fn counted(name: &str, holds: i64) -> BTreeMap<BuyerId, Taken> {
-        BTreeMap::from([(buyer(name), Taken { units: holds, past_units: 0, holds, last_id: HoldId::stored(holds) })])
+    fn counted(name: &str, holds: i64) -> BTreeMap<BuyerId, BuyerUnits> {
+        BTreeMap::from([(
+            buyer(name),
+            BuyerUnits { units: holds, past_units: 0, holds, last_id: HoldId::stored(holds) },
+        )])
     }
 
     #[test]
@@ -266,13 +278,13 @@ mod tests {
             let name = format!("box{number}");
             buyers.learn([&buyer(&name)], &counted(&name, HOLDS_MIN));
         }
-        assert_eq!(buyers.known.len(), BUYERS_MAX);
+        assert_eq!(buyers.remembered.len(), BUYERS_MAX);
         buyers.learn([&buyer("box0")], &counted("box0", HOLDS_MIN + 1));
         assert_eq!(buyers.bounds_of(&[hold_of("box0")])[&buyer("box0")].units, HOLDS_MIN + 1);
     }
 
     #[test]
-    fn a_bound_moves_on_once_so_many_holds_were_asked_for() {
+    fn a_bound_moves_on_once_more_holds_were_asked_for_than_it_may_miss() {
         let mut buyers = Buyers::default();
         buyers.learn([&buyer("box")], &counted("box", HOLDS_MIN));
         let batch: Vec<CreateHold> = (0..=LATER_HOLDS_MAX).map(|_| hold_of("box")).collect();
@@ -286,8 +298,8 @@ mod tests {
         let id = ProductId::stored(1);
         locked(&bounds.of_product(id)).learn([&buyer("box")], &counted("box", 300));
         bounds.hear_of_id(id, HoldId::stored(301));
-        assert_eq!(locked(&bounds.of_product(id)).known.len(), 1);
+        assert_eq!(locked(&bounds.of_product(id)).remembered.len(), 1);
         bounds.hear_of_id(id, HoldId::stored(300));
-        assert_eq!(locked(&bounds.of_product(id)).known.len(), 0);
+        assert_eq!(locked(&bounds.of_product(id)).remembered.len(), 0);
     }
 }

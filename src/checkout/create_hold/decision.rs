@@ -1,4 +1,4 @@
-//! What happens to each command of a batch: pure, on what the transaction has locked and read.
+//! What happens to each command of a batch. Pure: it decides on what the batch has read.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,27 +12,27 @@ use crate::{
     error::Error,
 };
 
-/// What happens to one command.
+/// Says what happens to one command.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Decision {
-    /// The hold to be made at this place of the list.
+pub(super) enum HoldDecision {
+    /// It makes the hold at this place of the list.
     Make(usize),
-    /// The hold to be made at this place, for an earlier command with the same request_id.
+    /// It gets the hold at this place, which an earlier command with the same request_id makes.
     Share(usize),
-    /// The hold that an earlier transaction made, as it is now.
+    /// It gets the hold that an earlier transaction made, as it is now.
     Replay(Hold),
-    /// Nothing.
+    /// It gets this error, and nothing is done.
     Refuse(Error),
 }
 
-impl Decision {
-    /// Whether it takes nothing but a new hold.
+impl HoldDecision {
+    /// Tells whether the command gets a new hold.
     pub(super) fn is_new(&self) -> bool {
         matches!(self, Self::Make(_) | Self::Share(_))
     }
 
-    /// The answer, where it takes no new hold.
-    pub(super) fn known(self) -> Option<Result<CreatedHold, Error>> {
+    /// Returns the command's result, unless it gets a new hold.
+    pub(super) fn without_new_hold(self) -> Option<Result<CreatedHold, Error>> {
         match self {
             Self::Make(_) | Self::Share(_) => None,
             Self::Replay(hold) => Some(Ok(CreatedHold { hold, replayed: true })),
@@ -41,53 +41,55 @@ impl Decision {
     }
 }
 
-/// What a batch knows when it decides.
+/// Collects what a batch has read when it decides.
 pub(super) struct Facts {
     pub(super) product: Product,
     pub(super) now: SystemTime,
+    /// The holds that earlier transactions made for these requests.
     pub(super) earlier: HashMap<RequestId, StoredHold>,
-    pub(super) taken: BTreeMap<BuyerId, i64>,
+    /// The units that count for each buyer's limit.
+    pub(super) units_by_buyer: BTreeMap<BuyerId, i64>,
 }
 
-/// A batch as decided: one decision per command, the holds to be made, and the units that are short for the rest.
+/// Lists one decision per command, the holds to be made, and the units that are short for the rest.
 #[derive(Debug, Default)]
-pub(super) struct Decided {
-    pub(super) decisions: Vec<Decision>,
+pub(super) struct DecidedBatch {
+    pub(super) decisions: Vec<HoldDecision>,
     pub(super) new: Vec<NewHold>,
-    pub(super) units_taken: i64,
+    pub(super) units_granted: i64,
     pub(super) units_short: i64,
 }
 
-/// Decides the commands one after the other, each on what those before it left.
-pub(super) fn decide(facts: &Facts, commands: &[CreateHold]) -> Decided {
+/// Decides the commands one after the other, each on what the commands before it left.
+pub(super) fn decide(facts: &Facts, commands: &[CreateHold]) -> DecidedBatch {
     let mut product = facts.product.clone();
-    let mut taken = facts.taken.clone();
+    let mut units_by_buyer = facts.units_by_buyer.clone();
     let mut made: HashMap<&RequestId, usize> = HashMap::new();
-    let mut decided = Decided::default();
+    let mut decided = DecidedBatch::default();
     for command in commands {
         let decision = if let Some(stored) = facts.earlier.get(&command.request_id) {
             let Hold { qty, buyer_id, .. } = &stored.hold;
             let as_it_is = Hold { status: stored.hold.status_at(stored.now), ..stored.hold.clone() };
-            command.replay(*qty, buyer_id).map(|()| Decision::Replay(as_it_is)).map_err(Error::from)
+            command.repeats(*qty, buyer_id).map(|()| HoldDecision::Replay(as_it_is)).map_err(Error::from)
         } else if let Some(&index) = made.get(&command.request_id) {
             let NewHold { qty, buyer_id, .. } = &decided.new[index];
-            command.replay(*qty, buyer_id).map(|()| Decision::Share(index)).map_err(Error::from)
+            command.repeats(*qty, buyer_id).map(|()| HoldDecision::Share(index)).map_err(Error::from)
         } else {
-            grant(&mut product, &mut taken, facts.now, command).map(|()| {
+            grant(&mut product, &mut units_by_buyer, facts.now, command).map(|()| {
                 made.insert(&command.request_id, decided.new.len());
-                decided.units_taken += command.qty.units();
+                decided.units_granted += command.qty.units();
                 decided.new.push(NewHold {
                     qty: command.qty,
                     request_id: command.request_id.clone(),
                     buyer_id: command.buyer_id.clone(),
                 });
-                Decision::Make(decided.new.len() - 1)
+                HoldDecision::Make(decided.new.len() - 1)
             })
         };
         if let Err(Error::Refused(Refusal::OutOfStock { requested, .. })) = decision {
             decided.units_short += requested;
         }
-        decided.decisions.push(decision.unwrap_or_else(Decision::Refuse));
+        decided.decisions.push(decision.unwrap_or_else(HoldDecision::Refuse));
     }
     if decided.units_short > 0 {
         decided.units_short -= product.available_stock;
@@ -95,10 +97,10 @@ pub(super) fn decide(facts: &Facts, commands: &[CreateHold]) -> Decided {
     decided
 }
 
-/// Grants a new hold or says why not: the sale, then the buyer, then the stock.
+/// Grants a new hold, or says why not: the sale comes first, then the buyer, then the stock.
 fn grant(
     product: &mut Product,
-    taken: &mut BTreeMap<BuyerId, i64>,
+    units_by_buyer: &mut BTreeMap<BuyerId, i64>,
     now: SystemTime,
     command: &CreateHold,
 ) -> Result<(), Error> {
@@ -107,7 +109,7 @@ fn grant(
         return Err(Invalid::new("qty", "is too large: qty times the price must fit an int64").into());
     }
     let already_taken = match &command.buyer_id {
-        Some(buyer) => taken.get(buyer).copied().unwrap_or(0),
+        Some(buyer) => units_by_buyer.get(buyer).copied().unwrap_or(0),
         None if product.max_per_buyer.is_some() => {
             return Err(Invalid::new("buyer_id", "is required: this product has a limit for each buyer").into());
         }
@@ -116,7 +118,7 @@ fn grant(
     product.within_limit(command.qty, already_taken)?;
     product.take(command.qty)?;
     if let Some(buyer) = &command.buyer_id {
-        taken.insert(buyer.clone(), already_taken + command.qty.units());
+        units_by_buyer.insert(buyer.clone(), already_taken + command.qty.units());
     }
     Ok(())
 }

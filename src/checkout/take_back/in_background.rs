@@ -1,8 +1,9 @@
-//! What reads find past its time is taken back in the background, so that only the first of them has it to add up.
+//! Takes back in the background what reads find past its time. So only the first read has to add it up.
 //!
 //! product FOR UPDATE SKIP LOCKED · its expired holds, then its overdue orders, SKIP LOCKED · orders, holds, stock and
-//! COMMIT as one script. No lock is waited for, not even the product's: a product that somebody has locked for long would
-//! keep a connection from calls. A product that is being sold is free between two batches, so it is tried several times.
+//! COMMIT as one script. It waits for no lock. If it waited for a product that somebody has locked for long, the calls
+//! would have one connection less. A product that is being sold is free between two batches, so it is tried several
+//! times.
 
 use std::{
     collections::BTreeSet,
@@ -21,20 +22,21 @@ use crate::{
     error::Error,
 };
 
-/// Products whose units are taken back at the same moment. Further ones are left to their next read.
+/// Products whose units are taken back at the same moment. The others are left to their next read.
 const AT_ONCE_MAX: usize = 2;
-/// How often a product that is locked is tried, and how long after the time before.
+/// How often a locked product is tried.
 const TRIES_MAX: u32 = 20;
+/// How long after the last try it is tried again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(5);
-/// How long a product is left alone after something was taken back, so that sales of a product whose holds run out all the
-/// time lose a transaction a second at the most.
+/// How long a product is left alone after something was taken back. If its holds run out all the time, its sales lose
+/// at most one transaction a second.
 const REST: Duration = Duration::from_secs(1);
-/// How long after nothing was: all that the read has found is locked, or the database is away.
+/// How long a product is left alone after nothing was taken back: its rows are locked, or the database is away.
 const REST_AFTER_NOTHING: Duration = Duration::from_secs(10);
 /// Products whose rest is remembered.
 const RESTS_MAX: u64 = 10_000;
 
-/// The take-backs in the background.
+/// Takes units back in the background. Clones share the work.
 #[derive(Debug, Clone)]
 pub(in crate::checkout) struct TakeBacks {
     shared: Arc<Shared>,
@@ -57,8 +59,10 @@ impl TakeBacks {
         Self { shared: Arc::new(Shared { database, at_work, rests, closing, tasks }) }
     }
 
-    /// Starts to take back what a read has found of a product, unless that is under way or was tried a moment ago. A few
-    /// overdue orders are no reason: they may still be paid.
+    /// Starts to take back what a read has found of a product.
+    ///
+    /// It doesn't start if that is under way or was tried a moment ago. A few overdue orders are no reason to start
+    /// either, because they may still be paid.
     pub(in crate::checkout) fn found(&self, product_id: ProductId, lapsed: LapsedUnits) {
         let may_be_many_orders = usize::try_from(lapsed.ordered).is_ok_and(|units| units >= ORDERS_FOUND_MIN);
         if lapsed.held <= 0 && !may_be_many_orders {
@@ -69,7 +73,7 @@ impl TakeBacks {
         }
     }
 
-    /// Begins no more, and returns when those at work have ended, each after its transaction.
+    /// Begins nothing more. Returns when the take-backs at work have ended, each after its transaction.
     pub(in crate::checkout) async fn close(&self) {
         self.shared.closing.cancel();
         self.shared.tasks.close();
@@ -87,13 +91,14 @@ impl Shared {
         Some(TakeBack { shared: Arc::clone(self), product_id, rest: REST_AFTER_NOTHING })
     }
 
-    /// The set is consistent between any two statements, so a panic elsewhere doesn't spoil it.
+    /// Locks the set. It is consistent between any two statements, so a panic elsewhere doesn't spoil it.
     fn at_work(&self) -> MutexGuard<'_, BTreeSet<ProductId>> {
         self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One product's take-back at work. Dropped, be it by a panic, it leaves its place, and the product rests.
+/// Takes back units of one product. If it is dropped, for example by a panic, it leaves its place and the product
+/// rests.
 struct TakeBack {
     shared: Arc<Shared>,
     product_id: ProductId,
@@ -114,7 +119,8 @@ impl TakeBack {
         }
     }
 
-    /// Takes back in as many transactions as it takes, and rests as long as each took: whoever buys comes first.
+    /// Takes back in as many transactions as it takes. After each it rests as long as that one took, so buyers come
+    /// first.
     async fn take_back(&mut self) -> Result<(), Error> {
         let mut tries = 0;
         while !self.shared.closing.is_cancelled() {
@@ -147,7 +153,7 @@ impl TakeBack {
         Ok(())
     }
 
-    /// Takes back what one transaction may. `None`: somebody else has the product locked.
+    /// Takes back as much as one transaction may. `None`: somebody else has the product locked.
     async fn transact(&self) -> Result<Option<TakenBack>, Error> {
         let product_id = self.product_id;
         let Committed { value, .. } = self
@@ -160,7 +166,7 @@ impl TakeBack {
                 };
                 let taken_back = TakenBack::lock_found(conn, product_id).await?;
                 if !product.has_room_for(taken_back.units()) {
-                    // Its stock is wrong. The sweep says so, and to whom it belongs.
+                    // The product's stock is wrong. The sweep reports it.
                     return Ok(Plan { script, value: Some(TakenBack::default()) });
                 }
                 if taken_back.rows() > 0 {

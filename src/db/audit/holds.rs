@@ -33,8 +33,8 @@ pub(super) const HOLDS: Table = Table {
             found: "'expires_at ', holds.expires_at",
             what_to_do: "the row was changed past the service: correct it by the log or a backup",
         },
-        // SYSDATE is read after the snapshot was taken: by then every sweep that it shows was over. UTC_TIMESTAMP is
-        // the beginning of the statement, and a sweep may commit between the two.
+        // SYSDATE is a time after the snapshot was taken, so every sweep that the snapshot shows was over by then.
+        // UTC_TIMESTAMP is the time when the statement began, and a sweep may commit between that and the snapshot.
         Check {
             kind: "hold_expired_early",
             fault: "holds.status = 'expired' AND holds.expires_at > SYSDATE(6) \
@@ -44,7 +44,7 @@ pub(super) const HOLDS: Table = Table {
             what_to_do: "the buyer lost the hold before its time: look for a server or sweeper with another clock or \
                 version",
         },
-        // The sweep that expired it has written down in the same commit that the clock had got there.
+        // The sweep that expired the hold recorded latest_at in the same commit: the clock had reached expires_at.
         Check {
             kind: CLOCK_WENT_BACK,
             fault: "holds.status = 'expired' AND holds.expires_at > SYSDATE(6) \

@@ -1,4 +1,4 @@
-//! The keys of the tables: the unique ones are the last guard of "once", and the audit reads by all of these.
+//! The keys of the tables. The unique keys are the last guard of "once", and the audit reads by all keys listed here.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use diesel::{
 use super::Finding;
 use crate::db::{Connection, Failure, statement::Statement};
 
-/// A key that has to be there.
+/// Describes a key that has to be there.
 struct Key {
     table: &'static str,
     name: &'static str,
@@ -48,7 +48,7 @@ const KEYS: [Key; 18] = [
 ];
 
 #[derive(QueryableByName)]
-struct Row {
+struct KeyRow {
     #[diesel(sql_type = Text)]
     key: String,
     #[diesel(sql_type = Text)]
@@ -57,17 +57,19 @@ struct Row {
     repeats: i64,
 }
 
-/// What is wrong with the keys, and whether the tables can be read without one of them: not where it is missing.
+/// Returns what is wrong with the keys, and whether the audit can read the tables.
+///
+/// The audit can't read them where a key is missing.
 ///
 /// # Errors
-/// Those of the statement.
+/// The errors of the statement.
 pub async fn faults(conn: &mut Connection) -> Result<(Vec<Finding>, bool), Failure> {
-    // In the form of `found` below; an index that is there, but not in use, is as good as none.
+    // A key and its columns are written as they are compared below.
     let text = "SELECT CONCAT(table_name, ' ', index_name) AS `key`, \
         GROUP_CONCAT(column_name ORDER BY seq_in_index SEPARATOR ',') AS `columns`, \
         CAST(MAX(non_unique) AS SIGNED) AS repeats FROM information_schema.statistics \
         WHERE table_schema = DATABASE() GROUP BY table_name, index_name";
-    let rows: Vec<Row> = Statement::new(text).rows(conn).await?;
+    let rows: Vec<KeyRow> = Statement::new(text).rows(conn).await?;
     let there: BTreeMap<String, (String, bool)> =
         rows.into_iter().map(|row| (row.key, (row.columns, row.repeats == 0))).collect();
     let mut findings = Vec::new();

@@ -2,7 +2,9 @@
 
 use super::{CLOCK_WENT_BACK, Check, MIND_THE_CLOCK, Rows, Table};
 
-/// Of one moment are the rows and their counts alike. LIMIT: as for products.
+/// Describes the orders. The rows and their counts are of one snapshot.
+///
+/// LIMIT, which is no less than a page, keeps the optimizer from counting again for each place that names a count.
 pub(super) const ORDERS: Table = Table {
     name: "orders",
     rows: Rows::Page,
@@ -116,7 +118,7 @@ pub(super) const ORDERS: Table = Table {
             found: "payments, ' successes and ', failures, ' failures'",
             what_to_do: "ask the payment provider which of them took place, and refund what was paid twice",
         },
-        // SYSDATE: as for holds.
+        // SYSDATE is a time after the snapshot was taken, so every sweep that the snapshot shows was over by then.
         Check {
             kind: "order_cancelled_without_cause",
             fault: "orders.status = 'cancelled' AND payments = 0 AND failures = 0 \

@@ -25,7 +25,7 @@ pub(super) const WEBHOOKS: Table = Table {
             found: "'product ', webhooks.product_id",
             what_to_do: "set the event's product_id to the order's, unless the order is the one that was changed",
         },
-        // The matrix of payment events, once more and apart from the code that answers by it.
+        // This is the matrix of payment events once more. It shares no code with the function that answers webhooks.
         Check {
             kind: "webhook_answer_impossible",
             fault: "CONCAT_WS(' ', webhooks.status, webhooks.result, webhooks.order_status) NOT IN (\

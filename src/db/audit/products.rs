@@ -2,8 +2,10 @@
 
 use super::{Check, Rows, Table};
 
-/// One product a statement: its sums are all of one moment, and that moment lasts as long as this product takes. Each
-/// sum reads the product's own rows alone, by an index that begins with the product. LIMIT, which is no less than a page,
+/// Describes the products. One statement looks at one product.
+///
+/// So all sums of a product are of one snapshot, and the snapshot lasts only as long as one product takes. Each sum
+/// reads the product's own rows alone, by an index that begins with the product. LIMIT, which is no less than a page,
 /// keeps the optimizer from working out a sum again for each place that names it.
 pub(super) const PRODUCTS: Table = Table {
     name: "products",

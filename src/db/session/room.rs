@@ -1,8 +1,9 @@
-//! How many sessions the database has room for, as far as is known.
+//! How many sessions the database has room for, as far as this process knows.
 //!
-//! An account may be allowed fewer connections than the pool may have, and others may have taken the database's own. So
-//! each session of the pool needs a place. A place that was refused is given up, down to the last one, and its caller
-//! waits for a place whose session is there. A further place is tried every [`PAUSE`], and so is the last one.
+//! An account may be allowed fewer connections than the pool may have, and other clients may use up the connections of
+//! the database. So each session of the pool needs a place. A place whose session was refused is given up, except the
+//! last place. Its caller then waits for a place that has a session. One more place is tried once every [`PAUSE`].
+//! Where only the last place is left, that place is tried once every [`PAUSE`].
 
 use std::{
     pin::pin,
@@ -18,12 +19,12 @@ use tracing::warn;
 
 use crate::db::{Failure, FailureKind};
 
-/// How long after a refusal the database is asked again.
+/// Sets how long after a refusal the database is asked again.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Places from which on half of them can be kept back.
+/// Sets the number of places from which on half of them can be kept back.
 const KEPT_BACK_FROM: usize = 4;
 
-/// The places of a pool's sessions.
+/// Gives out the places for a pool's sessions.
 #[derive(Debug)]
 pub(in crate::db) struct Room {
     places: Arc<Semaphore>,
@@ -37,7 +38,7 @@ struct Known {
     next_try: Instant,
 }
 
-/// The right to have a session, until it is dropped.
+/// Gives the right to have a session, until it is dropped.
 #[derive(Debug)]
 pub(in crate::db) struct Place(OwnedSemaphorePermit);
 
@@ -47,7 +48,7 @@ impl Room {
         Self { places: Arc::new(Semaphore::new(places_max)), known: Mutex::new(known), places_max }
     }
 
-    /// Whether half of the places or more are taken. Of fewer than [`KEPT_BACK_FROM`] none is kept back.
+    /// Tells whether half of the places or more are taken. It is never so with fewer places than [`KEPT_BACK_FROM`].
     pub(in crate::db) fn is_crowded(&self) -> bool {
         let places = self.known.lock().unwrap_or_else(PoisonError::into_inner).places;
         places >= KEPT_BACK_FROM && self.places.available_permits() * 2 <= places
@@ -62,7 +63,7 @@ impl Room {
         loop {
             let until = self.grow().map_or(deadline, |next_try| next_try.min(deadline));
             match timeout_at(until, place.as_mut()).await {
-                // It is never closed.
+                // The semaphore is never closed.
                 Ok(taken) => return taken.map(Place).map_err(|_closed| busy()),
                 Err(_elapsed) if Instant::now() >= deadline => return Err(busy()),
                 Err(_elapsed) => {}
@@ -70,8 +71,9 @@ impl Room {
         }
     }
 
-    /// Takes notice that the database had no room for the session of this place. Where no other place is left, waits
-    /// with it until the database may be asked again: meanwhile nobody else asks.
+    /// Records that the database had no room for the session of this place.
+    ///
+    /// The last place isn't given up: it waits until the database may be asked again, and meanwhile nobody else asks.
     ///
     /// # Errors
     /// `PoolBusy` after the deadline.
@@ -93,7 +95,7 @@ impl Room {
         if Instant::now() >= deadline { Err(busy()) } else { Ok(()) }
     }
 
-    /// Adds a place if it is time to try one. Returns when the next will be, unless all are there.
+    /// Adds a place if it is time to try one. Returns when the next try will be, or `None` where all places are there.
     fn grow(&self) -> Option<Instant> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();

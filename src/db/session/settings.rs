@@ -1,31 +1,33 @@
-//! What every session relies on, set by itself: a server's defaults are its operator's to choose.
+//! The settings that every session relies on. Each session sets them itself, because a server's defaults are its
+//! operator's to choose.
 //!
-//! Each can be set with the rights that an account has on its own database. Beside the speed, nothing here is left to
-//! the server:
+//! An account can set each of them with the rights that it has on its own database. Apart from what only changes the
+//! speed, nothing is left to the server:
 //!
-//! - READ COMMITTED: gap locks deadlock sweeps with inserts. READ WRITE: transactions write.
-//! - autocommit, completion_type: a statement by itself is a transaction, and a COMMIT begins no other.
-//! - sql_mode: a value that doesn't fit is a bug and not to be trimmed, and texts are read in one way.
+//! - READ COMMITTED: with gap locks, sweeps and inserts would deadlock. READ WRITE: transactions write.
+//! - autocommit, completion_type: a single statement is a transaction, and a COMMIT begins no other transaction.
+//! - sql_mode: a value that doesn't fit is a bug and must not be trimmed, and SQL texts have one meaning.
 //! - time_zone: only the database's clock decides, in UTC. lc_messages: errors are told apart by their English texts.
-//! - innodb_lock_wait_timeout, lock_wait_timeout: a caller waits, too, for a row as for a table.
+//! - innodb_lock_wait_timeout, lock_wait_timeout: while a statement waits for a row or a table, a caller waits.
 //! - sql_select_limit, max_join_size, sql_big_selects, sql_safe_updates, sql_auto_is_null, group_concat_max_len,
-//!   max_sort_length, sql_if_exists: a statement does what it says, whole.
-//! - max_execution_time, max_statement_time: the service has limits of its own, which know what they interrupt.
-//! - unique_checks, check_constraint_checks: the last guards.
-//! - default_storage_engine: for the one table that the migrations' library makes.
+//!   max_sort_length, sql_if_exists: a statement does all of what it says.
+//! - max_execution_time, max_statement_time: the service has its own limits, which know what they interrupt.
+//! - unique_checks, check_constraint_checks: they are the last guards.
+//! - default_storage_engine: the migrations' library makes one table, and names no engine.
 //! - wait_timeout, net_read_timeout, net_write_timeout, idle_transaction_timeout: [`SILENCE_SECONDS_MAX`].
 
-/// How long a statement waits for one lock, in seconds.
+/// Limits how long a statement waits for one lock, in seconds.
 pub(super) const LOCK_WAIT_SECONDS: u32 = 1;
 
-/// How long the database bears a session of the pool that says nothing, in seconds.
+/// Limits how long the database keeps a session of the pool that says nothing, in seconds.
 ///
-/// Should a server freeze, or vanish with its machine or its network, in the middle of a transaction, the database hears
-/// nothing of it and keeps the session, and with it the rows that it has locked: by default for 8 hours. A statement of
-/// it may still wait for a lock, for 1 to 2 s, before the silence begins; what it had locked has to be free within 10 s.
+/// A server may freeze in the middle of a transaction, or vanish with its machine or its network. The database doesn't
+/// notice. It keeps the session and the rows that the session has locked, by default for 8 hours. These rows have to be
+/// free within 10 s. The silence may begin late, because a statement of the session may still wait for a lock for 1 to
+/// 2 s.
 pub(super) const SILENCE_SECONDS_MAX: u32 = 7;
 
-/// The statements that make a session.
+/// Returns the statements that set up a session.
 pub(super) fn settings() -> String {
     format!(
         "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;\
@@ -45,7 +47,7 @@ pub(super) fn settings() -> String {
     )
 }
 
-/// As [`settings`], for a session of the pool of that name.
+/// Returns the statements that set up the session of the pool that has this name.
 pub(super) fn pool_settings(name: &str) -> String {
     format!("{};SET SESSION wait_timeout = {SILENCE_SECONDS_MAX};DO GET_LOCK('{name}', 0)", settings())
 }

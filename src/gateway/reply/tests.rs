@@ -5,7 +5,7 @@ use tonic_types::{ErrorDetails, FieldViolation};
 
 use super::*;
 
-/// The server's status for a reason.
+/// Returns the server's status for a reason.
 fn status(code: Code, reason: &str, metadata: &[(&str, &str)]) -> Status {
     Status::with_error_details(code, "said the server", details(reason, metadata))
 }
@@ -26,7 +26,7 @@ fn body(reply: &Reply) -> Value {
 
 #[test]
 fn every_reason_has_its_status_for_each_way_of_asking() {
-    // The columns: GET, POST, webhook.
+    // The columns are GET, POST and webhook.
     let table = [
         (Code::InvalidArgument, "INVALID_ARGUMENT", [422, 422, 422]),
         (Code::NotFound, "PRODUCT_NOT_FOUND", [404, 422, 422]),

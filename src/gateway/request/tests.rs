@@ -12,7 +12,7 @@ fn json_headers() -> HeaderMap {
 
 fn with_key(key: &[u8]) -> HeaderMap {
     let mut headers = json_headers();
-    headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_bytes(key).unwrap());
+    headers.insert(REQUEST_ID_HEADER, HeaderValue::from_bytes(key).unwrap());
     headers
 }
 
@@ -50,11 +50,8 @@ fn a_hold_is_read_whatever_else_is_in_the_body() {
 }
 
 #[test]
-fn a_field_at_fault_is_named() {
+fn a_field_of_the_wrong_type_is_named() {
     let ids = [
-        "0",
-        "-1",
-        "-0",
         "1.0",
         "1e0",
         "1e400",
@@ -68,52 +65,63 @@ fn a_field_at_fault_is_named() {
         "\"\"",
     ];
     for id in ids {
-        let faulty = Err(BadRequest::Fields(vec![("product_id", ID)]));
+        let faulty = Err(BadRequest::Fields(vec![("product_id", INTEGER_64)]));
         assert_eq!(hold(&format!(r#"{{"product_id":{id},"qty":5}}"#)), faulty, "{id}");
         let order = format!(r#"{{"hold_id":{id}}}"#);
-        let faulty = Err(BadRequest::Fields(vec![("hold_id", ID)]));
+        let faulty = Err(BadRequest::Fields(vec![("hold_id", INTEGER_64)]));
         assert_eq!(create_order(&json_headers(), order.as_bytes()), faulty, "{id}");
     }
-    for qty in ["0", "-1", "5.0", "\"5\"", "2147483648", "4294967297", "1e400", "[]"] {
-        let faulty = Err(BadRequest::Fields(vec![("qty", QTY)]));
+    for qty in ["5.0", "\"5\"", "2147483648", "4294967297", "1e400", "[]"] {
+        let faulty = Err(BadRequest::Fields(vec![("qty", INTEGER_32)]));
         assert_eq!(hold(&format!(r#"{{"product_id":1,"qty":{qty}}}"#)), faulty, "{qty}");
     }
-    let long = format!("\"{}\"", "b".repeat(65));
-    for buyer in ["\"\"", "\"a b\"", "\"ü\"", "\"a\\u0000\"", "\"\\ud800\"", "7", long.as_str()] {
+    for buyer in ["\"\\ud800\"", "7", "[]"] {
         let body = format!(r#"{{"product_id":1,"qty":5,"buyer_id":{buyer}}}"#);
-        let faulty = Err(BadRequest::Fields(vec![("buyer_id", TOKEN)]));
+        let faulty = Err(BadRequest::Fields(vec![("buyer_id", STRING)]));
         assert_eq!(hold(&body), faulty, "{buyer}");
     }
 }
 
 #[test]
+fn bounds_are_left_to_the_server() {
+    let long = "b".repeat(65);
+    for (product_id, qty, buyer_id) in [(0, 0, ""), (-1, -5, "a b"), (i64::MIN, i32::MIN, "ü"), (1, 1, &long)] {
+        let body = serde_json::json!({"product_id": product_id, "qty": qty, "buyer_id": buyer_id}).to_string();
+        let expected = CreateHoldRequest { product_id, qty, request_id: None, buyer_id: Some(buyer_id.to_owned()) };
+        assert_eq!(hold(&body), Ok(expected));
+    }
+    let read = webhook(r#"{"idempotency_key":"","order_id":0,"status":"success","amount_cents":-1}"#).unwrap();
+    assert_eq!((read.idempotency_key.as_str(), read.order_id, read.amount_cents), ("", 0, Some(-1)));
+}
+
+#[test]
 fn all_fields_at_fault_are_named_at_once() {
-    let body = br#"{"product_id":null,"qty":"5","buyer_id":""}"#;
-    let expected = vec![("product_id", REQUIRED), ("qty", QTY), ("buyer_id", TOKEN), (IDEMPOTENCY_KEY, TOKEN_HEADER)];
-    let faulty = create_hold(&with_key(b"a b"), body);
+    let body = br#"{"product_id":null,"qty":"5","buyer_id":7}"#;
+    let expected =
+        vec![("product_id", REQUIRED), ("qty", INTEGER_32), ("buyer_id", STRING), (REQUEST_ID_HEADER, ASCII_HEADER)];
+    let faulty = create_hold(&with_key(b"\xff"), body);
     assert_eq!(faulty, Err(BadRequest::Fields(expected)));
     let nothing = vec![("product_id", REQUIRED), ("qty", REQUIRED)];
     assert_eq!(hold("{}"), Err(BadRequest::Fields(nothing)));
-    let order = create_order(&with_key(b"a b"), b"{}");
-    let expected = vec![("hold_id", REQUIRED), (IDEMPOTENCY_KEY, TOKEN_HEADER)];
+    let order = create_order(&with_key(b"\xff"), b"{}");
+    let expected = vec![("hold_id", REQUIRED), (REQUEST_ID_HEADER, ASCII_HEADER)];
     assert_eq!(order, Err(BadRequest::Fields(expected)));
 }
 
 #[test]
-fn the_idempotency_key_header_has_1_to_64_visible_ascii_characters() {
+fn the_idempotency_key_header_is_ascii_text_and_given_once() {
     let body = br#"{"hold_id":123}"#;
-    let longest = [b'k'; 64];
-    for key in [&b"k"[..], b"!~\"quoted\"", &longest] {
+    let long = [b'k'; 65];
+    for key in [&b"k"[..], b"!~\"quoted\"", b"", b"a b", &long] {
         let order = create_order(&with_key(key), body).unwrap();
         assert_eq!(order.request_id.unwrap().as_bytes(), key);
     }
-    let faulty = Err(BadRequest::Fields(vec![(IDEMPOTENCY_KEY, TOKEN_HEADER)]));
-    let too_long = [b'k'; 65];
-    for key in [&b""[..], b"a b", b"a\tb", b"\xff", "ü".as_bytes(), &too_long] {
+    let faulty = Err(BadRequest::Fields(vec![(REQUEST_ID_HEADER, ASCII_HEADER)]));
+    for key in [&b"\xff"[..], "ü".as_bytes()] {
         assert_eq!(create_order(&with_key(key), body), faulty, "{key:?}");
     }
     let mut twice = with_key(b"a");
-    twice.append(IDEMPOTENCY_KEY, HeaderValue::from_static("a"));
+    twice.append(REQUEST_ID_HEADER, HeaderValue::from_static("a"));
     assert_eq!(create_order(&twice, body), faulty);
 }
 
@@ -137,11 +145,10 @@ fn a_webhook_is_read_and_its_key_passed_on_byte_for_byte() {
 
 #[test]
 fn a_webhook_at_fault_still_says_what_could_be_read_of_it() {
-    let too_long = format!("\"{}\"", "ü".repeat(128));
-    for key in ["\"\"", "7", "[\"k\"]", "\"\\udc00\"", too_long.as_str()] {
+    for key in ["7", "[\"k\"]", "\"\\udc00\""] {
         let body = format!(r#"{{"idempotency_key":{key},"order_id":456,"status":"success"}}"#);
         let bad = webhook(&body).unwrap_err();
-        let fault = BadRequest::Fields(vec![("idempotency_key", EVENT_KEY)]);
+        let fault = BadRequest::Fields(vec![("idempotency_key", STRING)]);
         assert_eq!((bad.fault, bad.idempotency_key, bad.order_id), (fault, None, Some(456)), "{key}");
     }
     for status in ["\"SUCCESS\"", "\"paid\"", "\"\"", "1", "true", "[]", "\"success \""] {
@@ -151,9 +158,9 @@ fn a_webhook_at_fault_still_says_what_could_be_read_of_it() {
         assert_eq!(bad.fault, fault, "{status}");
         assert_eq!((bad.idempotency_key.as_deref(), bad.order_id), (Some("k"), Some(456)));
     }
-    for amount in ["-1", "1.0", "\"1\"", "9223372036854775808", "true"] {
+    for amount in ["1.0", "\"1\"", "9223372036854775808", "true"] {
         let body = format!(r#"{{"idempotency_key":"k","order_id":456,"status":"success","amount_cents":{amount}}}"#);
-        let fault = BadRequest::Fields(vec![("amount_cents", AMOUNT)]);
+        let fault = BadRequest::Fields(vec![("amount_cents", INTEGER_64)]);
         assert_eq!(webhook(&body).unwrap_err().fault, fault, "{amount}");
     }
     let nothing = vec![("idempotency_key", REQUIRED), ("order_id", REQUIRED), ("status", REQUIRED)];
@@ -272,7 +279,7 @@ fn no_mangled_body_is_more_than_a_fault() {
             body[at] = next() as u8;
         }
         if let Ok(read) = payment_webhook(&json_headers(), &body) {
-            assert!(read.order_id >= 1 && !read.idempotency_key.is_empty());
+            assert_ne!(read.status(), PaymentStatus::Unspecified);
         }
     }
 }

@@ -12,7 +12,7 @@ fn signed_with(secrets: &[&str]) -> WebhookAuth {
     WebhookAuth::Signed(secrets.collect::<Result<_, _>>().unwrap())
 }
 
-/// A signature by the independent sender.
+/// Signs with the independent sender.
 fn signature(secret: &str, id: &str, timestamp: i64, body: &[u8]) -> String {
     Webhook::new(secret).unwrap().sign(id, timestamp, body).unwrap()
 }
@@ -25,7 +25,7 @@ fn headers(id: &str, timestamp: &str, signatures: &str) -> HeaderMap {
     headers
 }
 
-/// What becomes of a well-signed message that was sent at `sent`, now being [`NOW`].
+/// Verifies at [`NOW`] a well-signed message that was sent at `sent`.
 fn sent_at(sent: i64) -> Result<(), SignatureError> {
     let signature = signature(SECRET, "msg_1", sent, BODY);
     let headers = headers("msg_1", &sent.to_string(), &signature);
@@ -153,8 +153,8 @@ fn each_header_is_needed_exactly_once() {
 
 #[test]
 fn a_full_stop_cannot_move_from_the_body_to_the_id() {
-    // One signed text, two ways to cut it: the id "a" with a body that begins with a number and a full stop, or
-    // the id "a.NOW" and the rest as the body.
+    // One signed text can be cut in two ways: the id "a" with a body that begins with a number and a full stop, or the
+    // id "a.NOW" with the rest as the body.
     let body = format!("{NOW}.{{}}");
     let signature = signature(SECRET, "a", NOW, body.as_bytes());
     let auth = signed_with(&[SECRET]);

@@ -1,4 +1,4 @@
-//! The lines of an audit: what is off, and the report at the end.
+//! The log lines of an audit: one for each finding, and the report at the end.
 
 use tracing::{error, info, warn};
 
@@ -8,6 +8,7 @@ use crate::{
     error::Error,
 };
 
+/// Logs a finding.
 pub(super) fn finding(finding: &Finding) {
     let Finding { kind, product_id, hold_id, order_id, webhook_id, exception_id, adjustment_id, .. } = finding;
     let Finding { expected, found, what_to_do, .. } = finding;
@@ -26,57 +27,36 @@ pub(super) fn finding(finding: &Finding) {
     );
 }
 
+/// Logs the last line of an audit.
 pub(super) fn report(report: &AuditReport, failure: Option<&Error>) {
     let AuditReport { findings, clock_went_back, repaired, rows, untidy, complete, took } = report;
     let [holds, orders, webhooks, exceptions, adjustments, products] = rows;
     let Untidy { holds_unswept, orders_overdue } = untidy;
-    let seconds = took.as_secs_f64();
+    let (error, seconds) = (failure.map(tracing::field::display), took.as_secs_f64());
+    // `tracing` fixes the level of a line when it is compiled.
+    macro_rules! log {
+        ($level:ident, $message:literal) => {
+            $level!(
+                error,
+                findings,
+                clock_went_back,
+                repaired,
+                products,
+                holds,
+                orders,
+                webhooks,
+                exceptions,
+                adjustments,
+                holds_unswept,
+                orders_overdue,
+                seconds,
+                $message
+            )
+        };
+    }
     match failure {
-        None if *complete => info!(
-            findings,
-            clock_went_back,
-            repaired,
-            products,
-            holds,
-            orders,
-            webhooks,
-            exceptions,
-            adjustments,
-            holds_unswept,
-            orders_overdue,
-            seconds,
-            "Audit done"
-        ),
-        None => warn!(
-            findings,
-            clock_went_back,
-            repaired,
-            products,
-            holds,
-            orders,
-            webhooks,
-            exceptions,
-            adjustments,
-            holds_unswept,
-            orders_overdue,
-            seconds,
-            "Audit interrupted"
-        ),
-        Some(error) => error!(
-            %error,
-            findings,
-            clock_went_back,
-            repaired,
-            products,
-            holds,
-            orders,
-            webhooks,
-            exceptions,
-            adjustments,
-            holds_unswept,
-            orders_overdue,
-            seconds,
-            "Audit failed"
-        ),
+        None if *complete => log!(info, "Audit done"),
+        None => log!(warn, "Audit interrupted"),
+        Some(_) => log!(error, "Audit failed"),
     }
 }

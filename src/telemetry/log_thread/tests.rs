@@ -4,7 +4,7 @@ use super::*;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// What was read.
+/// Collects what a reader has read.
 #[derive(Clone, Default)]
 struct Read(Arc<Mutex<Vec<u8>>>);
 
@@ -14,7 +14,7 @@ impl Read {
     }
 }
 
-/// A log whose lost lines are told as `lost 3`.
+/// Starts a log whose lost lines are reported as `lost 3`.
 fn start(out: impl Write + Send + 'static, when_full: WhenFull) -> LogThread {
     LogThread::start(out, when_full, None, |mut queue, lost| writeln!(queue, "lost {lost}").unwrap()).unwrap()
 }
@@ -23,7 +23,7 @@ fn log_line(log: &LogThread, line: &[u8]) {
     log.make_writer().write_all(line).unwrap();
 }
 
-/// Keeps what it is given, a little at a time, and takes a while for each.
+/// Takes a few bytes at a time, and needs a while for each write.
 struct Slow(Read, Duration);
 
 impl Write for Slow {
@@ -39,14 +39,14 @@ impl Write for Slow {
     }
 }
 
-/// Stops at each write until it is let go on. Sends word of each.
+/// Stops at each write until the test lets it continue, and reports each write.
 struct Stalled {
     read: Read,
     reached: Sender<()>,
     go_on: Receiver<()>,
 }
 
-/// The other end of [`Stalled`].
+/// Controls a [`Stalled`] from the test.
 struct Reader {
     read: Read,
     reached: Receiver<()>,
@@ -62,7 +62,7 @@ fn stalled() -> (Stalled, Reader) {
 impl Write for Stalled {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let _ = self.reached.send(());
-        // Without a reader there is nobody to stall for.
+        // It fails where the test has dropped its end. Then the write may continue.
         let _ = self.go_on.recv();
         self.read.bytes().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -73,12 +73,12 @@ impl Write for Stalled {
     }
 }
 
-/// Lines of 200 bytes with these numbers.
+/// Returns lines of 200 bytes with these numbers.
 fn numbered(numbers: std::ops::Range<usize>) -> Vec<u8> {
     numbers.flat_map(|number| format!("{number:199}\n").into_bytes()).collect()
 }
 
-/// Lines of 200 bytes that have room together.
+/// Says how many lines of 200 bytes have room together.
 const FITTING: usize = WAITING_BYTES_MAX / 200;
 
 #[test]
@@ -92,7 +92,7 @@ fn a_reader_that_stalls_loses_lines_in_one_place_and_is_told_there_how_many() {
         log_line(&log, &numbered(number..number + 1));
         assert!(lock(&log.0.waiting).bytes.len() <= WAITING_BYTES_MAX);
     }
-    // A short one after those that were dropped would fit.
+    // A short line after the dropped lines would fit.
     log_line(&log, b"short\n");
     assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
     assert!(reader.read.bytes().is_empty());
@@ -113,7 +113,7 @@ fn after_a_stall_lines_are_taken_again_and_a_second_stall_is_told_on_its_own() {
         for _ in 0..FITTING + lost {
             log_line(&log, &numbered(0..1));
         }
-        // What was taken before, what waited, and the line that says what is missing.
+        // The lines taken before, the lines that waited, and the line that says how many are missing.
         for write in 0..3 {
             if write > 0 {
                 reader.reached.recv_timeout(LIMIT).unwrap();
@@ -161,7 +161,7 @@ fn the_end_waits_for_lines_that_are_being_written() {
     let read = Read::default();
     let log = start(Slow(read.clone(), Duration::from_millis(300)), WhenFull::Drop);
     log_line(&log, b"last words\n");
-    // Taken by now, and not yet written.
+    // The thread has taken the line, and has not written it.
     while !lock(&log.0.waiting).writing {
         thread::yield_now();
     }
@@ -197,7 +197,7 @@ fn what_is_said_after_the_end_is_no_line_of_the_log_and_waits_for_nobody() {
     assert_eq!(*stderr_reader.read.bytes(), b"a line on stderr, as it must be\n");
 }
 
-/// Fails in its own way at the second write of `fails`, having taken as many bytes as it says at the first.
+/// Fails at the second write of `fails`. The first write takes only some of the bytes.
 struct Failing {
     kind: ErrorKind,
     takes: usize,
@@ -227,9 +227,9 @@ fn a_failed_write_stops_neither_the_program_nor_the_lines_after_it_and_is_told()
     for (kind, takes, fails, kept) in [
         (ErrorKind::BrokenPipe, 0, 1, &b"lost 1\nsecond\n"[..]),
         (ErrorKind::StorageFull, 0, 1, b"lost 1\nsecond\n"),
-        // The line that says so can't be written either, and is written the next time.
+        // The line that reports it can't be written either. It comes with the next lines.
         (ErrorKind::StorageFull, 0, 2, b"second\nlost 1\n"),
-        // A torn line ends before the next one.
+        // A torn line ends before the next line begins.
         (ErrorKind::StorageFull, 3, 1, b"fir\nlost 1\nsecond\n"),
         (ErrorKind::StorageFull, 3, 2, b"fir\nsecond\nlost 1\n"),
         (ErrorKind::WouldBlock, 3, 1, b"first\nsecond\n"),

@@ -31,7 +31,7 @@ async fn what_follows_from_the_other_numbers_is_repaired_and_found_only_once() {
     let repaired = database.audit(DEFAULT_PAGE, true).await;
     assert_eq!(repaired.names(), ["stock_not_conserved 1", "stock_not_conserved 2"]);
     assert_eq!((repaired.report.repaired, repaired.report.complete), (2, true));
-    assert!(repaired.report.verdict().is_err(), "somebody has to find out why");
+    assert!(repaired.report.verdict().is_err(), "a repaired fault is still a finding");
     assert_eq!(database.query_rows(stock).await, before);
 
     let again = database.audit(DEFAULT_PAGE, true).await;

@@ -1,13 +1,29 @@
 //! Each rule, shown on made-up sources that break it, or that only look as if they did.
 
-use super::{dependencies, faults_of};
+use super::{LIB_RS, dependencies, faults_of, table::Borders};
 
-/// The faults of a made-up file.
+/// Returns the faults of a made-up file.
 fn faults(path: &str, text: &str) -> Vec<String> {
     let cargo_toml =
         "[package]\nname = \"x\"\n[dependencies]\n# dates\nchrono = \"0\"\ndiesel-async = { version = \"0\" }\n";
-    let found = faults_of(path, text, &dependencies(cargo_toml));
+    let found = faults_of(path, text, &Borders::read(LIB_RS), &dependencies(cargo_toml));
     found.into_iter().map(|(_, fault)| fault).collect()
+}
+
+#[test]
+fn a_circle_is_found_however_long_it_is() {
+    let table = |rows: &[(&str, &str)]| {
+        let row = |(module, allowed): &(&str, &str)| format!("//! | [`{module}`] | what it is | {allowed} |\n");
+        Borders::read(&rows.iter().map(row).collect::<String>())
+    };
+    let straight = table(&[("a", "`b`, `c`"), ("b", "`c`"), ("c", "")]);
+    assert_eq!(straight.circle(), [""; 0]);
+    assert_eq!(table(&[("a", "`a`")]).circle(), ["a"]);
+    assert_eq!(table(&[("a", "`b`"), ("b", "`c`, `d`"), ("c", ""), ("d", "`b`")]).circle(), ["b", "d"]);
+    assert_eq!(
+        table(&[("a", "`b`"), ("b", "`c`"), ("c", "`d`"), ("d", "`b`, `e`"), ("e", "")]).circle(),
+        ["b", "c", "d"]
+    );
 }
 
 #[test]
@@ -27,7 +43,9 @@ fn an_import_upwards_is_found() {
         ("src/shutdown.rs", "use crate::grpc::serve;", "shutdown may not use grpc"),
         ("bin/server.rs", "use flashsale::domain::Hold;", "bin may not use domain"),
         ("src/checkout/mod.rs", "use crate::*;", "checkout may not import the whole crate"),
-        ("src/cache.rs", "", "the module cache is not in BORDERS of this test"),
+        ("src/config.rs", "use crate::grpc::serve;", "config may not use grpc"),
+        ("src/telemetry.rs", "use crate::config::LogFormat;", "telemetry may not use config"),
+        ("src/cache.rs", "", "the module cache is not in the table of src/lib.rs"),
     ] {
         assert_eq!(faults(path, text), [fault], "{path}: {text}");
     }

@@ -1,4 +1,4 @@
-//! Fields that can't be taken.
+//! Requests with fields that are refused.
 
 use flashsale::pb::CreateHoldRequest;
 use tonic::Code;

@@ -1,5 +1,5 @@
-//! A buyer who has many holds of a product with a limit, as somebody has who sells for many. A server remembers at most how
-//! much that is, and counts only what came later: never too little, and exactly where it refuses.
+//! A box office: a buyer with many holds of a product that has a limit. A server remembers an upper bound of what it
+//! has, and counts only later holds. What it counts is never too little, and it is exact where a hold is refused.
 
 use std::{
     collections::BTreeMap,
@@ -9,9 +9,9 @@ use std::{
 use flashsale::{
     checkout::{Settings, expire_holds::expire_holds},
     db::{
-        Connection, Database, Failure, Plan, Script,
+        Connection, Database, Failure, Plan, Script, buyer_units,
         holds::{self, NewHold},
-        products, taken,
+        products,
     },
     domain::{BuyerId, ProductId, Quantity, RequestId},
     pb::{CreateProductRequest, Hold},
@@ -28,10 +28,10 @@ use crate::support::{
     server::{Sale, TestServer, database_config, default_settings},
 };
 
-/// More than make a server remember a buyer.
+/// Holds, more than a server needs to remember their buyer.
 const MANY: i64 = 300;
 
-/// A product of 100,000 units and `max_per_buyer`, of which box has `holds` of one unit each. Its server has sold nothing.
+/// Makes a product of 100,000 units. Box has `holds` holds of one unit each. The server has sold nothing of it.
 async fn box_office(database: &TestDatabase, clients: &Clients, max_per_buyer: i64, holds: i64) -> i64 {
     let max_per_buyer = Some(i32::try_from(max_per_buyer).unwrap());
     let request = CreateProductRequest { max_per_buyer, ..product(100_000) };
@@ -42,10 +42,10 @@ async fn box_office(database: &TestDatabase, clients: &Clients, max_per_buyer: i
     product_id
 }
 
-/// Holds of box, which last for another hour.
+/// Stores holds of box, which last for another hour.
 async fn insert_holds(database: &TestDatabase, product_id: i64, status: &str, holds: i64) {
     let mut connection = database.connect().await;
-    // A join, since each engine limits how deep a recursion goes, by another setting.
+    // It is a join, because each engine limits the depth of a recursion by another setting.
     let sql = format!(
         "INSERT INTO holds (product_id, qty, unit_price_cents, status, expires_at, created_at, request_id, buyer_id) \
          WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300) \
@@ -56,7 +56,7 @@ async fn insert_holds(database: &TestDatabase, product_id: i64, status: &str, ho
     connection.close().await;
 }
 
-/// Box's hold of `qty` units.
+/// Asks for a hold of `qty` units for box.
 async fn hold(clients: &Clients, product_id: i64, qty: i32) -> Result<Hold, Status> {
     clients.hold_by(hold_of("box", product_id, qty)).await
 }
@@ -71,7 +71,7 @@ async fn later_holds_count_wherever_they_are_made_and_what_comes_back_is_to_be_h
     let sale = Sale::start("box_later_holds").await;
     let other = sale.second_server().await;
     let product_id = box_office(&sale.database, sale.clients(), MANY + 10, MANY).await;
-    // Each server has then seen box, and knows at most how much it had.
+    // After these, each server has seen box and remembers a bound of it.
     let first = hold(sale.clients(), product_id, 1).await.unwrap();
     let second = hold(&other.clients, product_id, 1).await.unwrap();
     for _ in 0..2 {
@@ -87,13 +87,13 @@ async fn later_holds_count_wherever_they_are_made_and_what_comes_back_is_to_be_h
     hold(sale.clients(), product_id, 2).await.unwrap();
     hold(&other.clients, product_id, 1).await.unwrap();
     assert_has(hold(sale.clients(), product_id, 1).await, MANY + 10);
-    // Another buyer in the same batch, or alone, has nothing to do with it.
+    // Other buyers, in the same batch or alone, are not affected.
     other.clients.hold_by(hold_of("ann", product_id, 9)).await.unwrap();
     other.stop().await;
     sale.finish().await;
 }
 
-/// Rule 8, also where the holds that are over are among those that nobody counts any more.
+/// Rule 8 holds also for expired holds that are part of the bound, and so are not counted any more.
 #[tokio::test(flavor = "multi_thread")]
 async fn holds_past_their_time_do_not_count_however_many_they_are() {
     let sale = Sale::start("box_past_holds").await;
@@ -104,7 +104,7 @@ async fn holds_past_their_time_do_not_count_however_many_they_are() {
     sale.expire_all_holds().await;
     let last = hold(sale.clients(), product_id, 5010).await.unwrap();
     assert_has(hold(sale.clients(), product_id, 1).await, 5010);
-    // They went back at once, so that nobody finds them again.
+    // Their units went back at once, so no later batch finds them again.
     assert_eq!(sale.count("holds WHERE status = 'active'").await, 1);
     assert_eq!(sale.stock(product_id).await, 100_000 - 5010);
     sale.clients().release(last.hold_id).await.unwrap();
@@ -112,7 +112,7 @@ async fn holds_past_their_time_do_not_count_however_many_they_are() {
     sale.finish().await;
 }
 
-/// Both ways to what goes back lead to the same holds.
+/// A hold that is found twice, by its buyer and by its product, goes back once.
 #[tokio::test(flavor = "multi_thread")]
 async fn holds_past_their_time_go_back_once_also_where_stock_is_short() {
     let sale = Sale::start("box_past_and_short").await;
@@ -126,7 +126,7 @@ async fn holds_past_their_time_go_back_once_also_where_stock_is_short() {
     sale.finish().await;
 }
 
-/// What was counted once is not counted again for each hold.
+/// Holds that were counted once are not counted again for each new hold.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_of_a_buyer_with_many_is_one_script_too() {
     let sale = Sale::start("box_one_script").await;
@@ -139,20 +139,20 @@ async fn a_hold_of_a_buyer_with_many_is_one_script_too() {
         costs.push((sent.queries, sent.executes));
     }
     assert_eq!(costs[0], (2, 3), "BEGIN, the product, the buyer, the script, its ids");
-    // A machine that is busy with something else may take so long that the bound takes in what came later.
+    // On a busy machine a hold may take so long that the server moves the bound on, which is one more read.
     assert!(costs[1..].iter().all(|cost| [(1, 1), (1, 2)].contains(cost)), "{costs:?}");
     assert!(costs[1..].contains(&(1, 1)), "the script, its ids and its moment: {costs:?}");
     counted.close().await;
     sale.finish().await;
 }
 
-/// How many rows and index entries the database server has read so far.
+/// Returns how many rows and index entries the database server has read so far.
 async fn reads(database: &TestDatabase) -> i64 {
     let rows = database.query_rows("SHOW GLOBAL STATUS LIKE 'Handler_read%'").await;
     rows.iter().map(|row| row[1].parse::<i64>().unwrap()).sum()
 }
 
-/// By what the server counts, since the time that it takes is anybody's.
+/// Measures by the rows that the database reads, because times depend on the machine.
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_dead_rows_nor_thousands_of_live_ones_are_read_for_each_hold() {
     const HOLDS: i64 = 20;
@@ -176,7 +176,7 @@ async fn neither_dead_rows_nor_thousands_of_live_ones_are_read_for_each_hold() {
     database.assert_audit_clean().await;
 }
 
-/// The optimizer has no say in it, who would rather read all rows of a product where one buyer has most of them.
+/// The query forces its index. The optimizer would read all rows of a product where one buyer has most of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_of_very_many_buyers_at_once_is_looked_up_beside_one_with_most_rows() {
     let mysqld = Mysqld::start_private(&[]).await;
@@ -191,7 +191,7 @@ async fn each_of_very_many_buyers_at_once_is_looked_up_beside_one_with_most_rows
     let product_id = ProductId::stored(product_id);
     let buyers: Vec<BuyerId> = (0..256).map(|number| BuyerId::parse(&format!("ann{number}")).unwrap()).collect();
     let read = async |conn: &mut Connection, _attempt| {
-        let taken = taken::taken_by(&mut *conn, product_id, &buyers.iter().collect::<Vec<_>>()).await?;
+        let taken = buyer_units::of_buyers(&mut *conn, product_id, &buyers.iter().collect::<Vec<_>>()).await?;
         assert_eq!(taken, BTreeMap::new());
         products::read(conn, product_id).await
     };
@@ -208,10 +208,10 @@ async fn each_of_very_many_buyers_at_once_is_looked_up_beside_one_with_most_rows
         .collect();
     let mut script = Script::default();
     let last_moment = SystemTime::now() + Duration::from_secs(60);
-    products::take_as_known(&mut script, &product, 256, &new, &BTreeMap::new(), last_moment);
-    holds::insert_at_its_moment(&mut script, product_id, 1000, Duration::from_secs(120), &new);
+    products::take_optimistically(&mut script, &product, 256, &new, &BTreeMap::new(), last_moment);
+    holds::insert_at_script_time(&mut script, product_id, 1000, Duration::from_secs(120), &new);
     let never = async |_conn: &mut Connection, _attempt| -> Result<Plan<()>, Failure> { panic!("the script failed") };
-    service.unattended().transaction_at_once(Some(Plan { script, value: () }), "hold", never).await.unwrap();
+    service.unattended().optimistic_transaction(Some(Plan { script, value: () }), "hold", never).await.unwrap();
     let made = reads(&database).await;
     assert!(counted - before < 5000, "{} reads to count", counted - before);
     assert!(made - counted < 5000, "{} reads to hold", made - counted);
@@ -219,7 +219,7 @@ async fn each_of_very_many_buyers_at_once_is_looked_up_beside_one_with_most_rows
     database.assert_audit_clean().await;
 }
 
-/// A server that knows its product finds out by itself.
+/// A server that sells a product notices such a buyer by itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_buyer_with_many_holds_is_noticed_while_the_product_sells() {
     let mysqld = Mysqld::start_private(&[]).await;
@@ -238,7 +238,8 @@ async fn a_buyer_with_many_holds_is_noticed_while_the_product_sells() {
     database.assert_conserved().await;
 }
 
-/// A database that was set back gives ids out again, to whom it likes: what is known of the first ones says nothing of them.
+/// A database that was set back to an earlier state gives the same ids to other holds. A bound says nothing about
+/// those.
 #[tokio::test(flavor = "multi_thread")]
 async fn bounds_are_forgotten_where_ids_are_given_out_again() {
     let sale = Sale::start("box_ids_again").await;
@@ -262,12 +263,12 @@ async fn bounds_are_forgotten_where_ids_are_given_out_again() {
     sale.finish().await;
 }
 
-/// One caller of the storm: holds, and then lets go of some, and orders some.
+/// Plays one caller of the storm, which holds units, releases some of them, and orders some.
 async fn one_caller(clients: Clients, product_id: i64, number: usize) {
     for round in 0..12 {
         let qty = i32::try_from((number + round) % 3 + 1).unwrap();
         let Ok(hold) = hold(&clients, product_id, qty).await else { continue };
-        // Its time may have been over meanwhile.
+        // The hold may have expired meanwhile.
         match (number + round) % 4 {
             0 => _ = clients.release(hold.hold_id).await,
             1 => _ = clients.order(hold.hold_id).await,
@@ -276,7 +277,7 @@ async fn one_caller(clients: Clients, product_id: i64, number: usize) {
     }
 }
 
-/// Ends the time of one hold in 40, and then sweeps some. What it doesn't get a lock for is left alone.
+/// Lets one hold in 40 expire, and then sweeps some. Holds that are locked are left alone.
 async fn lapse(sale: &Sale, connection: &mut RawConnection, turn: i64) {
     let sql = "UPDATE holds FORCE INDEX (PRIMARY) SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND \
         WHERE status = 'active'";
@@ -290,7 +291,7 @@ async fn lapse(sale: &Sale, connection: &mut RawConnection, turn: i64) {
 async fn the_limit_holds_exactly_in_a_storm_of_two_servers() {
     const HELD: i64 = 3000;
     const LIMIT: i64 = HELD + 60;
-    // However slow the machine, no time is over but what the test ends.
+    // On a slow machine, too, only the holds that the test lets expire do so.
     let settings = Settings { hold_ttl: Duration::from_secs(3600), ..default_settings() };
     let sale = Sale::start_with("box_storm", settings).await;
     let other = TestServer::start_with(&sale.database.url(), settings).await;
@@ -315,7 +316,7 @@ async fn the_limit_holds_exactly_in_a_storm_of_two_servers() {
             }
         };
         tokio::join!(calls, lapses);
-        // As full as it gets, by either server in turn.
+        // Both servers in turn hold as much as they get.
         for qty in [100, 10, 1] {
             for clients in [sale.clients(), &other.clients] {
                 while hold(clients, product_id, qty).await.is_ok() {}

@@ -1,4 +1,4 @@
-//! How much one buyer may have.
+//! The limit: how many units one buyer may have.
 
 use std::time::UNIX_EPOCH;
 
@@ -65,7 +65,7 @@ async fn a_product_with_a_limit_asks_for_the_buyer() {
     sale.finish().await;
 }
 
-/// Does to Ann's hold of two units what `fate` says.
+/// Does what `fate` says to Ann's hold of two units.
 async fn befall(sale: &Sale, hold: &Hold, fate: &str) {
     let pay = async |status| {
         let order = sale.clients().order(hold.hold_id).await.unwrap();
@@ -138,8 +138,7 @@ async fn a_limit_set_later_counts_what_was_taken_before() {
     sale.finish().await;
 }
 
-/// Orders a hold as CreateOrder does, but for looking at the time: it has decided in time, and commits only after
-/// `meanwhile`.
+/// Orders a hold as a CreateOrder does that was decided in time, and that commits only after `meanwhile`.
 async fn while_it_is_ordered<T>(sale: &Sale, hold: &Hold, meanwhile: impl Future<Output = T>) -> T {
     let hold_id = HoldId::stored(hold.hold_id);
     let (locked, over) = (Notify::new(), Notify::new());
@@ -188,10 +187,14 @@ async fn a_hold_past_its_time_that_is_being_ordered_counts() {
     })
     .await;
     let status = assert_refused(refused, Code::FailedPrecondition, "BUYER_LIMIT");
-    assert_eq!(metadata(&status)["alreadyTaken"], "2", "what is being ordered, and not what is over");
+    assert_eq!(
+        metadata(&status)["alreadyTaken"],
+        "2",
+        "the hold that is being ordered counts, and the expired one doesn't"
+    );
     granted.unwrap();
     of_another.unwrap();
     assert_eq!(sale.hold_status(ordered.hold_id).await, "used");
-    assert_eq!(sale.hold_status(over.hold_id).await, "expired", "taken back by whom it stood in the way of");
+    assert_eq!(sale.hold_status(over.hold_id).await, "expired", "taken back by the hold that it stood in the way of");
     sale.finish().await;
 }

@@ -1,4 +1,4 @@
-//! request_id: a repeat is answered as the first time, something else is refused.
+//! request_id: a repeat gets the first answer again. Another request with the same request_id is refused.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -39,7 +39,7 @@ async fn a_repeat_with_the_same_request_id_returns_the_first_hold() {
     sale.finish().await;
 }
 
-/// Rule 7: with other arguments it is REQUEST_ID_REUSED.
+/// Rule 7: a repeat with other arguments gets REQUEST_ID_REUSED.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_id_with_other_arguments_is_refused() {
     let sale = Sale::start("a_request_id_with_other_arguments").await;
@@ -72,7 +72,7 @@ async fn a_request_id_is_one_products_and_counts_its_case() {
     sale.finish().await;
 }
 
-/// Rule 8: a replay is answered as the first time, also when sold out, paused or over the limit.
+/// Rule 8: a replay gets the first answer again, also when the product is sold out or paused, or the limit is reached.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_is_answered_as_the_first_time_whatever_became_of_the_sale() {
     let sale = Sale::start("a_replay_whatever_became_of_the_sale").await;

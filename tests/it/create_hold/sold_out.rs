@@ -1,5 +1,5 @@
-//! Where a whole batch was refused, the next one is decided by reads without a lock, if it is refused, too. That path may
-//! never answer what is no longer so.
+//! The unlocked way: after a batch that was granted nothing, the next one is decided by reads without a lock, if it is
+//! granted nothing either. It must never answer what isn't so any more.
 
 use flashsale::pb::{CreateHoldRequest, PaymentStatus};
 use tonic::Code;
@@ -11,7 +11,7 @@ use crate::support::{
     server::Sale,
 };
 
-/// Asks until nothing is left, and then often enough for the shortest path.
+/// Holds units until nothing is left, and asks three times more, so that the next call takes the unlocked way.
 async fn sell_out(sale: &Sale, product_id: i64) {
     while sale.clients().hold(product_id, 1).await.is_ok() {}
     for _ in 0..3 {
@@ -71,14 +71,14 @@ async fn a_refusal_of_many_units_does_not_stand_in_the_way_of_fewer() {
     sale.finish().await;
 }
 
-/// Rule 8: a replay is answered as the first time, also when sold out.
+/// Rule 8: a replay gets the first answer again, also when the product is sold out.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_is_answered_also_when_sold_out() {
     let sale = Sale::start("a_replay_when_sold_out").await;
     let product_id = sale.product(1).await;
     let first = sale.clients().hold_by(repeatable_hold(product_id, 1, "r")).await.unwrap();
     sell_out(&sale, product_id).await;
-    // Nor does a replay wait for whoever has the product locked.
+    // A replay doesn't wait for whoever has the product locked.
     let holder = sale.database.lock_rows("products").await;
     assert_eq!(sale.clients().hold_by(repeatable_hold(product_id, 1, "r")).await.unwrap(), first);
     holder.close().await;
@@ -121,8 +121,8 @@ async fn being_sold_out_hides_no_other_reason() {
     sale.finish().await;
 }
 
-/// One statement sees one moment: stock that a sweep moves from an expired hold to the product is in the one or in the
-/// other. Two statements could see it in neither. Only a caller's request_id takes another look, after it.
+/// One statement sees one moment. Units that a sweep moves from an expired hold to the product are in one of the two
+/// then. Two statements could find them in neither. Only a caller's request_id needs a second read, after the first.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_without_a_lock_is_decided_by_one_statement() {
     let sale = Sale::start("refused_by_one_statement").await;
@@ -154,7 +154,7 @@ async fn a_refusal_without_a_lock_is_decided_by_one_statement() {
     sale.finish().await;
 }
 
-/// Whoever has the product locked holds up no refusal, whatever its reason.
+/// A lock on the product holds up no refusal, whatever its reason is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_waits_for_no_lock() {
     let sale = Sale::start("a_refusal_waits_for_no_lock").await;
@@ -179,7 +179,7 @@ async fn a_refusal_waits_for_no_lock() {
     sale.finish().await;
 }
 
-/// What the buyers have is looked at only where the product had a limit, when last seen.
+/// What the buyers have is read only where the product had a limit when it was last locked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_counts_from_its_moment_on_also_when_sold_out() {
     let sale = Sale::start("a_limit_when_sold_out").await;
@@ -193,7 +193,7 @@ async fn a_limit_counts_from_its_moment_on_also_when_sold_out() {
     sale.finish().await;
 }
 
-/// A hold past its time counts until it is locked, and a refusal that locks nothing can't know.
+/// A hold past its time counts unless it can be locked, and the unlocked way locks nothing. So it can't refuse here.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_buyer_whose_hold_is_past_its_time_is_no_longer_refused() {
     let sale = Sale::start("a_past_hold_refuses_nobody").await;
@@ -209,8 +209,8 @@ async fn a_buyer_whose_hold_is_past_its_time_is_no_longer_refused() {
     sale.finish().await;
 }
 
-/// The call that takes the last unit, and its repeat, which another server gets meanwhile: the stock is looked at first,
-/// so whoever sees none sees the hold, too.
+/// A call takes the last unit, and another server gets its repeat meanwhile. The stock is read first, so a read that
+/// finds none left is followed by one that finds the hold.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_is_not_refused_for_want_of_what_its_own_request_took() {
     let sale = Sale::start("a_repeat_and_the_last_unit").await;

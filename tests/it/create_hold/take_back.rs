@@ -1,4 +1,4 @@
-//! Rule 9: a dead sweeper costs tidiness, never sales.
+//! Rule 9: if the sweeper is dead, rows stay untidy, but no sale is lost.
 
 use std::time::UNIX_EPOCH;
 
@@ -12,7 +12,7 @@ use crate::support::{
     server::Sale,
 };
 
-/// Expires one hold, by its id.
+/// Ends the time of one hold.
 async fn expire(sale: &Sale, hold_id: i64) {
     let sql = format!("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE id = {hold_id}");
     sale.database.move_times(&sql).await;
@@ -141,7 +141,7 @@ async fn more_expired_holds_than_one_transaction_takes_back_are_all_there_to_be_
     sale.finish().await;
 }
 
-/// A payment may still come for an order, and never for a hold.
+/// An order may still be paid. A hold can't be paid.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_order_is_cancelled_while_there_are_expired_holds() {
     let sale = Sale::start("holds_before_orders").await;

@@ -2,9 +2,9 @@
 
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Stack, UNSIGNED, WEBHOOK};
+use super::{Stack, UNSIGNED, WEBHOOK, refusal};
 use crate::support::programs::lines_of;
 
 const REASONS: [(u16, &[&str]); 7] = [
@@ -128,6 +128,38 @@ async fn malformed_input_has_the_documented_answer_and_stores_nothing() {
     }
     assert_eq!(stack.stock(id).await, 10);
     stack.finish().await;
+}
+
+/// The server checks the bounds, and the answer names the fields as the caller sent them.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_field_out_of_bounds_is_named_in_one_answer() {
+    let stack = Stack::start("bounds", &[UNSIGNED]).await;
+    let hold = json!({"product_id": 0, "qty": -5, "buyer_id": "a b"});
+    let hold = stack.http.post(stack.url("/api/holds")).header("idempotency-key", "k".repeat(65)).json(&hold);
+    let key = "must be 1 to 64 visible ASCII characters (no spaces)";
+    let body = refusal(hold.send().await.unwrap(), 422, "INVALID_ARGUMENT").await;
+    assert_eq!(
+        body["errors"],
+        json!({
+            "product_id": ["must be at least 1, got 0"],
+            "qty": ["must be at least 1, got -5"],
+            "buyer_id": [key],
+            "Idempotency-Key": [key],
+        })
+    );
+    let event = json!({"idempotency_key": "", "order_id": 0, "status": "success", "amount_cents": -1});
+    let body = refusal(stack.post(WEBHOOK, event).await, 422, "INVALID_ARGUMENT").await;
+    assert_eq!(
+        body["errors"],
+        json!({
+            "idempotency_key": ["must be 1 to 255 bytes, got 0"],
+            "order_id": ["must be at least 1, got 0"],
+            "amount_cents": ["must be at least 0, got -1"],
+        })
+    );
+    let refused = |lines: Vec<Value>| lines_of(&lines, "Payment webhook refused").len();
+    assert_eq!(refused(stack.gateway.stop().await), 0);
+    assert_eq!(refused(stack.server.stop().await), 1, "the program that refuses a delivery logs it, once");
 }
 
 /// Makes a JSON value that is mostly near what a field accepts.

@@ -33,7 +33,7 @@ COMMIT;
 SELECT
     CAST(LAST_INSERT_ID () AS SIGNED) AS first,
     CAST(@@session.auto_increment_increment AS SIGNED) AS step,
-    CAST(NULL AS DATETIME(6)) AS moment;
+    CAST(NULL AS DATETIME(6)) AS inserted_at;
 
 -- # The product is known to sell: optimistic
 
@@ -62,20 +62,20 @@ WHERE (
 );
 -- products by PRIMARY
 
-SET @rows = ? + (ROW_COUNT() <> 1), @moment = SYSDATE(6);
+SET @rows = ? + (ROW_COUNT() <> 1), @script_time = SYSDATE(6);
 
-SET @expires_at = @moment + INTERVAL ? MICROSECOND;
+SET @expires_at = @script_time + INTERVAL ? MICROSECOND;
 
 INSERT INTO
     `holds` (`product_id`, `unit_price_cents`, `created_at`, `expires_at`, `qty`, `request_id`, `buyer_id`)
-VALUES (23, ?, @moment, @expires_at, 1, ?, NULL);
+VALUES (23, ?, @script_time, @expires_at, 1, ?, NULL);
 
 COMMIT;
 
 SELECT
     CAST(LAST_INSERT_ID () AS SIGNED) AS first,
     CAST(@@session.auto_increment_increment AS SIGNED) AS step,
-    CAST(@moment AS DATETIME(6)) AS moment;
+    CAST(@script_time AS DATETIME(6)) AS inserted_at;
 
 -- # A repeat: optimistic, which fails, then locked
 
@@ -183,7 +183,7 @@ COMMIT;
 SELECT
     CAST(LAST_INSERT_ID () AS SIGNED) AS first,
     CAST(@@session.auto_increment_increment AS SIGNED) AS step,
-    CAST(NULL AS DATETIME(6)) AS moment;
+    CAST(NULL AS DATETIME(6)) AS inserted_at;
 
 -- # More than there is: optimistic, which fails, then locked
 
@@ -327,7 +327,7 @@ COMMIT;
 SELECT
     CAST(LAST_INSERT_ID () AS SIGNED) AS first,
     CAST(@@session.auto_increment_increment AS SIGNED) AS step,
-    CAST(NULL AS DATETIME(6)) AS moment;
+    CAST(NULL AS DATETIME(6)) AS inserted_at;
 
 -- # Too few units, but overdue orders: optimistic, which fails, then locked
 
@@ -426,7 +426,7 @@ COMMIT;
 SELECT
     CAST(LAST_INSERT_ID () AS SIGNED) AS first,
     CAST(@@session.auto_increment_increment AS SIGNED) AS step,
-    CAST(NULL AS DATETIME(6)) AS moment;
+    CAST(NULL AS DATETIME(6)) AS inserted_at;
 
 -- # A limit for each buyer, and a buyer with expired holds: locked
 
@@ -501,7 +501,7 @@ COMMIT;
 SELECT
     CAST(LAST_INSERT_ID () AS SIGNED) AS first,
     CAST(@@session.auto_increment_increment AS SIGNED) AS step,
-    CAST(NULL AS DATETIME(6)) AS moment;
+    CAST(NULL AS DATETIME(6)) AS inserted_at;
 
 -- # A limit for each buyer: optimistic
 
@@ -547,20 +547,20 @@ WHERE (
 -- holds by holds_buyer, index only
 -- products by PRIMARY
 
-SET @rows = ? + (ROW_COUNT() <> 1), @moment = SYSDATE(6);
+SET @rows = ? + (ROW_COUNT() <> 1), @script_time = SYSDATE(6);
 
-SET @expires_at = @moment + INTERVAL ? MICROSECOND;
+SET @expires_at = @script_time + INTERVAL ? MICROSECOND;
 
 INSERT INTO
     `holds` (`product_id`, `unit_price_cents`, `created_at`, `expires_at`, `qty`, `request_id`, `buyer_id`)
-VALUES (1, ?, @moment, @expires_at, 1, ?, ?);
+VALUES (1, ?, @script_time, @expires_at, 1, ?, ?);
 
 COMMIT;
 
 SELECT
     CAST(LAST_INSERT_ID () AS SIGNED) AS first,
     CAST(@@session.auto_increment_increment AS SIGNED) AS step,
-    CAST(@moment AS DATETIME(6)) AS moment;
+    CAST(@script_time AS DATETIME(6)) AS inserted_at;
 
 -- # A buyer over the limit: optimistic, which fails, then locked
 
@@ -623,7 +623,7 @@ SELECT
                 AND status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6)
         ) AS SIGNED
     ) AS any_to_take_back,
-    taken.*
+    units_by_buyer.*
 FROM products
 LEFT JOIN (
     SELECT
@@ -638,7 +638,7 @@ LEFT JOIN (
         AND status = ELT(number, 'active', 'used')
     GROUP BY buyer
     ORDER BY NULL
-) AS taken ON TRUE
+) AS units_by_buyer ON TRUE
 WHERE id = 1;
 -- holds by holds_buyer, index only
 -- holds by holds_product_expiry, index only
@@ -653,12 +653,12 @@ COMMIT;
 
 INSERT INTO
     `holds` (`product_id`, `unit_price_cents`, `created_at`, `expires_at`, `qty`, `request_id`, `buyer_id`)
-VALUES (24, ?, @moment, @expires_at, 1, ?, ?);
+VALUES (24, ?, @script_time, @expires_at, 1, ?, ?);
 
 SELECT
     CAST(LAST_INSERT_ID () AS SIGNED) AS first,
     CAST(@@session.auto_increment_increment AS SIGNED) AS step,
-    CAST(@moment AS DATETIME(6)) AS moment;
+    CAST(@script_time AS DATETIME(6)) AS inserted_at;
 
 SELECT
     UNHEX(buyer) AS buyer_id,
@@ -685,9 +685,9 @@ WHERE (`products`.`id` = 24)
 FOR UPDATE;
 -- products by PRIMARY, index only
 
-SET @expires_at = @moment + INTERVAL ? MICROSECOND;
+SET @expires_at = @script_time + INTERVAL ? MICROSECOND;
 
-SET @rows = ? + (ROW_COUNT() <> 1), @moment = SYSDATE(6);
+SET @rows = ? + (ROW_COUNT() <> 1), @script_time = SYSDATE(6);
 
 UPDATE `products` SET
     `available_stock` = (`products`.`available_stock` - 1)

@@ -8,7 +8,7 @@ use flashsale::{
         expire_holds::{expire_holds, expire_holds_of},
         repair_available_stock::repair_available_stock,
     },
-    db::{Database, due::Of},
+    db::{Database, due::SweepScope},
     domain::ProductId,
     pb::{CreateProductRequest, ListPaymentExceptionsRequest, PaymentStatus, Product},
 };
@@ -152,7 +152,7 @@ pub(super) async fn clean_up(recorder: &mut Recorder, database: &TestDatabase, c
     // Its session is there after the first sweep.
     let swept = expire_holds(&sweeper, UNIX_EPOCH, BATCH).await.unwrap();
     recorder.record("expire_holds", "Whether a product is being sold", swept.is_being_sold(&sweeper)).await.unwrap();
-    let (of, since) = (Of::Product(ProductId::stored(LIMITED)), UNIX_EPOCH.into());
+    let (of, since) = (SweepScope::Product(ProductId::stored(LIMITED)), UNIX_EPOCH.into());
     let all = expire_holds(&sweeper, UNIX_EPOCH, BATCH);
     recorder.record("expire_holds", "Any product", all).await.unwrap();
     let one = expire_holds_of(&sweeper, of, since, BATCH);

@@ -4,7 +4,7 @@ use std::time::UNIX_EPOCH;
 
 use flashsale::{
     checkout::expire_holds::expire_holds,
-    db::{Connection, Database, Failure, Plan, Script, due::Of, holds},
+    db::{Connection, Database, Failure, Plan, Script, due::SweepScope, holds},
 };
 use tokio::sync::Notify;
 use tonic::Code;
@@ -32,7 +32,7 @@ async fn while_a_sweep_is_at_work<T>(sale: &Sale, limit: usize, meanwhile: impl 
     let sweeper = Database::new(&database_config(&sale.database.url(), 1)).unwrap();
     let (locked, over) = (Notify::new(), Notify::new());
     let sweep = sweeper.transaction("sweep", async |conn: &mut Connection, _attempt| {
-        let rows = holds::lock_expired(conn, Of::AllProducts, UNIX_EPOCH.into(), limit).await?.len();
+        let rows = holds::lock_expired(conn, SweepScope::AllProducts, UNIX_EPOCH.into(), limit).await?.len();
         locked.notify_one();
         over.notified().await;
         Ok::<_, Failure>(Plan { script: Script::default(), value: rows })

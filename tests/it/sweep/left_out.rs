@@ -11,7 +11,7 @@ use std::{
 
 use flashsale::{
     checkout::expire_holds::expire_holds_of,
-    db::{Database, due::Of},
+    db::{Database, due::SweepScope},
     domain::ProductId,
     sweeper::{self, Sweep, SweepReport, Unswept},
 };
@@ -270,7 +270,7 @@ async fn a_batch_is_four_round_trips_also_of_a_busy_product() {
     sale.expire_all_holds().await;
     let proxy = Proxy::start(sale.database.port()).await;
     let database = Database::new(&database_config(&sale.database.url_at(proxy.port()), 1)).unwrap();
-    for of in [Of::AllProducts, Of::Product(ProductId::stored(product_id))] {
+    for of in [SweepScope::AllProducts, SweepScope::Product(ProductId::stored(product_id))] {
         for is_first in [true, false] {
             let before = proxy.counts();
             assert_eq!(expire_holds_of(&database, of, UNIX_EPOCH.into(), 1).await.unwrap().rows, 1);

@@ -1,11 +1,12 @@
 //! Makes the requests that tests of a sale add to with `..`, and brings a sale into a state.
 
 use flashsale::{
-    config::{LogFormat, SweeperCommand, SweeperConfig},
+    config::{SweeperCommand, SweeperConfig},
     db::Database,
     pb::{
         CreateHoldRequest, CreateOrderRequest, CreateProductRequest, HandlePaymentWebhookRequest, Order, PaymentStatus,
     },
+    telemetry::LogFormat,
 };
 use tonic::Status;
 

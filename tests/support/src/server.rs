@@ -5,7 +5,6 @@ use std::{net::SocketAddr, time::Duration};
 use flashsale::{
     checkout::{Checkout, Settings},
     config::DatabaseConfig,
-    error::Error,
     grpc,
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
@@ -29,7 +28,7 @@ pub fn database_config(url: &str, pool_size: usize) -> DatabaseConfig {
 pub struct TestServer {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
-    ended: JoinHandle<Result<(), Error>>,
+    ended: JoinHandle<Result<(), grpc::ServeError>>,
     /// Calls over one connection.
     pub clients: Clients,
 }

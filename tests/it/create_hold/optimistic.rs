@@ -1,5 +1,6 @@
-//! A product that this server has seen to sell: holds are sent without a look at it, and still nothing is granted on
-//! what isn't so any more. Each test changes the product behind the server's back, as another server would.
+//! The optimistic way: a server that has just sold a product sends the next holds without a look at it. Each test
+//! changes the product behind the server's back, as another server would, and nothing is granted that the change
+//! forbids.
 
 use std::time::Duration;
 
@@ -18,21 +19,21 @@ use crate::support::{
     server::{Sale, TestServer, default_settings},
 };
 
-/// Product 1 of 10 units, of which this server has just sold one.
-async fn known(name: &str) -> (Sale, i64) {
+/// Makes a product of 10 units, of which this server has just sold one.
+async fn just_sold(name: &str) -> (Sale, i64) {
     let sale = Sale::start(name).await;
     let product_id = sale.product(10).await;
     sale.clients().hold(product_id, 1).await.unwrap();
     (sale, product_id)
 }
 
-/// What a server answers that has seen the product sell before `change`.
+/// Holds one unit after `change`.
 async fn hold_after(sale: &Sale, product_id: i64, change: &str) -> Result<Hold, Status> {
     sale.database.execute(&format!("UPDATE products SET {change}")).await;
     sale.clients().hold(product_id, 1).await
 }
 
-/// The point of it: no look at the product, and no round trip while it is locked.
+/// There is no look at the product, and no round trip while it is locked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_is_one_script_and_a_look_at_what_it_made() {
     let sale = Sale::start("a_hold_is_one_script").await;
@@ -52,7 +53,7 @@ async fn a_hold_is_one_script_and_a_look_at_what_it_made() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_lasts_as_long_as_others_by_the_databases_clock() {
     let settings = Settings { hold_ttl: Duration::from_nanos(7_000_001_999), ..default_settings() };
-    let sale = Sale::start_with("a_known_products_times", settings).await;
+    let sale = Sale::start_with("an_optimistic_times", settings).await;
     let product_id = sale.product(10).await;
     sale.clients().hold(product_id, 1).await.unwrap();
     let before = sale.database.query_rows("SELECT UTC_TIMESTAMP(6)").await;
@@ -70,7 +71,7 @@ async fn a_hold_lasts_as_long_as_others_by_the_databases_clock() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_has_the_price_of_its_moment() {
-    let (sale, product_id) = known("a_known_products_price").await;
+    let (sale, product_id) = just_sold("an_optimistic_price").await;
     let hold = hold_after(&sale, product_id, "price_cents = 1200").await.unwrap();
     assert_eq!(hold.unit_price_cents, 1200);
     assert_eq!(sale.clients().get_hold(hold.hold_id).await.unwrap(), hold);
@@ -79,7 +80,7 @@ async fn a_hold_has_the_price_of_its_moment() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_the_end_and_another_beginning_stop_it() {
-    let (sale, product_id) = known("a_known_products_sale").await;
+    let (sale, product_id) = just_sold("an_optimistic_sale").await;
     for (change, undo, reason) in [
         ("paused = TRUE", "paused = FALSE", "SALE_PAUSED"),
         ("ends_at = UTC_TIMESTAMP(6)", "ends_at = NULL", "SALE_ENDED"),
@@ -99,7 +100,7 @@ async fn a_pause_the_end_and_another_beginning_stop_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_for_each_buyer_counts_from_its_moment_on() {
-    let (sale, product_id) = known("a_known_products_limit").await;
+    let (sale, product_id) = just_sold("an_optimistic_limit").await;
     sale.clients().hold_by(hold_of("ann", product_id, 2)).await.unwrap();
     sale.database.execute("UPDATE products SET max_per_buyer = 2").await;
     let refused = sale.clients().hold_by(hold_of("ann", product_id, 1)).await;
@@ -110,8 +111,8 @@ async fn a_limit_for_each_buyer_counts_from_its_moment_on() {
     sale.finish().await;
 }
 
-/// Product 1 of 100 units and two for each buyer, of which this server has just sold one to zoe.
-async fn known_and_limited(name: &str) -> (Sale, i64) {
+/// Makes a product of 100 units, at most two for each buyer. This server has just sold one of them to zoe.
+async fn just_sold_and_limited(name: &str) -> (Sale, i64) {
     let sale = Sale::start(name).await;
     let product_id = sale.product(100).await;
     sale.database.execute("UPDATE products SET max_per_buyer = 2").await;
@@ -124,7 +125,7 @@ fn assert_over_limit(refused: Result<Hold, Status>, already_taken: &str) {
     assert_eq!(metadata(&status)["alreadyTaken"], already_taken);
 }
 
-/// As for other products, no look at the product or at what the buyer has.
+/// There is no look at the product, and none at what the buyer has.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_within_a_buyers_limit_is_one_script_too() {
     let sale = Sale::start("a_limited_hold_is_one_script").await;
@@ -147,7 +148,7 @@ async fn a_hold_within_a_buyers_limit_is_one_script_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_buyer_got_from_another_server_counts_for_the_limit() {
-    let (sale, product_id) = known_and_limited("a_known_limit_elsewhere").await;
+    let (sale, product_id) = just_sold_and_limited("an_optimistic_limit_elsewhere").await;
     let other = TestServer::start(&sale.database).await;
     other.clients.hold_by(hold_of("ann", product_id, 1)).await.unwrap();
     assert_over_limit(sale.clients().hold_by(hold_of("ann", product_id, 2)).await, "1");
@@ -165,7 +166,7 @@ async fn what_a_buyer_got_from_another_server_counts_for_the_limit() {
 /// The script has been sent, and waits for the product that another server has.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_buyer_gets_while_the_script_waits_counts_for_the_limit() {
-    let (sale, product_id) = known_and_limited("a_known_limit_while_it_waits").await;
+    let (sale, product_id) = just_sold_and_limited("an_optimistic_limit_while_it_waits").await;
     let mut other = sale.database.connect().await;
     other.execute("BEGIN").await;
     other.execute("UPDATE products SET available_stock = available_stock - 2").await;
@@ -186,7 +187,7 @@ async fn what_a_buyer_gets_while_the_script_waits_counts_for_the_limit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_that_was_changed_counts_from_its_moment_on() {
-    let (sale, product_id) = known_and_limited("a_known_limit_changed").await;
+    let (sale, product_id) = just_sold_and_limited("an_optimistic_limit_changed").await;
     sale.database.execute("UPDATE products SET max_per_buyer = 1").await;
     assert_over_limit(sale.clients().hold_by(hold_of("ann", product_id, 2)).await, "0");
     sale.clients().hold_by(hold_of("ann", product_id, 1)).await.unwrap();
@@ -197,10 +198,10 @@ async fn a_limit_that_was_changed_counts_from_its_moment_on() {
     sale.finish().await;
 }
 
-/// Whoever orders, or pays, has a hold locked and waits for no product, so a hold must not be waited for either.
+/// Whoever orders or pays has a hold locked and waits for no product. So CreateHold must not wait for that hold.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_of_the_buyer_that_somebody_has_locked_is_not_waited_for() {
-    let (sale, product_id) = known_and_limited("a_known_limit_and_a_lock").await;
+    let (sale, product_id) = just_sold_and_limited("an_optimistic_limit_and_a_lock").await;
     let hold = sale.clients().hold_by(hold_of("ann", product_id, 1)).await.unwrap();
     let mut locker = sale.database.lock_rows(&format!("holds WHERE id = {}", hold.hold_id)).await;
     sale.clients().hold_by(hold_of("ann", product_id, 1)).await.unwrap();
@@ -212,7 +213,7 @@ async fn a_hold_of_the_buyer_that_somebody_has_locked_is_not_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn units_that_another_server_has_sold_are_not_sold_again() {
-    let (sale, product_id) = known("a_known_products_stock").await;
+    let (sale, product_id) = just_sold("an_optimistic_stock").await;
     let other = TestServer::start(&sale.database).await;
     other.clients.hold(product_id, 8).await.unwrap();
     let status = assert_refused(sale.clients().hold(product_id, 2).await, Code::FailedPrecondition, "OUT_OF_STOCK");
@@ -223,10 +224,10 @@ async fn units_that_another_server_has_sold_are_not_sold_again() {
     sale.finish().await;
 }
 
-/// A repeat takes its request's key a second time, so the script fails, and the hold is looked up.
+/// The script of a repeat fails by the unique key on request_id. Then the hold is looked up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_gets_the_hold_that_was_made() {
-    let (sale, product_id) = known("a_known_products_repeat").await;
+    let (sale, product_id) = just_sold("an_optimistic_repeat").await;
     let request = CreateHoldRequest { request_id: Some("mine".to_owned()), ..hold_of("ann", product_id, 2) };
     let hold = sale.clients().hold_by(request.clone()).await.unwrap();
     assert_eq!(sale.clients().hold_by(request.clone()).await.unwrap(), hold);

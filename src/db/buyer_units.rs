@@ -1,16 +1,20 @@
-//! What buyers have of a product with a limit: table `holds`, by its index on product, buyer and status, which alone is
-//! read. What is over and done with, however much, is nowhere near what is read.
+//! What buyers have of a product with a limit, counted from table `holds`.
 //!
-//! What a buyer has can still be much: somebody who sells for many has as many holds as units. A [`Bound`] spares the
-//! database from adding them up for each hold. Holds of one product are made one transaction after the other, since each
-//! has the product's row locked from before its INSERT until it has committed, and a lock is let go only once what was
-//! done under it shows. An id is given out by the INSERT, and the ids of a table ascend. So a statement that sees one hold
-//! of a product sees all holds of it with smaller ids, and none with a smaller id can come later. From then on those can
-//! only lose units: no hold gets more, and none comes back to life. The sum that such a statement saw is an upper bound for
-//! ever, whoever reads it, on whichever server, locked or not.
+//! Only the index on product, buyer and status is read. So holds that are over are never read, however many there are.
 //!
-//! Several primaries that write at the same moment have no such order of ids, and a database that was set back to an earlier
-//! moment gives ids out again. The service asks for one primary. Whoever keeps bounds forgets them when ids go back.
+//! A buyer may still have very many holds: somebody who buys for many people has as many holds as units. A [`Bound`]
+//! spares the database from adding them up for each new hold.
+//!
+//! A bound stays true for this reason. Holds of one product are made by one transaction after the other. Each
+//! transaction has the product's row locked from before its INSERT until it has committed, and the lock is let go only
+//! once the commit can be seen. The INSERT gives out the ids, and the ids of a table ascend. So a statement that sees
+//! one hold of a product sees all its holds with smaller ids, and no hold with a smaller id can come later. From then
+//! on these holds can only lose units: no hold gets more units, and no hold comes back to life. So the sum that the
+//! statement saw is an upper bound for ever. That is so on every server, and whether a lock was taken or not.
+//!
+//! Several primaries that write at the same moment don't give out ids in such an order. So the service asks for one
+//! primary. A database that was set back to an earlier moment gives out ids again. So whoever keeps bounds forgets them
+//! when ids go back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,44 +31,46 @@ use super::{
 };
 use crate::domain::{BuyerId, HoldId, ProductId, ids::TOKEN_LENGTH_MAX};
 
-/// What a buyer has of a product.
+/// Counts what a buyer has of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Taken {
-    /// Units in active holds, and in orders that aren't cancelled, whose holds are `used`.
+pub struct BuyerUnits {
+    /// Units in active holds, and in `used` holds, whose orders aren't cancelled.
     pub units: i64,
-    /// Those of them in active holds whose time is over.
+    /// The part of `units` that is in active holds whose time is over.
     pub past_units: i64,
-    /// How many holds that are.
+    /// The number of these holds, active and used.
     pub holds: i64,
-    /// The last of these holds.
+    /// The highest id of these holds.
     pub last_id: HoldId,
 }
 
-impl Taken {
-    /// What this says of all later moments.
+impl BuyerUnits {
+    /// Returns the bound that stays true at all later moments.
     pub fn bound(&self) -> Bound {
         Bound { units: self.units, last_id: self.last_id }
     }
 }
 
-/// What a buyer has of a product at the most, but for later holds.
+/// Limits what a buyer can have of a product, apart from later holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bound {
-    /// Units in holds up to `last_id`, those past their time among them.
+    /// Units in holds up to `last_id`, including those past their time.
     pub units: i64,
-    /// The last hold that counts here.
+    /// The highest id of the holds that are counted.
     pub last_id: HoldId,
 }
 
-/// Ids in one statement. A prepared one may have 65,535 values.
+/// Limits the ids in one statement. A prepared statement may have 65,535 values.
 const IDS_MAX: usize = 4096;
 
-/// SQL of what these buyers have of a product, up to its conditions: the list is an SQL text in JSON, and the product an SQL
-/// integer.
+/// Writes the SQL of what buyers have of a product, from FROM up to its further conditions.
 ///
-/// Each buyer is looked up with each status that counts. A list as in `buyer_id IN (…)` is left to the optimizer, which takes
-/// a long one by what the index has for a buyer on average: one buyer with very many rows, and it reads all of them, or
-/// everybody's. ELT, since a text out of a derived table might have another collation than the column.
+/// `list` is SQL of a text in JSON, and `product` is SQL of an integer.
+///
+/// Each buyer is looked up with each status that counts. With a list such as `buyer_id IN (…)` the optimizer would
+/// decide how to read. It judges a long list by the average number of rows that a buyer has in the index. One buyer
+/// with very many rows is enough, and it reads all rows of that buyer, or of all buyers. ELT is there because a text
+/// from a derived table might have another collation than the column.
 fn lookups(list: &str, product: &str) -> String {
     format!(
         "FROM JSON_TABLE({list}, '$[*]' COLUMNS (buyer VARCHAR({HEX_LENGTH_MAX}) PATH '$')) AS asked_for \
@@ -75,13 +81,13 @@ fn lookups(list: &str, product: &str) -> String {
     )
 }
 
-/// Two digits for each byte.
+/// Limits the length of a buyer's id in hex: two digits for each byte.
 const HEX_LENGTH_MAX: usize = 2 * TOKEN_LENGTH_MAX;
 
-/// SQL of such a list that a statement has as a value.
+/// Stands for the list where the SQL has it as a value.
 const LIST: &str = "CONVERT(? USING utf8mb4)";
 
-/// Buyers in JSON, each once.
+/// Writes buyers in JSON, each once.
 fn json<'b>(buyers: impl IntoIterator<Item = &'b BuyerId>) -> String {
     let buyers: BTreeSet<&BuyerId> = buyers.into_iter().collect();
     let mut text = String::from("[");
@@ -94,9 +100,10 @@ fn json<'b>(buyers: impl IntoIterator<Item = &'b BuyerId>) -> String {
     text
 }
 
-/// A statement's text about what buyers have of a product; those without any are left out. Its values are those of
-/// [`add_taken_values`].
-pub(super) fn taken() -> String {
+/// Writes the text of a statement that reads what buyers have of a product.
+///
+/// Buyers who have nothing are left out. [`add_values`] adds its values.
+pub(super) fn select_units() -> String {
     format!(
         "SELECT UNHEX(buyer) AS buyer_id, CAST(SUM(qty) AS SIGNED) AS units, \
         CAST(SUM(IF(status = 'active' AND expires_at < UTC_TIMESTAMP(6), qty, 0)) AS SIGNED) AS past_units, \
@@ -105,8 +112,8 @@ pub(super) fn taken() -> String {
     )
 }
 
-/// Adds the values of [`taken`].
-pub(super) fn add_taken_values<'b>(
+/// Adds the values for the text of [`select_units`].
+pub(super) fn add_values<'b>(
     statement: Statement,
     product_id: ProductId,
     buyers: impl IntoIterator<Item = &'b BuyerId>,
@@ -114,14 +121,14 @@ pub(super) fn add_taken_values<'b>(
     statement.bytes(json(buyers).as_bytes()).integer(product_id.get())
 }
 
-/// What these buyers have of this product, read without a lock. Buyers without any are left out.
-pub async fn taken_by(
+/// Reads what these buyers have of this product, without a lock. Buyers who have nothing are left out.
+pub async fn of_buyers(
     conn: &mut Connection,
     product_id: ProductId,
     buyers: &[&BuyerId],
-) -> Result<BTreeMap<BuyerId, Taken>, Failure> {
+) -> Result<BTreeMap<BuyerId, BuyerUnits>, Failure> {
     #[derive(QueryableByName)]
-    struct TakenRow {
+    struct BuyerUnitsRow {
         #[diesel(sql_type = Binary)]
         buyer_id: BuyerId,
         #[diesel(sql_type = BigInt)]
@@ -136,15 +143,15 @@ pub async fn taken_by(
     if buyers.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let statement = add_taken_values(Statement::new(&taken()), product_id, buyers.iter().copied());
-    let rows: Vec<TakenRow> = statement.rows(conn).await?;
-    let taken = |TakenRow { buyer_id, units, past_units, holds, last_id }| {
-        (buyer_id, Taken { units, past_units, holds, last_id })
+    let statement = add_values(Statement::new(&select_units()), product_id, buyers.iter().copied());
+    let rows: Vec<BuyerUnitsRow> = statement.rows(conn).await?;
+    let units = |BuyerUnitsRow { buyer_id, units, past_units, holds, last_id }| {
+        (buyer_id, BuyerUnits { units, past_units, holds, last_id })
     };
-    Ok(rows.into_iter().map(taken).collect())
+    Ok(rows.into_iter().map(units).collect())
 }
 
-/// Adds to a buyer's bound what that buyer has beyond it, read without a lock.
+/// Adds to a buyer's bound what that buyer has in later holds, read without a lock.
 pub async fn move_on(
     conn: &mut Connection,
     product_id: ProductId,
@@ -172,10 +179,12 @@ pub async fn move_on(
     }))
 }
 
-/// Locks up to `limit` of these buyers' active holds of this product whose time is over and that nobody else has locked.
-/// Returns each one with its buyer.
+/// Locks up to `limit` active holds that these buyers have of this product and whose time is over.
 ///
-/// They are looked for without a lock: a buyer may have very many others, each of which would be locked and let go.
+/// Holds that somebody else has locked are left out. Each hold is returned with its buyer.
+///
+/// The holds are looked for without a lock. A buyer may have very many other holds, and a locking read would lock each
+/// of them and let it go.
 pub async fn lock_past_of(
     conn: &mut Connection,
     product_id: ProductId,
@@ -188,7 +197,7 @@ pub async fn lock_past_of(
         id: i64,
     }
     let text = format!("SELECT id {} AND number = 1 AND expires_at < UTC_TIMESTAMP(6) LIMIT ?", lookups(LIST, "?"));
-    let statement = add_taken_values(Statement::new(&text), product_id, buyers.iter().copied());
+    let statement = add_values(Statement::new(&text), product_id, buyers.iter().copied());
     let statement = statement.integer(limit.try_into().unwrap_or(i64::MAX));
     let ids: Vec<Id> = statement.rows(&mut *conn).await?;
     let mut ids: Vec<i64> = ids.into_iter().map(|row| row.id).collect();
@@ -201,7 +210,7 @@ pub async fn lock_past_of(
     Ok(locked)
 }
 
-/// What each buyer wants of a batch of holds.
+/// Adds up the units that each buyer wants in a batch of holds.
 pub fn wanted(new: &[NewHold]) -> BTreeMap<&BuyerId, i64> {
     let mut wanted = BTreeMap::new();
     for hold in new {
@@ -212,8 +221,10 @@ pub fn wanted(new: &[NewHold]) -> BTreeMap<&BuyerId, i64> {
     wanted
 }
 
-/// SQL of a condition: none of the buyers gets over the limit, what is past its time and not yet taken back counted too.
-/// Of a buyer with a bound only later holds are looked at. Part of an UPDATE, it reads without a lock.
+/// Writes the SQL condition that none of the buyers gets over the limit.
+///
+/// Units that are past their time and not yet taken back count as well. For a buyer with a bound only later holds are
+/// read. The condition is part of an UPDATE, and reads without a lock.
 pub(super) fn within_limit(
     product_id: ProductId,
     limit: i64,
