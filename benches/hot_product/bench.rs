@@ -1,4 +1,4 @@
-//! A run: the processes, what was measured so far, and the checks after each measurement.
+//! Holds a run: its processes, what was measured so far, and the checks after each measurement.
 
 use std::time::Instant;
 
@@ -14,20 +14,20 @@ use crate::{
     support::mysqld::free_port,
 };
 
-/// Stock that no round sells out.
+/// A stock that no round sells out.
 pub(crate) const PLENTY: i64 = 1_000_000_000;
 
-/// A server to be called, and the processes behind it.
+/// Holds a server that is called, and the processes behind it.
 struct Contestant {
     design: Design,
     server: Process,
     redis: Option<Process>,
 }
 
-/// The state of a run.
+/// Holds the state of a run.
 pub(crate) struct Bench {
     pub(crate) options: Options,
-    // Before the shop, in whose folder they write.
+    // The contestants stand before the shop, in whose folder they write.
     contestants: Vec<Contestant>,
     pub(crate) shop: Shop,
     started: Instant,
@@ -81,19 +81,21 @@ impl Bench {
         Self { options, contestants, shop, started: Instant::now(), run }
     }
 
-    /// What was measured.
+    /// Returns what was measured, with the time that it took.
     pub(crate) fn finish(mut self) -> Run {
         self.run.seconds = self.started.elapsed().as_secs_f64();
         self.run
     }
 
-    /// What was measured so far.
+    /// Returns what was measured so far.
     pub(crate) fn run(&self) -> &Run {
         &self.run
     }
 
-    /// The designs that are there, out of these, in the order of a round: two rounds each begin with another one, the
-    /// second of them backwards, so that none always comes after the same.
+    /// Returns the designs of a round in their order, out of those that run.
+    ///
+    /// After two rounds the next design begins. The second of the two goes backwards, so that no design always follows
+    /// the same one.
     pub(crate) fn turns(&self, round: u32, designs: &[Design]) -> Vec<Design> {
         let present = |design: &Design| self.options.compares(*design) && self.contestant(*design).is_some();
         let mut turns: Vec<Design> = designs.iter().copied().filter(present).collect();
@@ -106,24 +108,24 @@ impl Bench {
     }
 
     fn contestant(&self, design: Design) -> Option<&Contestant> {
-        // The empty RPC is the service's own.
+        // The service's server answers the empty RPC.
         let design = if design == Design::Ceiling { Design::Flashsale } else { design };
         self.contestants.iter().find(|contestant| contestant.design == design)
     }
 
-    /// Where a design is called.
+    /// Returns the address of a design's server.
     pub(crate) fn address(&self, design: Design) -> String {
         self.contestant(design).map(|contestant| contestant.server.address.clone()).unwrap_or_default()
     }
 
-    /// Whose time and memory count for a design.
+    /// Returns the processes whose time and memory count for a design.
     pub(crate) fn processes(&self, design: Design) -> Processes {
         let Some(contestant) = self.contestant(design) else { return Processes::default() };
         let database = contestant.redis.as_ref().map_or_else(|| self.shop.database_pid(), Process::pid);
         Processes { servers: vec![contestant.server.pid()], database: vec![database] }
     }
 
-    /// The service's server, for a scenario that stops and starts it.
+    /// Returns the service's server, for a scenario that stops and starts it.
     pub(crate) fn server(&mut self) -> Option<&mut Process> {
         let found = self.contestants.iter_mut().find(|contestant| contestant.design == Design::Flashsale);
         found.map(|contestant| &mut contestant.server)
@@ -144,7 +146,7 @@ impl Bench {
         (round, outcome)
     }
 
-    /// Keeps a round, and shows it.
+    /// Keeps a round, and prints it.
     pub(crate) fn keep(&mut self, scenario: &str, design: Design, clients: usize, round: &Round, outcome: &Outcome) {
         println!(
             "{scenario:<20} {:<28} {clients:>5}  {:>9.0}/s granted {:>9.0}/s refused  p50 {:>8.2} ms  p99 {:>8.2} ms",
@@ -195,7 +197,7 @@ impl Bench {
         self.check_books(design, &ids, PLENTY, &outcome).await;
     }
 
-    /// Checks that what callers were granted is what the stock went down by and what the tables hold.
+    /// Checks that the callers' grants are what the stock lost and what the tables hold.
     pub(crate) async fn check_books(&mut self, design: Design, products: &[i64], stock_each: i64, outcome: &Outcome) {
         let mut left = 0;
         for &product in products {
@@ -203,7 +205,7 @@ impl Bench {
         }
         let sold = stock_each * i64::try_from(products.len()).unwrap_or(0) - left;
         let granted = i64::try_from(outcome.granted_in_all).unwrap_or(0);
-        // A call that failed may have been granted all the same: its caller just didn't hear of it.
+        // A failed call may have been granted, and its caller has only not heard of it.
         let silent = i64::try_from(outcome.failed_in_all).unwrap_or(0);
         if !(granted..=granted + silent).contains(&sold) {
             self.fault(format!("{design:?}: {granted} granted, {silent} failed, but the stock went down by {sold}"));
@@ -222,7 +224,7 @@ impl Bench {
         }
     }
 
-    /// Checks all tables by SQL of the tests' own, and then empties them, so that no scenario pays for another.
+    /// Checks all tables by the tests' own SQL, and empties them for the next scenario.
     pub(crate) async fn close_books(&mut self, scenario: &str) {
         let faults = self.shop.database.conservation_faults().await;
         for fault in faults {
@@ -231,13 +233,13 @@ impl Bench {
         self.shop.empty().await;
     }
 
-    /// Something that makes the run worthless.
+    /// Prints and keeps a fault, which makes the run worthless.
     pub(crate) fn fault(&mut self, what: String) {
         println!("!!! {what}");
         self.run.faults.push(what);
     }
 
-    /// Keeps a number.
+    /// Prints and keeps a number.
     pub(crate) fn figure(&mut self, what: &str, value: f64, unit: &str) {
         println!("{what}: {value:.2} {unit}");
         self.run.figures.push(Figure { what: what.to_owned(), value, unit: unit.to_owned() });
@@ -249,7 +251,7 @@ impl Bench {
     }
 }
 
-/// Milliseconds of microseconds.
+/// Converts microseconds to milliseconds.
 #[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^52")]
 pub(crate) fn millis(micros: u64) -> f64 {
     micros as f64 / 1000.0

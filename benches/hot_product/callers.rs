@@ -1,4 +1,4 @@
-//! The calls that the load consists of, on the generated client.
+//! Makes the calls of the load, by the generated client.
 
 use std::sync::{
     Arc,
@@ -21,13 +21,13 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::load::{Call, Reply};
 
-/// The buyer of each eighth hold, where there is one who sells for many.
+/// The buyer of each eighth hold, where one buyer buys for many.
 pub(crate) const BOX_OFFICE: &str = "box-office";
 
-/// Connections to one server.
+/// How many connections to one server there are at most.
 const CONNECTIONS_MAX: usize = 8;
 
-/// One connection for few callers, [`CONNECTIONS_MAX`] for many.
+/// Opens one connection for few callers, and [`CONNECTIONS_MAX`] for many.
 pub(crate) async fn connect(address: &str, clients: usize) -> Vec<Channel> {
     let mut channels = Vec::new();
     for _ in 0..clients.min(CONNECTIONS_MAX) {
@@ -51,7 +51,7 @@ pub(crate) async fn create_product(address: &str, total_stock: i64, max_per_buye
     created.into_inner().product.unwrap().product_id
 }
 
-/// What a server of any design says is left.
+/// Returns the available stock that a server of any design tells.
 pub(crate) async fn available_stock(address: &str, product_id: i64) -> i64 {
     let [channel] = connect(address, 1).await.try_into().unwrap();
     let read = FlashSaleServiceClient::new(channel).get_product(GetProductRequest { product_id }).await;
@@ -65,7 +65,7 @@ fn failed(status: &Status) -> Reply {
     }
 }
 
-/// The RPC that does nothing: a health check that asks nobody.
+/// Calls an RPC that does nothing: a health check that asks no database.
 #[derive(Clone)]
 pub(crate) struct Empty(HealthClient<Channel>);
 
@@ -84,14 +84,14 @@ impl Call for Empty {
     }
 }
 
-/// CreateHold of one unit, of each product in turn.
+/// Calls CreateHold for one unit, for each product in turn.
 #[derive(Clone)]
 pub(crate) struct Hold {
     client: FlashSaleServiceClient<Channel>,
     products: Arc<[i64]>,
-    /// Where each call is another buyer's.
+    /// Whether each call has another buyer.
     buyers: Option<Arc<AtomicU64>>,
-    /// Whether each eighth of them is the box office's.
+    /// Whether each eighth call is the box office's.
     beside_a_box_office: bool,
     /// Whether each call has a request_id.
     repeatable: bool,
@@ -105,18 +105,18 @@ impl Hold {
         Self { client, products, buyers: None, beside_a_box_office: false, repeatable: false, turn: 0 }
     }
 
-    /// Each call by another buyer.
+    /// Gives each call another buyer.
     pub(crate) fn by_buyers(self) -> Self {
         static NEXT: std::sync::LazyLock<Arc<AtomicU64>> = std::sync::LazyLock::new(Arc::default);
         Self { buyers: Some(Arc::clone(&NEXT)), ..self }
     }
 
-    /// Each call by another buyer, but for each eighth.
+    /// Gives each call another buyer, except each eighth, which is the box office's.
     pub(crate) fn beside_a_box_office(self) -> Self {
         Self { beside_a_box_office: true, ..self.by_buyers() }
     }
 
-    /// Each call by another buyer, who could repeat it.
+    /// Gives each call another buyer and a request_id.
     pub(crate) fn repeatable_by_buyers(self) -> Self {
         Self { repeatable: true, ..self.by_buyers() }
     }
@@ -126,7 +126,7 @@ impl Call for Hold {
     async fn call(&mut self) -> Reply {
         let product_id = self.products[self.turn % self.products.len()];
         self.turn += 1;
-        // Scattered like real ids.
+        // Real ids are scattered like these.
         let number = self.buyers.as_ref().map(|next| next.fetch_add(1, Ordering::Relaxed));
         let buyer_id = number.map(|number| match number % 8 {
             0 if self.beside_a_box_office => BOX_OFFICE.to_owned(),
@@ -141,7 +141,7 @@ impl Call for Hold {
     }
 }
 
-/// GetProduct.
+/// Calls GetProduct.
 #[derive(Clone)]
 pub(crate) struct Read {
     client: FlashSaleServiceClient<Channel>,
@@ -163,7 +163,7 @@ impl Call for Read {
     }
 }
 
-/// A connection to a gateway, made when it is used first, and kept. A clone is another one.
+/// Keeps a connection to a gateway, which the first request makes. A clone makes its own.
 struct Gateway {
     address: Arc<str>,
     connection: Option<http1::SendRequest<Full<Bytes>>>,
@@ -205,7 +205,7 @@ impl Gateway {
 
 type GatewayError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A hold, its order, and its payment, which a provider posts to the gateway on a connection that it keeps.
+/// Makes a hold, its order, and its payment, which goes to the gateway on a connection that stays open.
 #[derive(Clone)]
 pub(crate) struct Purchase {
     client: FlashSaleServiceClient<Channel>,
@@ -242,8 +242,9 @@ impl Call for Purchase {
     }
 }
 
-/// What a purchase costs before anything is done for it: two calls that do nothing, and a request to the gateway, which
-/// makes a third.
+/// Makes the calls of a purchase with nothing behind them.
+///
+/// These are two calls that do nothing, and a request to the gateway, which makes a third.
 #[derive(Clone)]
 pub(crate) struct EmptyPurchase {
     empty: Empty,

@@ -1,5 +1,7 @@
-//! The load: callers that each wait for their answer before they call again, or calls at a fixed rate whatever becomes
-//! of those before.
+//! Makes the load.
+//!
+//! In a closed loop, callers wait for their answer before they call again. In an open loop, calls begin at a fixed
+//! rate.
 
 use std::{
     future::Future,
@@ -18,59 +20,59 @@ use tokio::{
 
 use crate::results::Latency;
 
-/// Longer answers count as this long.
+/// The longest latency that is recorded; a longer one counts as this.
 const LATENCY_MAX: Duration = Duration::from_secs(120);
-/// Calls of an open loop that may be under way; those for which there is no room are counted as failed.
+/// How many calls of an open loop may be under way; a call without room counts as failed.
 const UNDER_WAY_MAX: u64 = 20_000;
 /// How long the last answers may take after the load has ended.
 const LAST_ANSWERS_MAX: Duration = Duration::from_secs(60);
 
-/// What became of a call.
+/// Says how a call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reply {
-    /// It got what it wanted.
+    /// The caller got what it wanted.
     Granted,
-    /// The sale's rules said no.
+    /// The rules of the sale refused the call.
     Refused,
-    /// Anything else, and what it was.
+    /// Anything else happened, as this text says.
     Failed(String),
 }
 
-/// One kind of call, with the connection that a caller makes it on.
+/// Makes one kind of call, on its connection.
 pub(crate) trait Call: Clone + Send + 'static {
     /// Makes the call.
     fn call(&mut self) -> impl Future<Output = Reply> + Send;
 }
 
-/// How long a load lasts.
+/// Says how long a load lasts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Period {
-    /// Before anything is counted.
+    /// The time before anything is counted.
     pub(crate) warm_up: Duration,
-    /// While it is counted.
+    /// The time in which answers are counted.
     pub(crate) measured: Duration,
 }
 
-/// What callers saw.
+/// Holds what callers saw.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     /// Answers within the measured time.
     pub(crate) granted: u64,
     pub(crate) refused: u64,
     pub(crate) failed: u64,
-    /// Of these answers, but for the failed ones.
+    /// The latency of these answers, without the failed ones.
     pub(crate) latency: Latency,
-    /// The mean latency of the slowest caller over that of the median one; 1 for an open loop.
+    /// The mean latency of the slowest caller over that of the median caller; 1 for an open loop.
     pub(crate) slowest_over_median: f64,
-    /// Granted from the first call to the last, the warm-up included: what has to be in the database.
+    /// Grants from the first call to the last, with the warm-up: what has to be in the database.
     pub(crate) granted_in_all: u64,
-    /// Failed from the first call to the last.
+    /// Failed calls from the first call to the last.
     pub(crate) failed_in_all: u64,
-    /// What the first failed call said.
+    /// The text of the first failed call.
     pub(crate) first_failure: Option<String>,
 }
 
-/// What the callers of one connection write down.
+/// Collects what the callers of one connection see.
 struct Notes {
     latency: Histogram<u64>,
     granted: u64,
@@ -139,7 +141,7 @@ fn outcome(notes: impl Iterator<Item = Arc<Mutex<Notes>>>, slowest_over_median: 
     }
 }
 
-/// `clients` callers, spread over `connections`, that each call again as soon as they are answered.
+/// Runs `clients` callers over `connections`, each of which calls again as soon as it is answered.
 pub(crate) async fn closed_loop<C: Call>(connections: &[C], clients: usize, period: Period) -> Outcome {
     let warm = Instant::now() + period.warm_up;
     let end = warm + period.measured;
@@ -165,7 +167,7 @@ pub(crate) async fn closed_loop<C: Call>(connections: &[C], clients: usize, peri
                 }
                 notes.lock().unwrap().add(reply, answered - began, counts);
             }
-            // A caller that got no answer in all that time waited for all of it.
+            // A caller without an answer has waited for the whole time.
             if calls == 0 { period.measured } else { waited / calls }
         });
     }
@@ -178,8 +180,10 @@ pub(crate) async fn closed_loop<C: Call>(connections: &[C], clients: usize, peri
     outcome(notes.into_iter(), ratio)
 }
 
-/// `rate` calls a second, spread over `connections`. A latency counts from when its call was meant to begin, so a
-/// server that stalls pays for every call that it kept from beginning.
+/// Makes `rate` calls a second, spread over `connections`.
+///
+/// A latency counts from the moment at which the call was meant to begin. A server that stalls therefore pays for every
+/// call that it has delayed.
 pub(crate) async fn open_loop<C: Call>(connections: &[C], rate: u64, period: Period) -> Outcome {
     const TICK: Duration = Duration::from_millis(1);
     let start = Instant::now();

@@ -1,5 +1,6 @@
-//! How fast a hot product sells, and what that is worth: the service's own programs beside an empty RPC, one
-//! transaction per request, and Redis, in one run, taking turns.
+//! Measures how fast a hot product sells, beside other designs.
+//!
+//! The service's own programs take turns with an empty RPC, one transaction per request, and Redis, in one run.
 //!
 //! ```text
 //! cargo bench --bench hot_product                       # everything, some ten minutes
@@ -8,9 +9,9 @@
 //! cargo bench --bench hot_product -- --help
 //! ```
 //!
-//! It starts a private database as the tests do (`FLASHSALE_TEST_MYSQLD` chooses which). After each measurement what
-//! callers were granted is compared with the tables, and after each scenario all tables are checked. Exit code 1:
-//! something did not balance, or a quick run fell through a floor.
+//! It starts a private database as the tests do; `FLASHSALE_TEST_MYSQLD` chooses the engine. After each measurement the
+//! callers' grants are compared with the tables, and after each scenario all tables are checked. Exit code 1 means that
+//! something did not balance, or that a quick run missed a floor.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark whose processes can't be reached has nothing to report")]
 
@@ -37,7 +38,7 @@ use bench::Bench;
 use options::Options;
 use results::Run;
 
-/// The programs' own, so that callers and references have no other.
+/// The programs use this allocator, so callers and references use it, too.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
@@ -60,7 +61,7 @@ fn main() -> ExitCode {
     runtime.block_on(async {
         tokio::select! {
             code = run(options) => code,
-            // Everything that was started ends with the run's values.
+            // All processes end when the run's values are dropped.
             _ = tokio::signal::ctrl_c() => ExitCode::from(130),
         }
     })

@@ -1,4 +1,4 @@
-//! One measurement: a load on one design, with what the processes did meanwhile, and whether the books balance after.
+//! Runs one measurement: a load on one design, and what the processes used meanwhile.
 
 use std::{process, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     shop::Shop,
 };
 
-/// Whose processor time and memory count.
+/// Names the processes whose time and memory count.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Processes {
     pub(crate) servers: Vec<u32>,
@@ -19,7 +19,7 @@ pub(crate) struct Processes {
     pub(crate) database: Vec<u32>,
 }
 
-/// What the processes had used at one moment.
+/// Holds what the processes had used at one moment.
 struct Used {
     client: Duration,
     server: Duration,

@@ -1,5 +1,6 @@
-//! What the service is compared with: the designs that a team would otherwise choose, behind the same tonic front and
-//! the same service definition. Each runs as a process of its own, which is this program started again.
+//! Serves the designs that the service is compared with, behind tonic and the same service definition.
+//!
+//! They are what a team would otherwise choose. Each runs as its own process, which is this program started again.
 
 mod plain;
 mod redis;
@@ -18,12 +19,12 @@ use flashsale::{
 };
 use tonic::Status;
 
-/// The word that makes this program a reference.
+/// The argument that makes this program a reference.
 pub(crate) const COMMAND: &str = "reference";
 pub(crate) const PLAIN: &str = "plain";
 pub(crate) const REDIS: &str = "redis";
 
-/// `reference plain|redis LISTEN URL`: serves until standard input ends, which it does with the benchmark.
+/// Serves `reference plain|redis LISTEN URL` until standard input ends, which it does with the benchmark.
 pub(crate) fn main() {
     let arguments: Vec<String> = env::args().skip(2).collect();
     let [kind, address, url] = arguments.as_slice() else { panic!("reference takes a kind, an address and a URL") };
@@ -61,7 +62,7 @@ fn out_of_stock() -> Status {
     Status::failed_precondition("not enough stock")
 }
 
-/// The RPCs that no scenario calls, as `async_trait` writes them: it runs before this is expanded.
+/// Makes the RPCs that no scenario calls, in the form that `async_trait` expands to: it runs before this macro.
 macro_rules! not_compared {
     ($($name:ident($request:ident) -> $response:ident;)*) => {
         $(fn $name<'life0, 'async_trait>(

@@ -1,10 +1,10 @@
-//! What a run measured, as it goes into the JSON file and the report. Plain data.
+//! Holds what a run measured, as it goes into the JSON file and the report.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// What is compared.
+/// Names the designs that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Design {
@@ -14,18 +14,18 @@ pub(crate) enum Design {
     /// Another build of the service.
     #[value(skip)]
     Other,
-    /// An RPC of its server that does nothing.
+    /// An RPC of the service's server that does nothing.
     Ceiling,
     /// One transaction per request.
     Plain,
     /// A Lua script on Redis that syncs its log every second.
     RedisEverysec,
-    /// The same that syncs its log before each answer.
+    /// A Lua script on Redis that syncs its log before each answer.
     RedisAlways,
 }
 
 impl Design {
-    /// What the report calls it.
+    /// Returns the report's name of the design.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Flashsale => "flashsale",
@@ -38,7 +38,7 @@ impl Design {
     }
 }
 
-/// Latencies in microseconds.
+/// Holds latencies in microseconds.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Latency {
     pub(crate) p50_us: u64,
@@ -47,7 +47,7 @@ pub(crate) struct Latency {
     pub(crate) max_us: u64,
 }
 
-/// Processor time over the measured time: 1 is one core, busy all the time.
+/// Holds processor time over the measured time: 1 is one core that is busy all the time.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Cpu {
     pub(crate) client: f64,
@@ -56,10 +56,10 @@ pub(crate) struct Cpu {
     pub(crate) database: f64,
 }
 
-/// One measurement.
+/// Holds one measurement.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Round {
-    /// Measured time.
+    /// The measured time.
     pub(crate) seconds: f64,
     pub(crate) granted: u64,
     pub(crate) refused: u64,
@@ -67,46 +67,46 @@ pub(crate) struct Round {
     pub(crate) granted_per_second: f64,
     pub(crate) refused_per_second: f64,
     pub(crate) latency: Latency,
-    /// The mean latency of the slowest caller over that of the median one.
+    /// The mean latency of the slowest caller over that of the median caller.
     pub(crate) slowest_over_median: f64,
     pub(crate) cpu: Cpu,
     /// The server's largest resident size during the round.
     pub(crate) server_peak_bytes: u64,
-    /// Statements of the database per granted call; absent where it isn't used.
+    /// Statements of the database per granted call; absent for a design without a database.
     pub(crate) commits_per_grant: Option<f64>,
     pub(crate) prepares_per_grant: Option<f64>,
 }
 
 impl Round {
-    /// Answers a second, granted and refused.
+    /// Returns the answers a second, granted and refused.
     pub(crate) fn per_second(&self) -> f64 {
         self.granted_per_second + self.refused_per_second
     }
 }
 
-/// The rounds of one design in one scenario.
+/// Holds the rounds of one design in one scenario.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Cell {
     /// The scenario's name.
     pub(crate) scenario: String,
     pub(crate) design: Design,
-    /// Callers at the same moment; calls a second in the scenario `open_loop`.
+    /// Callers at the same moment, or calls a second in the scenario `open_loop`.
     pub(crate) clients: usize,
     pub(crate) rounds: Vec<Round>,
 }
 
-/// A tenth of a second of a sale.
+/// Holds a tenth of a second of a sale.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Moment {
-    /// Its end, since the sale began.
+    /// Its end in seconds since the sale began.
     pub(crate) second: f64,
     pub(crate) granted_per_second: f64,
     pub(crate) refused_per_second: f64,
-    /// Of the answers in it.
+    /// The p99 of its answers.
     pub(crate) p99_us: u64,
 }
 
-/// A target, and what was measured.
+/// Holds a target, and what was measured.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Check {
     /// What is compared, such as `256 clients, throughput over Redis everysec`.
@@ -120,19 +120,19 @@ pub(crate) struct Check {
     pub(crate) met: bool,
 }
 
-/// What this build does over another one.
+/// Holds what this build does over another build.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Comparison {
     /// Such as `hot_product, 256 clients`.
     pub(crate) what: String,
     /// Answers a second over the other's: the median of the rounds.
     pub(crate) measured: f64,
-    /// A quarter of the rounds is below the first, and a quarter above the second.
+    /// The first and the third quartile of the rounds.
     pub(crate) quartiles: (f64, f64),
     pub(crate) rounds: usize,
 }
 
-/// A number that is no cell, such as the seconds that a sweep took.
+/// Holds a number that is no cell, such as the seconds that a sweep took.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Figure {
     pub(crate) what: String,
@@ -140,18 +140,18 @@ pub(crate) struct Figure {
     pub(crate) unit: String,
 }
 
-/// A whole run.
+/// Holds a whole run.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Run {
-    /// RFC 3339, UTC.
+    /// In RFC 3339, UTC.
     pub(crate) started_at: String,
     pub(crate) seconds: f64,
     pub(crate) quick: bool,
     pub(crate) machine: String,
-    /// What the database says of itself.
+    /// The database's name and version, as it tells them.
     pub(crate) database: String,
     pub(crate) database_settings: BTreeMap<String, String>,
-    /// What Redis says of itself; absent where it isn't installed.
+    /// The version that Redis tells; absent where it isn't installed.
     pub(crate) redis: Option<String>,
     pub(crate) cells: Vec<Cell>,
     pub(crate) timeline: Vec<Moment>,
@@ -159,6 +159,6 @@ pub(crate) struct Run {
     pub(crate) checks: Vec<Check>,
     /// Empty where no other build was given.
     pub(crate) comparisons: Vec<Comparison>,
-    /// What did not balance: empty, or the run is worth nothing.
+    /// What did not balance. Any fault makes the run worthless.
     pub(crate) faults: Vec<String>,
 }

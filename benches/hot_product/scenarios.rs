@@ -1,6 +1,7 @@
-//! What is measured, a function each. In each round the designs take turns, so that a machine that is slower for a
-//! while is slower for all; and in another order each time, so that what a design leaves behind for its successor falls on
-//! all.
+//! Runs the scenarios, a function each.
+//!
+//! The designs take turns in each round, so that a machine that is slower for a while is slower for all. Their order
+//! changes, so that what a design leaves behind meets each of the others.
 
 mod box_office;
 pub(crate) mod checkouts;
@@ -15,7 +16,7 @@ use crate::{
     results::Design,
 };
 
-/// The scenarios and their names, as the option `--only` takes them.
+/// The names of the scenarios, as the option `--only` takes them.
 pub(crate) const NAMES: [&str; 12] = [
     "hot_product",
     "buyer_limit",
@@ -33,7 +34,7 @@ pub(crate) const NAMES: [&str; 12] = [
 
 /// This build, and another one where it was given.
 const BUILDS: [Design; 2] = [Design::Flashsale, Design::Other];
-/// What is measured beside the empty RPC.
+/// The designs that are measured beside the empty RPC.
 const WITH_A_CEILING: [Design; 5] =
     [Design::Ceiling, Design::Flashsale, Design::Other, Design::Plain, Design::RedisEverysec];
 
@@ -61,12 +62,12 @@ pub(crate) async fn run(bench: &mut Bench) {
     }
 }
 
-/// Callers where it isn't the number of callers that is looked at.
+/// The number of callers in scenarios that don't compare numbers of callers.
 fn many(bench: &Bench) -> usize {
     if bench.options.quick { 128 } else { 256 }
 }
 
-/// One product, every design, few callers to many, all in each round: they are compared with each other, too.
+/// Sells one product by every design, with few callers to many, all in each round.
 async fn hot_product(bench: &mut Bench) {
     let designs =
         [Design::Ceiling, Design::Flashsale, Design::Other, Design::Plain, Design::RedisEverysec, Design::RedisAlways];
@@ -82,7 +83,7 @@ async fn hot_product(bench: &mut Bench) {
     }
 }
 
-/// One product without and with a limit for each buyer, every call by another one.
+/// Sells one product without a limit and with a limit for each buyer, where each call has another buyer.
 async fn buyer_limit(bench: &mut Bench) {
     let clients = many(bench);
     for round in 0..bench.options.rounds() {
@@ -93,7 +94,7 @@ async fn buyer_limit(bench: &mut Bench) {
     }
 }
 
-/// Arrivals at a fixed rate, half of what callers in a closed loop get out of the service.
+/// Calls at a fixed rate: half of what callers in a closed loop got.
 async fn half_the_peak(bench: &mut Bench) {
     let peak = bench.run().cells.iter().filter(|cell| cell.design == Design::Flashsale);
     let peak = peak.flat_map(|cell| &cell.rounds).map(|round| round.granted_per_second).fold(0.0, f64::max);
@@ -114,7 +115,7 @@ async fn half_the_peak(bench: &mut Bench) {
     }
 }
 
-/// Holds of a product that has nothing left; and as most sales have them, with a limit for each buyer and a request_id.
+/// Asks for holds where nothing is left, without and with a limit for each buyer and a request_id.
 async fn sold_out(bench: &mut Bench) {
     let clients = many(bench);
     for round in 0..bench.options.rounds() {
@@ -145,7 +146,7 @@ async fn refusals(bench: &mut Bench, scenario: &str, design: Design, limit: Opti
     }
 }
 
-/// GetProduct of one product.
+/// Calls GetProduct for one product.
 async fn fresh_reads(bench: &mut Bench) {
     let clients = many(bench);
     for round in 0..bench.options.rounds() {
@@ -163,7 +164,7 @@ async fn fresh_reads(bench: &mut Bench) {
     }
 }
 
-/// The same callers on one product, and on sixteen in turn.
+/// Runs the same callers on one product, and on sixteen in turn.
 async fn sixteen_products(bench: &mut Bench) {
     let clients = many(bench);
     for round in 0..bench.options.rounds() {
@@ -174,7 +175,7 @@ async fn sixteen_products(bench: &mut Bench) {
     }
 }
 
-/// The same callers on one server, and on two with one database.
+/// Runs the same callers on one server, and on two with one database.
 async fn two_servers(bench: &mut Bench) {
     let clients = many(bench);
     let second = bench.shop.server().await;
@@ -186,7 +187,7 @@ async fn two_servers(bench: &mut Bench) {
         let product = callers::create_product(&first, PLENTY, None).await;
         let mut channels = callers::connect(&first, clients / 2).await;
         channels.extend(callers::connect(&second.address, clients / 2).await);
-        // Callers take the connections in turn.
+        // The callers take the connections in turn.
         let half = channels.len() / 2;
         let calls: Vec<Hold> = (0..channels.len())
             .map(|place| Hold::new(channels[place / 2 + place % 2 * half].clone(), &[product]))

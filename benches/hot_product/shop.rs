@@ -1,4 +1,4 @@
-//! The processes that are measured: a private database, the service's own programs, and the references.
+//! Starts the measured processes: a private database, the service's own programs, and the references.
 
 use std::{
     collections::BTreeMap,
@@ -24,11 +24,12 @@ use crate::{
 };
 
 const START_MAX: Duration = Duration::from_secs(60);
-/// What an operator would set on a machine of this size. Durability stays at the engine's default. Each engine takes
-/// its own and passes over the other's.
+/// The settings that an operator would choose on a machine of this size, with the engine's default durability.
+///
+/// Each engine takes its own settings and passes over the other's.
 const OPTIONS: [&str; 3] =
     ["--innodb-buffer-pool-size=2G", "--loose-innodb-log-file-size=1G", "--loose-innodb-redo-log-capacity=1G"];
-/// What the report says of the database.
+/// The settings that the report shows.
 const SETTINGS: [&str; 8] = [
     "innodb_flush_log_at_trx_commit",
     "sync_binlog",
@@ -40,7 +41,7 @@ const SETTINGS: [&str; 8] = [
     "innodb_redo_log_capacity",
 ];
 
-/// A process under measurement. Dropped: killed.
+/// Holds a process under measurement; a drop kills it.
 pub(crate) struct Process {
     child: Child,
     pub(crate) address: String,
@@ -51,7 +52,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Asks it to end, and waits for that.
+    /// Ends the process by SIGTERM.
     pub(crate) async fn stop(&mut self) {
         signal::send(self.pid(), "TERM");
         let child = &mut self.child;
@@ -67,9 +68,9 @@ impl Drop for Process {
     }
 }
 
-/// The database, and where the processes write their logs.
+/// Holds the database, and the folder of the processes' logs.
 pub(crate) struct Shop {
-    // Before the server: a database is dropped from it.
+    // The database stands before the server that it is dropped from.
     pub(crate) database: TestDatabase,
     pub(crate) mysqld: Mysqld,
     pub(crate) version: String,
@@ -90,7 +91,7 @@ impl Shop {
         Self { database, mysqld, version, settings, folder }
     }
 
-    /// The folder of what this run writes and nobody keeps.
+    /// Returns the folder of what the run writes and nobody keeps.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -112,7 +113,7 @@ impl Shop {
         self.start(command, address).await
     }
 
-    /// Starts the real gateway, or that of another build, in front of the server of any design.
+    /// Starts the real gateway, or another build's, in front of the server of any design.
     pub(crate) async fn gateway(&self, program: Option<&Path>, server: &str) -> Process {
         let address = format!("127.0.0.1:{}", free_port());
         let mut command = Command::new(program.map_or_else(|| Program::Gateway.path(), Path::to_owned));
@@ -123,14 +124,14 @@ impl Shop {
         self.start(command, &address).await
     }
 
-    /// The real sweeper, to be run.
+    /// Returns the command of the real sweeper.
     pub(crate) fn sweeper(&self) -> Command {
         let mut command = Command::new(Program::Sweeper.path());
         command.env("DATABASE_URL", self.database.url());
         command
     }
 
-    /// Starts a reference: this program again.
+    /// Starts a reference, which is this program again.
     pub(crate) async fn reference(&self, kind: &str, url: &str) -> Process {
         let address = format!("127.0.0.1:{}", free_port());
         let mut command = Command::new(env::current_exe().unwrap());
@@ -138,7 +139,7 @@ impl Shop {
         self.start(command, &address).await
     }
 
-    /// Starts a Redis that keeps nothing else than its append-only file, synced as said; `None` where there is none.
+    /// Starts a Redis that keeps only its append-only file, synced as said; `None` where Redis isn't installed.
     pub(crate) async fn redis(&self, appendfsync: &str) -> Option<Process> {
         let port = free_port();
         let folder = self.folder.path().join(format!("redis-{appendfsync}"));
@@ -149,7 +150,7 @@ impl Shop {
         Some(self.start(command, &format!("127.0.0.1:{port}")).await)
     }
 
-    /// Starts a process with its output in a file, as a service has it, and waits until it takes connections.
+    /// Starts a process with its output in a file, and waits until it accepts connections.
     async fn start(&self, mut command: Command, address: &str) -> Process {
         let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
         let path = self.folder.path().join(format!("{program}-{}.log", address.replace(':', "-")));
@@ -167,7 +168,7 @@ impl Shop {
         process
     }
 
-    /// A counter of the database server.
+    /// Reads counters of the database server.
     pub(crate) async fn status(&self, names: &[&str]) -> Vec<u64> {
         let list: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
         let query = format!("SHOW GLOBAL STATUS WHERE variable_name IN ({})", list.join(","));
@@ -176,7 +177,9 @@ impl Shop {
         names.iter().map(|name| find(name).and_then(|row| row[1].parse().ok()).unwrap_or(0)).collect()
     }
 
-    /// Empties the tables of the sale. Products are deleted, not truncated, so that no id comes back that a server knows.
+    /// Empties the tables of the sale.
+    ///
+    /// Products are deleted, not truncated, so that no id comes back that a server still knows.
     pub(crate) async fn empty(&self) {
         for table in ["holds", "orders", "payment_webhooks"] {
             self.database.execute(&format!("TRUNCATE {table}")).await;
@@ -184,19 +187,19 @@ impl Shop {
         self.database.execute("DELETE FROM products").await;
     }
 
-    /// The process of the database.
+    /// Returns the process id of the database.
     pub(crate) fn database_pid(&self) -> u32 {
         self.mysqld.pid().unwrap()
     }
 }
 
-/// The program, where it is installed.
+/// Returns the program, where it is installed.
 fn redis_server() -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|place| place.join("redis-server")).find(|file| file.is_file())
 }
 
-/// What Redis says of itself.
+/// Returns the version that Redis tells.
 pub(crate) fn redis_version() -> Option<String> {
     let output = Command::new(redis_server()?).arg("--version").output().ok()?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())

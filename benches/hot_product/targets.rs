@@ -1,15 +1,15 @@
-//! The targets, and for quick runs the floors, against what was measured.
+//! Compares what was measured with the targets, and in quick runs with the floors.
 //!
-//! Every target is a ratio of two measurements of one run. It is taken round by round, since the designs took turns in
-//! each, and its median counts.
+//! Each target is a ratio of two measurements of one run. The ratio is taken for each round, since the designs take
+//! turns in it, and the median counts.
 
 use crate::results::{Cell, Check, Comparison, Design, Round, Run};
 
-/// One side of a ratio: the design, the scenario, the callers.
+/// Names one side of a ratio: the scenario, the design, the callers.
 #[derive(Clone, Copy)]
 struct Side<'s>(&'s str, Design, usize);
 
-/// Compares a run with the targets. A target whose measurement wasn't made is left out.
+/// Compares a run with the targets, without those whose measurement wasn't made.
 pub(crate) fn targets(run: &Run) -> Vec<Check> {
     let mut checks = Checks { run, list: Vec::new() };
     let hot = |design, clients| Side("hot_product", design, clients);
@@ -80,7 +80,7 @@ pub(crate) fn targets(run: &Run) -> Vec<Check> {
     checks.list
 }
 
-/// Compares this build with another one, where that was measured too: in how many answers a second, round by round.
+/// Compares this build with another one in answers a second, round by round.
 pub(crate) fn comparisons(run: &Run) -> Vec<Comparison> {
     let checks = Checks { run, list: Vec::new() };
     let others = run.cells.iter().filter(|cell| cell.design == Design::Other);
@@ -100,7 +100,7 @@ pub(crate) fn comparisons(run: &Run) -> Vec<Comparison> {
     others.map(comparison).collect()
 }
 
-/// What a quick run has to reach: far below the targets, so that only a collapse falls through, whatever the machine.
+/// Compares a quick run with floors far below the targets, which only a collapse misses on any machine.
 pub(crate) fn floors(run: &Run) -> Vec<Check> {
     let mut checks = Checks { run, list: Vec::new() };
     let hot = |design| Side("hot_product", design, 256);
@@ -141,7 +141,7 @@ fn mebibytes(round: &Round) -> f64 {
     round.server_peak_bytes as f64 / 1_048_576.0
 }
 
-/// The middle of some values; 0 of none.
+/// Returns the middle of some values, or 0 for none.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)

@@ -1,4 +1,4 @@
-//! AdjustStock.
+//! Tests AdjustStock.
 
 use flashsale::pb::{AdjustStockRequest, PaymentStatus, Product};
 use tonic::{Code, Status};
@@ -107,7 +107,7 @@ async fn a_request_id_with_another_delta_or_reason_is_refused() {
         assert_refused(sale.clients().adjust_by(other).await, Code::AlreadyExists, "REQUEST_ID_REUSED");
     }
     assert_eq!((sale.stock(product_id).await, sale.count("stock_adjustments").await), (15, 1));
-    // It is each product's own, and compared byte for byte.
+    // A request_id belongs to one product, and is compared byte for byte.
     sale.clients().adjust_by(AdjustStockRequest { product_id: other_id, delta: 1, ..first.clone() }).await.unwrap();
     sale.clients().adjust_by(AdjustStockRequest { request_id: "R".to_owned(), ..first }).await.unwrap();
     assert_eq!((sale.stock(product_id).await, sale.stock(other_id).await), (20, 11));
@@ -182,7 +182,7 @@ async fn one_request_at_the_same_moment_adjusts_once() {
     sale.finish().await;
 }
 
-/// 60 holds and 60 adjustments want two units each of 100: exactly 50 get them, whoever they are.
+/// 60 holds and 60 adjustments ask for two of 100 units each, and exactly 50 of them get theirs.
 #[tokio::test(flavor = "multi_thread")]
 async fn stock_that_is_taken_down_among_holds_is_never_taken_twice() {
     let sale = Sale::start("stock_down_among_holds").await;

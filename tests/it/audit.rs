@@ -1,4 +1,4 @@
-//! `sweeper audit`: it finds whatever is off, and nothing else, also while the sale goes on.
+//! Shows that `sweeper audit` finds each fault and nothing else, also while the sale goes on.
 
 mod clock;
 mod corruptions;
@@ -51,7 +51,7 @@ async fn what_nobody_has_swept_yet_is_counted_and_is_no_fault() {
     sale.finish().await;
 }
 
-/// Neither a READ UNCOMMITTED audit nor one that locks would get through this.
+/// An audit under READ UNCOMMITTED would find faults here, and an audit that locks would never end.
 #[tokio::test]
 async fn an_open_transaction_is_neither_seen_nor_waited_for() {
     let shop = Shop::open("audit_open").await;
@@ -97,7 +97,7 @@ async fn a_suspicion_that_the_second_look_does_not_share_is_no_finding() {
     shop.sale.finish().await;
 }
 
-/// A statement that reads a whole table for each row, or for each page, would be quadratic.
+/// A statement that reads a whole table for each row, or for each page, would take quadratic time.
 #[tokio::test]
 async fn no_statement_reads_a_whole_table() {
     let shop = Shop::open("audit_explain").await;
@@ -110,7 +110,7 @@ async fn no_statement_reads_a_whole_table() {
         let rows = connection.query_rows(&sql).await;
         assert!(rows.len() > 1, "{sql}");
         for row in rows {
-            // What the statement made itself is a page, whose name is in angle brackets.
+            // A result that the statement makes itself is no larger than a page, and its name is in angle brackets.
             let whole = row.iter().any(|column| column == "ALL" || column == "index");
             assert!(!whole || row[2].starts_with('<'), "{}: {row:?}", table.name);
         }

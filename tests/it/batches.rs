@@ -1,8 +1,9 @@
-//! What commands that share a batch do to each other: one's refusal is nobody else's, and each is decided on what
-//! those before it left.
+//! Shows what commands that share a batch do to each other: nothing.
 //!
-//! On a runtime of one thread a lane begins only when the test waits, so calls that are joined form one batch, in
-//! their order.
+//! One command's refusal is no other command's, and each is decided on what the commands before it have left.
+//!
+//! On a runtime of one thread a lane begins only when the test waits. Calls that are joined therefore form one batch,
+//! in their order.
 
 use flashsale::{
     checkout::{Checkout, CreateHold, CreateOrder, HandlePaymentWebhook, WebhookAnswer, request_id_or_made_up},
@@ -26,7 +27,7 @@ struct Shop {
 }
 
 impl Shop {
-    /// With product 1, of `stock` units.
+    /// Opens a checkout with product 1, which has `stock` units.
     async fn open(name: &str, stock: i64) -> Self {
         Self::over(TestDatabase::create(name).await, stock).await
     }
@@ -45,7 +46,7 @@ impl Shop {
         join_all(commands.into_iter().map(|command| self.checkout.create_hold(command))).await
     }
 
-    /// Pays in one batch.
+    /// Handles payment events in one batch.
     async fn pay_all(&self, events: &[(&str, i64, PaymentStatus)]) -> Vec<Result<WebhookAnswer, Error>> {
         let commands = events.iter().map(|&(key, order_id, status)| HandlePaymentWebhook {
             idempotency_key: IdempotencyKey::parse(key).unwrap(),
@@ -55,7 +56,7 @@ impl Shop {
         join_all(commands.map(|command| self.checkout.handle_payment_webhook(command))).await
     }
 
-    /// Orders 1 to `count`, of holds 1 to `count`, one unit each.
+    /// Makes orders 1 to `count` from holds 1 to `count`, one unit each.
     async fn order_many(&self, count: i64) {
         let holds = self.hold_all((0..count).map(|_| hold(1)).collect()).await;
         for (number, made) in (1..=count).zip(holds) {
@@ -126,7 +127,7 @@ async fn holds_are_granted_in_their_order_and_a_refusal_fails_no_other() {
     shop.close().await;
 }
 
-/// Where several servers of a cluster take writes, each gives ids in steps, to stay clear of the others'.
+/// Where several servers of a cluster take writes, each gives ids in steps, so that no two give the same.
 #[tokio::test]
 async fn each_of_a_batch_gets_its_own_id_also_where_ids_come_in_steps() {
     let mysqld = Mysqld::start_private(&["--auto-increment-increment=3"]).await;
@@ -147,7 +148,7 @@ async fn each_of_a_batch_gets_its_own_id_also_where_ids_come_in_steps() {
     shop.close().await;
 }
 
-/// Rule 7, for requests that arrive at the same moment.
+/// A repeated request_id returns the first result, also when both requests arrive at the same moment.
 #[tokio::test]
 async fn one_request_id_in_one_batch_makes_one_hold() {
     let shop = Shop::open("one_request_id_in_one_batch", 5).await;
@@ -181,7 +182,7 @@ async fn a_buyers_limit_counts_what_the_batch_gave_before() {
     shop.close().await;
 }
 
-/// Rule 9: the units that come back are granted to the batch, and no more.
+/// The units that come back are granted to the batch, and no more than these.
 #[tokio::test]
 async fn a_batch_that_runs_short_takes_back_and_grants_again() {
     let shop = Shop::open("a_batch_takes_back", 5).await;
@@ -194,7 +195,7 @@ async fn a_batch_that_runs_short_takes_back_and_grants_again() {
     shop.close().await;
 }
 
-/// A batch that needs several transactions to take back what it grants answers each command once, and in its place.
+/// A batch may need several transactions to take back what it grants.
 #[tokio::test]
 async fn a_batch_goes_on_taking_back_for_those_that_are_short() {
     let shop = Shop::open("a_batch_takes_back_again", 10_500).await;
@@ -228,12 +229,12 @@ async fn a_batch_for_an_unknown_product_fails_each_of_its_commands() {
     shop.close().await;
 }
 
-/// Rule 2: a hold makes at most one order, ever.
+/// A hold makes at most one order, ever.
 #[tokio::test]
 async fn several_orders_of_one_hold_in_one_batch_make_one() {
     let shop = Shop::open("several_orders_in_one_batch", 10).await;
     shop.hold_all((0..9).map(|_| hold(1)).collect()).await;
-    // There is no hold 13.
+    // Hold 13 doesn't exist.
     let commands = [
         order(9, None),
         order(1, Some("r")),
@@ -274,7 +275,7 @@ async fn several_releases_of_one_hold_in_one_batch_give_back_once() {
     shop.close().await;
 }
 
-/// Rule 4: the same key gives the same result, also for deliveries that arrive at the same moment.
+/// The same key gets the same result, also for deliveries that arrive at the same moment.
 #[tokio::test]
 async fn deliveries_of_one_key_in_one_batch_get_one_answer() {
     let shop = Shop::open("one_key_in_one_batch", 10).await;
@@ -287,7 +288,7 @@ async fn deliveries_of_one_key_in_one_batch_get_one_answer() {
     }
     assert_eq!((shop.count("payment_webhooks").await, shop.stock().await), (1, 9));
     let id = shop.database.query_i64("SELECT id FROM payment_webhooks").await;
-    assert_eq!(id, 1, "stored by the first run: the unique key had nothing to refuse");
+    assert_eq!(id, 1, "the first run stored all, and the unique key refused nothing");
     shop.close().await;
 }
 

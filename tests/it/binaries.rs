@@ -1,4 +1,4 @@
-//! The real programs: how they start, what they log and count, and how they end.
+//! Runs the real programs: how they start, what they log and count, and how they end.
 
 mod logs;
 mod server;

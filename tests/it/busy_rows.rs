@@ -1,4 +1,4 @@
-//! A row that somebody else has locked holds up the calls for that row alone, and these hear of it in time.
+//! Shows that a locked row delays only the calls for that row, and that these are refused in time.
 
 mod keys;
 mod products;
@@ -14,17 +14,17 @@ use crate::support::{
     server::{Sale, TestServer, default_settings},
 };
 
-/// By the contract, and before the gateway's 5 s are over.
+/// The service promises this time, which ends before the gateway's 5 s.
 const TOLD_WITHIN: Duration = Duration::from_secs(4);
 
-/// A call for a locked row: it is told LOCK_CONTENTION in time.
+/// Fails the test unless a call for a locked row is refused with LOCK_CONTENTION in time.
 async fn assert_told<T: std::fmt::Debug>(call: impl Future<Output = Result<T, Status>>) {
     let began = Instant::now();
     assert_refused(call.await, Code::Unavailable, "LOCK_CONTENTION");
     assert!(began.elapsed() < TOLD_WITHIN, "{:?}", began.elapsed());
 }
 
-/// Runs calls for locked rows, which are told, and one for another row, which is done before they are.
+/// Runs calls for locked rows, which are refused, and a call for another row, which is done before that.
 async fn assert_passed_by<T: std::fmt::Debug, U>(
     busy: Vec<impl Future<Output = Result<T, Status>>>,
     other: impl Future<Output = U>,
@@ -39,7 +39,7 @@ async fn assert_passed_by<T: std::fmt::Debug, U>(
     other
 }
 
-/// These rows, to be locked each by its key: a range would lock its neighbours, too.
+/// Returns a condition for these rows by their keys: a range would lock the rows beside them, too.
 fn one_by_one(table: &str, ids: &[i64]) -> String {
     let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
     format!("{table} FORCE INDEX (PRIMARY) WHERE id IN ({})", ids.join(","))
@@ -52,7 +52,7 @@ async fn a_payment_of_a_locked_order_holds_up_no_other_and_counts_once_it_is_fre
     let (locked, other) = (sale.ordered(product_id, 1).await.order_id, sale.ordered(product_id, 1).await.order_id);
     let mut holder = sale.database.lock_rows(&format!("orders WHERE id = {locked}")).await;
     for status in [PaymentStatus::Success, PaymentStatus::Failure] {
-        // The same event again and again, as a provider sends it, and the other order's in the same batch.
+        // The same event comes again and again, as a provider sends it, in the same batch as the other order's.
         let events = (0..20).map(|_| sale.clients().pay("locked", locked, status)).collect();
         let key = format!("other {status:?}");
         assert_passed_by(events, sale.clients().pay(&key, other, PaymentStatus::Success)).await.unwrap();
@@ -77,7 +77,7 @@ async fn an_order_and_a_release_of_a_locked_hold_hold_up_no_other() {
     let mut holder = sale.database.lock_rows(&format!("holds WHERE id = {}", holds[0])).await;
     assert_passed_by((0..5).map(|_| clients.order(holds[0])).collect(), clients.order(holds[1])).await.unwrap();
     assert_passed_by((0..5).map(|_| clients.release(holds[0])).collect(), clients.release(holds[2])).await.unwrap();
-    // A failed payment cancels the hold of its order, too.
+    // A failed payment cancels the order's hold, too.
     let order_id = clients.order(holds[3]).await.unwrap().order_id;
     let mut of_order = sale.database.lock_rows(&format!("holds WHERE id = {}", holds[3])).await;
     let other = sale.ordered(product_id, 1).await.order_id;
@@ -90,7 +90,7 @@ async fn an_order_and_a_release_of_a_locked_hold_hold_up_no_other() {
     sale.finish().await;
 }
 
-/// What waits for a row holds no connection of the pool.
+/// A call that waits for a row holds no connection of the pool.
 #[tokio::test(flavor = "multi_thread")]
 async fn forty_locked_orders_leave_a_pool_of_four_to_the_others() {
     let sale = Sale::start("busy_orders").await;

@@ -1,4 +1,4 @@
-//! Callers that hang up or run out of time, and callers for whom there is no room.
+//! Covers callers that hang up or run out of time, and callers for whom there is no room.
 
 use std::time::{Duration, Instant};
 
@@ -27,13 +27,15 @@ const HANDLE_PAYMENT_WEBHOOK: &str = "flashsale.v1.PaymentService/HandlePaymentW
 /// A deadline that passes while a row is locked.
 const SHORT: &[(&str, &str)] = &[("grpc-timeout", "200m")];
 
-/// Somebody who has locked a row of a table.
+/// Locks a row of a table from another session.
 async fn holder(database: &TestDatabase, table: &str, id: i64) -> RawConnection {
     database.lock_rows(&format!("{table} WHERE id = {id}")).await
 }
 
-/// Somebody who is making a hold by the same request, of whom nobody knows yet. A hold's product is locked before its
-/// lane takes its commands, so a lock on the product keeps them out of a transaction; this one they wait for in it.
+/// Inserts a hold with the same request_id in another session, without a COMMIT.
+///
+/// A lane takes its commands only after it has locked the product, so a lock on the product would keep them out of a
+/// transaction. They wait for this INSERT inside of one.
 async fn same_request(database: &TestDatabase, product_id: i64, request_id: &str) -> RawConnection {
     let mut holder = database.connect().await;
     holder.execute("BEGIN").await;
@@ -47,13 +49,13 @@ fn hold_request(product_id: i64, request_id: &str) -> CreateHoldRequest {
     CreateHoldRequest { product_id, qty: 2, request_id: Some(request_id.to_owned()), buyer_id: None }
 }
 
-/// Waits until the query finds `expected`.
+/// Waits until the query returns `expected`.
 async fn wait_for(database: &TestDatabase, query: &str, expected: i64) {
     wait::eventually(LIMIT, &format!("{expected} from {query}"), async || database.query_i64(query).await == expected)
         .await;
 }
 
-/// The requests that made holds, in their order.
+/// Returns the request_ids of the holds, in the order in which they were made.
 async fn requests_of_holds(database: &TestDatabase) -> Vec<String> {
     let rows = database.query_rows("SELECT request_id FROM holds ORDER BY request_id").await;
     rows.into_iter().flatten().collect()
@@ -75,7 +77,7 @@ async fn a_call_given_up_in_its_transaction_is_done_and_leaves_nothing_open() {
     sale.finish().await;
 }
 
-/// A transaction that has begun is done, whoever hangs up.
+/// A transaction that has begun is completed, also if its caller hangs up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_reset_in_a_transaction_leaves_it_to_be_done_once() {
     let sale = Sale::start("reset").await;
@@ -94,8 +96,8 @@ async fn a_connection_reset_in_a_transaction_leaves_it_to_be_done_once() {
     sale.finish().await;
 }
 
-/// Of each use case that writes to a row of its own: somebody has locked the row, and the caller runs out of time. Nothing
-/// is done for him then, and whoever comes after him gets the row.
+/// Another session has locked the row of each of these calls, and the caller runs out of time. The next caller gets the
+/// row.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_given_up_while_its_row_is_busy_is_passed_over() {
     let sale = Sale::start("given_up_busy").await;
@@ -116,7 +118,7 @@ async fn a_call_given_up_while_its_row_is_busy_is_passed_over() {
     give_up::<CreateOrderResponse>(&address, CREATE_ORDER, &request).await;
     give_up::<ReleaseHoldResponse>(&address, RELEASE_HOLD, &ReleaseHoldRequest { hold_id: held }).await;
     other.execute("ROLLBACK").await;
-    // Neither ordered nor released: another request may have it.
+    // The hold is neither ordered nor released, so another request may order it.
     clients.order(held).await.unwrap();
 
     let mut other = holder(database, "orders", ordered).await;
@@ -126,12 +128,12 @@ async fn a_call_given_up_while_its_row_is_busy_is_passed_over() {
     let keys = database.query_rows("SELECT idempotency_key FROM payment_webhooks").await;
     assert_eq!(keys, [["later"]]);
 
-    // 100 less the second order's 2: those of the failed payment are back.
+    // The failed payment's units are back, so only the 2 of the second order are missing.
     assert_eq!(clients.available_stock(product_id).await, 98);
     sale.finish().await;
 }
 
-/// A call whose deadline passes while its row is locked. Once it is answered the server knows that nobody waits.
+/// Makes a call whose deadline passes while its row is locked. After the answer the server knows that nobody waits.
 async fn give_up<A: prost::Message + Default + std::fmt::Debug>(
     address: &str,
     method: &str,
@@ -162,7 +164,7 @@ async fn a_call_given_up_before_its_turn_is_passed_over() {
         }
         assert!(started.elapsed() >= Duration::from_millis(150), "{:?}", started.elapsed());
         drop(wire);
-        // The lane doesn't get on before the server has noticed: a call that comes after has run out of time, too.
+        // The lane goes on only after the server has noticed: a call that comes later has run out of time, too.
         let behind = Wire::connect(&sale.server.address()).await;
         let answer = behind.call::<CreateHoldResponse>(CREATE_HOLD, SHORT, &too_late).await;
         assert_refused(answer, Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
@@ -170,10 +172,10 @@ async fn a_call_given_up_before_its_turn_is_passed_over() {
     };
     let (at_work, ()) = tokio::join!(at_work, given_up);
     at_work.unwrap();
-    // Behind those in the queue.
+    // This call is behind those in the queue.
     sale.clients().hold_by(hold_request(product_id, "later")).await.unwrap();
     assert_eq!(requests_of_holds(&sale.database).await, ["at-work", "later"]);
-    // The one that ran out of time may be sent again.
+    // The call that ran out of time may be sent again.
     sale.clients().hold_by(hold_request(product_id, "too-late")).await.unwrap();
     assert_eq!(sale.clients().available_stock(product_id).await, 4);
     sale.finish().await;
@@ -186,7 +188,7 @@ async fn a_call_whose_deadline_passes_in_its_transaction_is_done_and_its_repeat_
     let mut holder = same_request(&sale.database, product_id, "mine").await;
     let wire = Wire::connect(&sale.server.address()).await;
     let request = hold_request(product_id, "mine");
-    // Long enough for the batch to begin first.
+    // The batch begins before this deadline.
     let call = wire.call::<CreateHoldResponse>(CREATE_HOLD, &[("grpc-timeout", "1500m")], &request);
     let (answer, _waiter) = tokio::join!(call, sale.database.wait_for_waiter());
     assert_refused(answer, Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
@@ -223,7 +225,7 @@ async fn a_full_queue_refuses_at_once_and_the_others_are_served() {
         let status = assert_refused(refused.unwrap(), Code::ResourceExhausted, "OVERLOADED");
         assert!(details(&status).retry_info().unwrap().retry_delay.is_some());
     }
-    // Well before the batch at work has an answer, which takes two waits for its lock.
+    // The batch at work gets its answer only after two waits for its lock.
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     // Another product's lane has room.
     let other = sale.clients().create_product("Sock", 100, 10).await.product_id;
@@ -246,7 +248,7 @@ async fn a_call_that_finds_no_free_connection_is_overloaded() {
     let clients = &server.clients;
     let (one, other) = tokio::join!(clients.create_product("Shoe", 1000, 9), clients.create_product("Sock", 100, 9));
     proxy.blackhole();
-    // One of them, or the health check, has the connection; the other waits for it in vain.
+    // One of the calls, or the health check, has the connection, and the others wait for it in vain.
     let one = clients.hold(one.product_id, 1);
     let other = clients.hold(other.product_id, 1);
     let (first, rest) = futures_util::future::select(Box::pin(one), Box::pin(other)).await.factor_first();

@@ -1,7 +1,7 @@
-//! Exactly at a moment: on a database server whose clock stands still for the service.
+//! Checks what happens exactly at a moment, on a database server whose clock stands still for the service.
 //!
-//! `sysdate_is_now` makes SYSDATE obey a session's `timestamp`, as UTC_TIMESTAMP does anyway, and `init_connect` sets
-//! that for every session of the service. Root's sessions are exempt: they write the moments to be compared.
+//! `sysdate_is_now` makes SYSDATE follow a session's `timestamp`, as UTC_TIMESTAMP does. `init_connect` sets that for
+//! every session of the service. Root's sessions are exempt, and write the moments to compare.
 
 use std::time::UNIX_EPOCH;
 
@@ -20,7 +20,7 @@ use crate::support::{
     server::{Sale, TestServer},
 };
 
-/// The standing moment, as text and in seconds.
+/// The moment at which the clock stands, as text and in seconds.
 const NOW: &str = "2027-01-15 08:00:00.000000";
 const A_MICROSECOND_AGO: &str = "2027-01-15 07:59:59.999999";
 const NOW_SECONDS: i64 = 1_800_000_000;
@@ -36,7 +36,7 @@ async fn set_ends(sale: &Sale, moment: &str) {
     sale.database.move_times(&format!("UPDATE holds SET expires_at = '{moment}' WHERE status = 'active'")).await;
 }
 
-/// Rule 3: exactly at `expires_at` a hold still can become an order; the sweeper takes only `expires_at < now`.
+/// Exactly at `expires_at` a hold can still become an order; the sweeper takes only `expires_at < now`.
 #[tokio::test(flavor = "multi_thread")]
 async fn exactly_at_expires_at_a_hold_still_holds_and_a_microsecond_later_it_does_not() {
     let mysqld = Mysqld::start_private(&SERVER_OPTIONS).await;

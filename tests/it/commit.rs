@@ -1,5 +1,4 @@
-//! A COMMIT whose answer is lost, which never arrives, or which arrives late: each ends with exactly one effect, and the
-//! caller is told of it.
+//! Loses, drops or delays a COMMIT: each ends with exactly one effect, and the caller hears of it.
 
 mod new_at_most_once;
 mod operators;
@@ -28,26 +27,27 @@ use crate::support::{
 
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// What happens to the first COMMIT of a call.
+/// Says what happens to the first COMMIT of a call.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
-    /// It is carried out, and the connection breaks before the answer.
+    /// The database carries the COMMIT out, and the connection breaks before the answer.
     AnswerLost,
-    /// The connection breaks before it reaches the database.
+    /// The connection breaks before the COMMIT reaches the database.
     RequestLost,
-    /// The connection breaks, and the old session lives on with its locks. The COMMIT reaches it when the call is over.
+    /// The connection breaks, and the old session keeps its locks. The COMMIT reaches it when the call is over.
     Late,
 }
 
 const FAULTS: [Fault; 3] = [Fault::AnswerLost, Fault::RequestLost, Fault::Late];
 
-/// What holds may meet, each with whether their product is known to sell: then they are sent without a look, as one
-/// script.
+/// The faults that holds may meet, each with whether their product is known to sell.
+///
+/// If it is, the holds are sent as one script without a read.
 fn faults_of_holds() -> impl Iterator<Item = (Fault, bool)> {
     FAULTS.into_iter().flat_map(|fault| [(fault, false), (fault, true)])
 }
 
-/// A server, or a sweep, that reaches its database through a proxy.
+/// Runs a server, or a sweep, that reaches its database through a proxy.
 struct Ground {
     database: TestDatabase,
     proxy: Proxy,
@@ -92,7 +92,7 @@ impl Ground {
         self.database.assert_audit_clean().await;
     }
 
-    /// The service's own way to the database, through the proxy, for what runs without a server.
+    /// Opens the database through the proxy as the service does, for what runs without a server.
     fn service_database(&self) -> Database {
         Database::new(&database_config(&self.proxied_url(), 2)).unwrap()
     }
@@ -170,7 +170,7 @@ async fn a_payment_counts_once_whatever_happens_to_its_commit() {
             let answer = ground.under(fault, ground.clients().pay(&key, order_id, status)).await;
             let answer = answer.unwrap_or_else(|status| panic!("{fault:?} {status:?}"));
             assert_eq!((answer.order_status(), answer.refund_required), (settled, false), "{fault:?}");
-            // An event that is found done may have been another server's doing.
+            // Another server may have stored an event that is found.
             assert_eq!(answer.first_time, !matches!(fault, Fault::AnswerLost), "{fault:?} {status:?}");
             assert_eq!(ground.count(&format!("payment_webhooks WHERE order_id = {order_id}")).await, 1, "{fault:?}");
             assert_eq!(ground.clients().get_order(order_id).await.unwrap().status(), settled, "{fault:?}");
@@ -188,7 +188,7 @@ async fn a_release_gives_back_once_whatever_happens_to_its_commit() {
     let ground = Ground::start("commit_release").await;
     let product_id = ground.clients().create_product("Shoe", 1000, 10).await.product_id;
     for fault in FAULTS {
-        // Units that a second release could give back in error.
+        // A second release could give these units back in error.
         let _other = ground.clients().hold(product_id, 1).await.unwrap();
         let before = ground.clients().available_stock(product_id).await;
         let hold_id = ground.clients().hold(product_id, 1).await.unwrap().hold_id;
@@ -232,7 +232,7 @@ async fn a_sweep_gives_back_once_whatever_happens_to_its_commit() {
         let sql = "UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE status = 'active'";
         ground.database.move_times(sql).await;
         let swept = ground.under(fault, expire_holds(&sweeper, UNIX_EPOCH, 100)).await.unwrap();
-        // What nobody has heard of is in the totals, and not in the report.
+        // Rows whose COMMIT got no answer are in the totals, and not in the report.
         let reported = if matches!(fault, Fault::AnswerLost) { (0, 0) } else { (5, 10) };
         assert_eq!((swept.rows, swept.stock_released), reported, "{fault:?}");
         assert_eq!(ground.count("holds WHERE status <> 'expired'").await, 0, "{fault:?}");
@@ -265,7 +265,7 @@ async fn a_sweep_cancels_an_overdue_order_once_whatever_happens_to_its_commit() 
     ground.finish().await;
 }
 
-/// A payment for an order that was cancelled: what has to be paid back is written down once.
+/// A payment for a cancelled order has to be refunded, and is written down once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_payment_needs_one_refund_whatever_happens_to_its_commit() {
     let ground = Ground::start("commit_refund").await;
@@ -284,14 +284,14 @@ async fn a_late_payment_needs_one_refund_whatever_happens_to_its_commit() {
     ground.finish().await;
 }
 
-/// What CreateHold takes back goes back once: an expired hold, and an overdue order.
+/// An expired hold and an overdue order go back once when CreateHold takes them back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_takes_back_once_whatever_happens_to_its_commit() {
     let ground = Ground::start("commit_take_back").await;
     let other = TestServer::start(&ground.database).await;
     for fault in FAULTS {
         let product_id = ground.clients().create_product("Shoe", 1000, 5).await.product_id;
-        // By another server, so that the one under test has not seen this product sell, and looks first.
+        // Another server makes the hold, so the server under test doesn't know that the product sells, and reads first.
         let expired = other.clients.hold(product_id, 2).await.unwrap().hold_id;
         let hold_id = other.clients.hold(product_id, 3).await.unwrap().hold_id;
         let overdue = ground.clients().order(hold_id).await.unwrap().order_id;
@@ -316,7 +316,8 @@ async fn a_hold_takes_back_once_whatever_happens_to_its_commit() {
     ground.finish().await;
 }
 
-/// Nobody can end the old session, which keeps the product locked: the network is down. And yet it may have taken place.
+/// The network is down, so nobody can end the old session, which keeps the product locked. The COMMIT may have
+/// happened.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_of_unknown_outcome_is_unavailable_whatever_the_runs_after_it_meet() {
     let ground = Ground::start("commit_unknown").await;
@@ -338,7 +339,7 @@ async fn a_commit_of_unknown_outcome_is_unavailable_whatever_the_runs_after_it_m
     ground.finish().await;
 }
 
-/// Each caller of a batch gets the hold that its own command made, also where the batch was found made.
+/// Each caller of a batch gets the hold that its own command made, also where the batch was found done.
 ///
 /// On a runtime of one thread, calls that are joined form one batch.
 #[tokio::test]

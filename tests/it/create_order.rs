@@ -1,4 +1,4 @@
-//! CreateOrder: one call after the other. Exactly at `expires_at` is in `clock`.
+//! Tests CreateOrder, one call after the other. `clock` tests it exactly at `expires_at`.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -46,7 +46,7 @@ async fn an_order_is_due_after_the_configured_time_or_never() {
     }
 }
 
-/// Rule 3: a hold past expires_at can't become an order, swept or not.
+/// A hold past expires_at can't become an order, swept or not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_past_expires_at_cannot_become_an_order_swept_or_not() {
     let sale = Sale::start("a_hold_past_expires_at").await;
@@ -75,7 +75,7 @@ async fn a_hold_past_expires_at_cannot_become_an_order_swept_or_not() {
     sale.finish().await;
 }
 
-/// Rule 3: `now` is the database's clock, read when the hold's lock was got and not when it was asked for.
+/// `now` is the database's clock when the hold's lock is got, not when it is asked for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_that_expires_while_its_order_waits_for_the_lock_is_refused() {
     let (sale, proxy) = Sale::start_behind_proxy("a_hold_expires_during_the_wait").await;
@@ -105,7 +105,7 @@ async fn a_released_hold_cannot_become_an_order() {
     sale.finish().await;
 }
 
-/// Rule 2: a hold makes at most one order, ever.
+/// A hold makes at most one order, ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_makes_one_order_whatever_became_of_it() {
     let sale = Sale::start("a_hold_makes_one_order").await;
@@ -128,7 +128,7 @@ async fn a_hold_makes_one_order_whatever_became_of_it() {
     sale.finish().await;
 }
 
-/// Rule 7: a repeat of CreateOrder with the same request_id returns the first result.
+/// A repeat of CreateOrder with the same request_id returns the first result.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_with_the_same_request_id_returns_the_first_order_as_it_is_now() {
     let sale = Sale::start("a_repeat_returns_the_first_order").await;
@@ -150,7 +150,7 @@ async fn a_repeat_with_the_same_request_id_returns_the_first_order_as_it_is_now(
     sale.finish().await;
 }
 
-/// Rule 7: request_id is unique per hold for orders.
+/// request_id is unique for the orders of one hold.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_id_is_one_holds() {
     let sale = Sale::start("a_request_id_is_one_holds").await;
@@ -164,7 +164,7 @@ async fn a_request_id_is_one_holds() {
     sale.finish().await;
 }
 
-/// Rule 8: SALE_* and BUYER_LIMIT are CreateHold's alone: a hold made in time can still become an order.
+/// SALE_* and BUYER_LIMIT refuse CreateHold only: a hold that was made in time can still become an order.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_made_in_time_becomes_an_order_whatever_became_of_the_sale() {
     let sale = Sale::start("a_hold_made_in_time").await;

@@ -1,4 +1,4 @@
-//! CreateProduct.
+//! Tests CreateProduct.
 
 use flashsale::pb::CreateProductRequest;
 use prost_types::Timestamp;
@@ -15,7 +15,7 @@ fn second(seconds: i64) -> Option<Timestamp> {
     Some(Timestamp { seconds, nanos: 0 })
 }
 
-/// Every field is set, the request_id to `r`.
+/// Makes a request with every field set, and the request_id `r`.
 fn full() -> CreateProductRequest {
     CreateProductRequest {
         max_per_buyer: Some(3),

@@ -1,5 +1,6 @@
-//! The gateway by itself: whatever is sent to it has a documented answer. Its server is away in these tests, so a
-//! request that is in order ends with 503.
+//! Sends the gateway all kinds of requests: each has a documented answer.
+//!
+//! The gateway's server is away in these tests, so a correct request ends with 503.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -16,10 +17,10 @@ use tokio::{
 
 /// An address where nobody listens.
 pub(crate) const NOBODY: &str = "http://127.0.0.1:1";
-/// A test that waits longer than this has failed.
+/// The longest time that a test may wait.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
-/// A gateway on a port of its own, served until this is dropped or [`Gateway::stop`] is called.
+/// Runs a gateway on its own port until [`Gateway::stop`] is called or the value is dropped.
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) http: reqwest::Client,
@@ -35,7 +36,7 @@ impl Gateway {
         let (stop, stopped) = oneshot::channel();
         let shutdown = async move { stopped.await.unwrap_or_default() };
         let serving = tokio::spawn(serve(listener, upstream, auth, shutdown));
-        // A redirect or a proxy would hide what the gateway itself answers.
+        // A redirect or a proxy would hide the gateway's own answer.
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
@@ -63,9 +64,9 @@ impl Gateway {
         request.send().await.unwrap()
     }
 
-    /// Sends bytes as they are and returns all that comes back until the connection is closed.
+    /// Sends bytes as they are, and returns all that comes back until the connection is closed.
     pub(crate) async fn raw(&self, request: &[u8]) -> String {
-        // With a small buffer a long request is still being sent when a hasty answer comes.
+        // With a small buffer, a long request is still being sent when an early answer comes.
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_send_buffer_size(4096).unwrap();
         let mut connection = socket.connect(self.address).await.unwrap();
@@ -86,7 +87,7 @@ impl Gateway {
     }
 }
 
-/// Checks that a refusal has this status and reason and the common shape, and returns its body.
+/// Checks a refusal's status, reason and shape, and returns its body.
 pub(crate) async fn refusal(response: Response, status: u16, reason: &str) -> Value {
     let what = format!("{} {:?}", response.url(), response.headers());
     assert_eq!(response.status().as_u16(), status, "{what}");
@@ -147,7 +148,7 @@ async fn an_id_that_can_be_no_products_is_not_found() {
         assert_eq!(body["details"]["productId"], id, "{path}");
         assert!(body.get("errors").is_none(), "{body}");
     }
-    // These are ids, and the server is asked for them.
+    // These are valid ids, so the gateway asks the server for them.
     for path in ["1", "%31", "9223372036854775807"] {
         let answer = gateway.get(&format!("/api/products/{path}?q=%ff")).await;
         refusal(answer, 503, "DATABASE_UNAVAILABLE").await;
@@ -275,7 +276,7 @@ async fn a_body_has_64_kib_at_the_most_announced_or_not() {
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert!(answer.contains("TOO_LARGE"), "{answer}");
 
-    // A client that sends all of it before it listens isn't cut off in the middle.
+    // A client that sends everything before it reads isn't cut off while it sends.
     let body = " ".repeat(1_000_000);
     for (path, status) in [("/api/orders", "413"), ("/healthz", "405"), ("/nowhere", "404")] {
         let length = body.len();
@@ -285,7 +286,7 @@ async fn a_body_has_64_kib_at_the_most_announced_or_not() {
         assert_eq!(answer.get(9..12), Some(status), "{path}: {answer}");
     }
 
-    // A client that waits for leave to send is refused before it sends anything.
+    // A client that asks for leave to send is refused before it sends anything.
     let waiting = "POST /api/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
                    Content-Length: 99999999\r\nExpect: 100-continue\r\n\r\n";
     let answer = gateway.raw(waiting.as_bytes()).await;

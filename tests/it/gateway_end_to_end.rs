@@ -1,4 +1,4 @@
-//! The whole stack: HTTP to the gateway program, gRPC to the server program, SQL to a database.
+//! Tests the whole stack: HTTP to the gateway program, gRPC to the server program, SQL to a database.
 
 mod malformed;
 
@@ -23,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const WEBHOOK: &str = "/api/payments/webhook";
 const UNSIGNED: (&str, &str) = ("FLASHSALE_WEBHOOK_ALLOW_UNSIGNED", "true");
 
-/// A database, a server, a gateway, and an HTTP client that follows no redirect.
+/// Holds a database, a server, a gateway, and an HTTP client that follows no redirect.
 struct Stack {
     database: TestDatabase,
     server: ServerProgram,
@@ -39,7 +39,7 @@ impl Stack {
         Self { database, server, gateway, http: client() }
     }
 
-    /// A product of 1000 cents a unit.
+    /// Creates a product of 1000 cents a unit.
     async fn product(&self, stock: i64) -> i64 {
         self.server.clients.create_product("Flash Sale Item", 1000, stock).await.product_id
     }
@@ -64,13 +64,13 @@ impl Stack {
         self.posting(path, &body).send().await.unwrap()
     }
 
-    /// A hold of `qty` units, which must be granted.
+    /// Makes a hold of `qty` units, which must be granted.
     async fn hold(&self, product_id: i64, qty: i32) -> i64 {
         let body = answered(self.post("/api/holds", json!({"product_id": product_id, "qty": qty})).await, 201).await;
         body["hold_id"].as_i64().unwrap()
     }
 
-    /// An order of `qty` units, which must be granted.
+    /// Makes an order of `qty` units, which must be granted.
     async fn order(&self, product_id: i64, qty: i32) -> i64 {
         let hold_id = self.hold(product_id, qty).await;
         let body = answered(self.post("/api/orders", json!({"hold_id": hold_id})).await, 201).await;
@@ -91,7 +91,7 @@ fn client() -> Client {
     builder.timeout(Duration::from_secs(20)).build().unwrap()
 }
 
-/// The body of an answer with this status.
+/// Returns the body of an answer with this status.
 async fn answered(answer: Response, status: u16) -> Value {
     let (found, headers) = (answer.status().as_u16(), answer.headers().clone());
     let body: Value = answer.json().await.unwrap();
@@ -342,7 +342,7 @@ async fn a_server_that_is_away_is_503_or_504_and_served_again_when_it_is_back() 
 
     let Stack { database, server, gateway, http } = stack;
     server.stop().await;
-    // A server that is only its address, so that calls have one to go to.
+    // This server is only an address for calls to go to.
     let away = |gateway: &GatewayProgram, path: &str| format!("http://{}{path}", gateway.address);
     let answer = http.get(away(&gateway, "/readyz")).send().await.unwrap();
     refusal(answer, 503, "DATABASE_UNAVAILABLE").await;
@@ -366,7 +366,7 @@ async fn a_server_that_is_away_is_503_or_504_and_served_again_when_it_is_back() 
     stack.finish().await;
 }
 
-/// While the database is away the server is there: its own refusal comes through, and readyz tells.
+/// While the database is away the server still runs: its own refusal comes through, and readyz says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_away_is_503_with_a_retry_after() {
     let database = TestDatabase::create("database_away").await;

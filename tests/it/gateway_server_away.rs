@@ -1,4 +1,4 @@
-//! The gateway while its server is away, or is there and says nothing.
+//! Covers the gateway while its server is away, or is there and silent.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::gateway::{Gateway, refusal};
 
 const WEBHOOK: &str = r#"{"idempotency_key":"webhook-key-123","order_id":456,"status":"success"}"#;
 
-/// A server that takes connections and never answers, and a gateway that waits for it as long as given.
+/// Runs a server that accepts connections and never answers, and a gateway with this deadline.
 async fn gateway_of_a_silent_server(call_time_max: Duration) -> (TcpListener, Gateway) {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
@@ -83,7 +83,7 @@ async fn callers_of_an_address_that_swallows_connections_wait_no_longer_than_the
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let full = socket.listen(1).unwrap();
     let address = full.local_addr().unwrap();
-    // Once its queue is full, the kernel leaves further connections unanswered.
+    // When its queue is full, the kernel leaves further connections unanswered.
     let mut queued = Vec::new();
     while let Ok(connected) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
         queued.push(connected.unwrap());
@@ -99,7 +99,7 @@ async fn callers_of_an_address_that_swallows_connections_wait_no_longer_than_the
         let status = answer.status().as_u16();
         assert!(matches!(status, 503 | 504), "{status}");
     }
-    // One connection attempt after the other would take them three seconds.
+    // One connection attempt after the other would take three seconds.
     let spent = begun.elapsed();
     assert!(spent < Duration::from_secs(2), "{spent:?}");
 }
@@ -127,7 +127,7 @@ async fn a_request_under_way_is_still_answered_when_the_gateway_stops() {
     let (silent, gateway) = gateway_of_a_silent_server(Duration::from_millis(800)).await;
     let url = gateway.url("/api/products/1");
     let asking = tokio::spawn(gateway.http.get(url).send());
-    // The request is under way once it has reached the server.
+    // The request is under way as soon as it has reached the server.
     let (_connection, _) = silent.accept().await.unwrap();
     let health = gateway.url("/healthz");
     gateway.stop().await;
@@ -138,7 +138,7 @@ async fn a_request_under_way_is_still_answered_when_the_gateway_stops() {
 
 #[tokio::test]
 async fn requests_are_counted_by_route_and_status_and_never_by_path() {
-    // The recorder is this thread's, and so is the runtime that serves the gateway.
+    // The recorder belongs to this thread, and so does the runtime that serves the gateway.
     let recorder = PrometheusBuilder::new().build_recorder();
     let _here = metrics::set_default_local_recorder(&recorder);
     let gateway = Gateway::without_server().await;

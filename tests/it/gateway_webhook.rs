@@ -1,5 +1,6 @@
-//! Webhook signatures at the gateway, with the Python package `standardwebhooks` as the sender. The server is away:
-//! a webhook that is let in ends with 503, or with 422 when its fields are at fault.
+//! Checks webhook signatures at the gateway, with the Python package `standardwebhooks` as the sender.
+//!
+//! The server is away: a webhook that is accepted ends with 503, or with 422 when its fields are wrong.
 
 use std::{
     io::Write,
@@ -22,7 +23,7 @@ const STRANGERS_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
 const PATH: &str = "/api/payments/webhook";
 const BODY: &str = r#"{"idempotency_key":"webhook-key-123","order_id":456,"status":"success"}"#;
 
-/// Signs the text on its standard input: arguments are secret, id and time; prints the signature.
+/// Signs the text on its standard input and prints the signature. The arguments are secret, id and time.
 const SENDER: &str = "
 import sys
 from datetime import datetime, timezone
@@ -32,7 +33,7 @@ at = datetime.fromtimestamp(int(sent), tz=timezone.utc)
 print(Webhook(secret).sign(message_id, at, sys.stdin.buffer.read().decode()))
 ";
 
-/// A signature by the Python package.
+/// Returns a signature that the Python package made.
 pub(crate) fn signature(secret: &str, id: &str, sent: u64, body: &str) -> String {
     let mut sender = Command::new(python::interpreter())
         .args(["-c", SENDER, secret, id, &sent.to_string()])
@@ -135,7 +136,7 @@ async fn the_signature_comes_before_the_content_and_after_the_size() {
     }
     let large = gateway.post(PATH, " ".repeat(64 * 1024 + 1)).await;
     refusal(large, 413, "TOO_LARGE").await;
-    // The other routes aren't the provider's.
+    // The provider doesn't use the other routes.
     let order = gateway.post("/api/orders", r#"{"hold_id":123}"#).await;
     refusal(order, 503, "DATABASE_UNAVAILABLE").await;
 }

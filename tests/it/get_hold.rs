@@ -1,4 +1,4 @@
-//! GetHold.
+//! Tests GetHold.
 
 use std::time::UNIX_EPOCH;
 
@@ -35,7 +35,7 @@ async fn a_hold_is_read_with_what_became_of_it() {
     sale.finish().await;
 }
 
-/// Rule 3: a hold past expires_at is over, swept or not.
+/// A hold past expires_at is over, swept or not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_past_its_time_reads_expired_swept_or_not() {
     let sale = Sale::start("a_hold_past_its_time").await;

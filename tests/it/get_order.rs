@@ -1,4 +1,4 @@
-//! GetOrder.
+//! Tests GetOrder.
 
 use flashsale::pb::{OrderStatus, PaymentStatus};
 use tonic::Code;

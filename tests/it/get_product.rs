@@ -1,4 +1,4 @@
-//! GetProduct.
+//! Tests GetProduct.
 
 use flashsale::pb::{CreateProductRequest, PaymentStatus};
 use prost_types::Timestamp;

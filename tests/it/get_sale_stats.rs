@@ -1,4 +1,4 @@
-//! GetSaleStats.
+//! Tests GetSaleStats.
 
 use flashsale::{
     checkout::{Settings, cancel_overdue_orders::cancel_overdue_orders, expire_holds::expire_holds},
@@ -20,7 +20,7 @@ async fn every_unit_hold_and_order_is_counted_where_it_is() {
     let nothing = GetSaleStatsResponse { total_stock: 1000, available_stock: 1000, ..Default::default() };
     assert_eq!(sale.clients().stats(product_id).await.unwrap(), nothing);
 
-    // Another product's rows, none of which count here.
+    // These rows are another product's and don't count.
     let other_id = sale.product(50).await;
     sale.ordered(other_id, 2).await;
     sale.clients().hold(other_id, 1).await.unwrap();
@@ -69,7 +69,7 @@ async fn every_unit_hold_and_order_is_counted_where_it_is() {
         holds_expired: 3,
         ..expected
     };
-    // Who has read it takes the holds back, which makes no difference. An order that is overdue may still be paid.
+    // The read has the expired holds taken back, which changes no number. An overdue order may still be paid.
     for _ in 0..2 {
         assert_eq!(sale.clients().stats(product_id).await.unwrap(), expected, "taken back or not");
     }
@@ -86,7 +86,7 @@ async fn an_unknown_product_has_no_books() {
     sale.finish().await;
 }
 
-/// Holds, orders, pays, releases and restocks until `rounds` are done; a refusal by the rules is fine.
+/// Holds, orders, pays, releases and restocks for `rounds` rounds. A refusal by the rules is fine.
 async fn trade(clients: Clients, product_id: i64, worker: usize, rounds: usize) {
     let fine = |result: Result<(), Status>| {
         if let Err(status) = result {
@@ -108,7 +108,7 @@ async fn trade(clients: Clients, product_id: i64, worker: usize, rounds: usize) 
     }
 }
 
-/// Rule 6: the books are of one moment, also while everything moves.
+/// All numbers are of one moment, also while everything changes.
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_storm_the_books_always_balance() {
     let sale = Sale::start("in_a_storm_the_books_balance").await;
@@ -134,7 +134,7 @@ async fn in_a_storm_the_books_always_balance() {
     for worker in workers {
         worker.await.unwrap();
     }
-    assert!(different.len() > 5, "it looked while things moved: {different:?}");
+    assert!(different.len() > 5, "too few different states were read: {different:?}");
     second.stop().await;
     sale.finish().await;
 }

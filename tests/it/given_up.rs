@@ -1,4 +1,4 @@
-//! Calls that their callers give up while the server, or the gateway, is paused; and everybody else's on that connection.
+//! Covers calls that run out of time while the server or the gateway is paused, and other calls on that connection.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::support::{
     signal,
 };
 
-/// Calls that run out of time, in each of two rounds.
+/// How many calls run out of time in each of two rounds.
 const GIVEN_UP: usize = 4000;
 const OTHERS: usize = 50;
 
-/// A program that does nothing until this is dropped.
+/// Pauses a program until this value is dropped.
 struct Paused(u32);
 
 impl Paused {
@@ -35,7 +35,7 @@ impl Drop for Paused {
     }
 }
 
-/// Calls that run out of time, all at the same moment.
+/// Makes calls that all run out of time at the same moment.
 async fn run_out_of_time(clients: &Clients, product_id: i64) {
     let calls = (0..GIVEN_UP).map(async |_| {
         let mut request = Request::new(GetProductRequest { product_id });
@@ -53,7 +53,7 @@ async fn thousands_of_calls_that_run_out_of_time_break_nobody_elses_on_their_con
     let product_id = clients.create_product("Shoe", 1000, 100).await.product_id;
     for round in 0..2 {
         let paused = Paused::new(server.process.pid());
-        // Those that time out make room for others, which time out, too.
+        // Calls that time out make room for others, which also time out.
         run_out_of_time(clients, product_id).await;
         run_out_of_time(clients, product_id).await;
         let mut others: Vec<_> = (0..OTHERS).map(|_| Box::pin(clients.hold(product_id, 1))).collect();
@@ -84,13 +84,13 @@ async fn a_load_balancer_that_gives_up_all_its_requests_keeps_its_connection_to_
         let request = HttpRequest::get(format!("http://{}/healthz", gateway.address)).body(()).unwrap();
         requests.send_request(request, true).unwrap().0
     };
-    // The gateway's settings are known then: how many requests may be under way.
+    // The gateway's settings have arrived, which say how many requests may be under way.
     assert_eq!(get_healthz().await.unwrap().status(), 200);
 
     let paused = Paused::new(gateway.process.pid());
     for _ in 0..2 {
         let given_up: Vec<_> = (0..190).map(|_| get_healthz()).collect();
-        // They are sent before they are given up: who takes them out of the way is the task of the connection.
+        // The calls are sent before they are given up: only the task of the connection can remove them.
         tokio::task::yield_now().await;
         drop(given_up);
     }

@@ -1,4 +1,4 @@
-//! HandlePaymentWebhook: one delivery after the other. At the same moment is in `races`, in one batch in `batches`.
+//! Tests HandlePaymentWebhook, one delivery after the other. `races` and `batches` test deliveries at the same moment.
 
 mod keys;
 mod matrix;
@@ -14,7 +14,7 @@ use crate::support::{
 
 use PaymentStatus::{Failure, Success, Unspecified};
 
-/// Never parked for a future order: ids are sequential, and a stray event would pay a stranger's order.
+/// An event isn't kept for a future order: ids are sequential, and a stray event would pay a stranger's order.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_early_event_stores_nothing_and_its_key_then_succeeds() {
     let sale = Sale::start("an_early_event").await;
@@ -95,7 +95,7 @@ async fn a_failed_payment_gives_the_stock_back_once_and_can_be_sold_again() {
     sale.finish().await;
 }
 
-/// Rule 5: pending → paid, pending → cancelled, nothing else.
+/// An order goes from pending to paid or from pending to cancelled, and nowhere else.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_goes_from_pending_to_paid_or_to_cancelled_and_nowhere_else() {
     let sale = Sale::start("pending_to_paid_or_cancelled").await;

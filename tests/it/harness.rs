@@ -1,4 +1,4 @@
-//! The tests' own ground: what the other tests take for granted of [`crate::support`].
+//! Tests the tests' own support: what the other tests rely on in [`crate::support`].
 
 mod conservation;
 mod proxy;
@@ -116,7 +116,7 @@ async fn a_stopped_or_killed_server_comes_back_with_its_data() {
     assert!(!signal::is_alive(pid));
 }
 
-/// MariaDB deletes at its start what other servers have in its own.
+/// MariaDB deletes other servers' files in its folder for temporary tables when it starts.
 #[tokio::test]
 async fn two_servers_share_no_folder_for_temporary_tables() {
     let private = Mysqld::start_private(&[]).await;
@@ -211,7 +211,7 @@ async fn waiting_for_a_line_ends_with_the_program() {
     shell("exit 3").wait_for_line("Listening", LIMIT * 100).await;
 }
 
-/// The name of the test below, and what tells it that it is the child.
+/// The name of the test below, and the variable that tells it that it is the child.
 const CHILD: &str = "harness::child_that_starts_the_shared_server";
 const CHILD_SETTING: &str = "FLASHSALE_TEST_CHILD";
 
@@ -224,7 +224,7 @@ fn child_that_starts_the_shared_server() {
     let mysqld = Mysqld::shared();
     let folder = mysqld.folder().display().to_string();
     println!("\n{}", serde_json::json!({"message": "Started", "folder": folder, "pid": mysqld.pid()}));
-    // Long enough to be killed meanwhile; the limit is for the case that the parent is gone.
+    // The child is killed meanwhile; the limit is for the case that the parent has gone.
     wait::look_until(LIMIT, || None::<()>);
 }
 
@@ -258,7 +258,7 @@ fn the_next_run_removes_what_a_killed_one_left() {
     for folder in [&left, &in_use, &template] {
         fs::create_dir(folder).unwrap();
     }
-    // In place of the server: a program whose command line names the folder.
+    // This program stands for the server: its command line names the folder.
     let mut server = Command::new("sh");
     let mut server = server.args(["-c", "read -r _; :"]).arg(&left).stdin(Stdio::piped()).spawn().unwrap();
     fs::write(left.join("server.pid"), format!("{}\n", server.id())).unwrap();

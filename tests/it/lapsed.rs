@@ -1,5 +1,6 @@
-//! What is past its time is available, taken back or not, in every answer that says how much there is. What reads find is
-//! taken back in the background.
+//! Shows that units past their time are available in every answer that tells the stock, taken back or not.
+//!
+//! What a read finds is taken back in the background.
 
 mod in_background;
 
@@ -19,8 +20,9 @@ use crate::support::{
     server::Sale,
 };
 
-/// A product of 10 units: 3 in an expired hold, 2 in an overdue order, one each in a hold, a pending and a paid order, 2
-/// available by its row.
+/// Makes a product of 10 units, 2 of which its row says are available.
+///
+/// 3 are in an expired hold and 2 in an overdue order. A hold, a pending order and a paid order have one each.
 async fn partly_lapsed(sale: &Sale) -> i64 {
     let product_id = sale.product(10).await;
     sale.clients().hold(product_id, 3).await.unwrap();
@@ -97,7 +99,7 @@ async fn what_is_out_of_stock_says_how_much_could_be_held() {
     sale.finish().await;
 }
 
-/// Of a product that is known to be sold out, refusals are decided without a lock.
+/// The product is known to be sold out, so refusals are decided without a lock.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_sold_out_says_how_much_could_be_held_as_soon_as_it_is_past_its_time() {
     let sale = Sale::start("sold_out_counts_lapsed").await;
@@ -118,8 +120,8 @@ async fn what_is_sold_out_says_how_much_could_be_held_as_soon_as_it_is_past_its_
     sale.finish().await;
 }
 
-/// One statement sees one moment: stock that a sweep moves from an expired hold to the product is in the one or in the
-/// other. Two statements could see it in both, or in neither.
+/// One statement sees one moment, so a unit that a sweep moves from a hold to the product is seen once. Two statements
+/// could see it twice or never.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_is_one_statement() {
     let sale = Sale::start("a_read_is_one_statement").await;
@@ -181,7 +183,7 @@ async fn an_adjustment_takes_back_more_than_one_transaction_may() {
     sale.finish().await;
 }
 
-/// What could be got is what nobody has locked, and a repeat of the refused adjustment gets it later.
+/// The refusal tells the units that nobody has locked, and a repeat of the adjustment gets all later.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_adjustment_waits_for_nothing_that_somebody_has_locked() {
     let sale = Sale::start("an_adjustment_waits_for_nothing").await;
@@ -199,8 +201,9 @@ async fn an_adjustment_waits_for_nothing_that_somebody_has_locked() {
     sale.finish().await;
 }
 
-/// Rounds in which three units past their time are wanted, read, swept and taken off sale at the same moment, at two
-/// servers: no unit is had twice, none is lost, and no read sees more or fewer than there are.
+/// Runs rounds in which three units past their time are wanted, read, swept and taken off sale at two servers.
+///
+/// No unit is had twice, none is lost, and no read sees more or fewer than there are.
 #[tokio::test(flavor = "multi_thread")]
 async fn units_past_their_time_are_had_once_whoever_takes_them_back() {
     let sale = Sale::start("lapsed_units_are_had_once").await;
@@ -258,7 +261,7 @@ async fn units_past_their_time_are_had_once_whoever_takes_them_back() {
     sale.finish().await;
 }
 
-/// A unit, or none where there was none left.
+/// Returns 1 for a unit, or 0 where none was left.
 fn had<T>(result: Result<T, tonic::Status>) -> i64 {
     match result {
         Ok(_) => 1,

@@ -1,6 +1,6 @@
-//! The suite: every test talks to a real database and, where it calls the service, to a real server over a connection.
+//! The suite: each test talks to a real database and, where it calls the service, to a real server.
 //!
-//! One binary, so that all tests share one private database server, in which each has a database of its own.
+//! It is one binary, so that all tests share one private database server, in which each has its own database.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that can't go on has failed; clippy knows #[test] functions only, not their helpers"

@@ -1,4 +1,4 @@
-//! Migrations: run twice, by two at once, cut off half-way; and servers on an older or a newer schema.
+//! Covers migrations that run twice, by two processes at once, or are cut off, and servers on another schema.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -22,11 +22,11 @@ const LIMIT: Duration = Duration::from_secs(60);
 const VERSIONS: &str = "SELECT version FROM __diesel_schema_migrations ORDER BY version";
 const LAST_VERSION: &str = "SELECT MAX(version) FROM __diesel_schema_migrations";
 
-/// What the tables look like.
+/// Describes all tables.
 async fn schema(database: &TestDatabase) -> Vec<String> {
     let mut schema = Vec::new();
     for table in database.query_rows("SHOW TABLES").await.into_iter().flatten() {
-        // Without the next id, which isn't the schema's.
+        // The next id is in this text, and isn't a part of the schema.
         let create = &database.query_rows(&format!("SHOW CREATE TABLE `{table}`")).await[0][1];
         let create: Vec<&str> = create.split_whitespace().filter(|word| !word.starts_with("AUTO_INCREMENT=")).collect();
         schema.push(create.join(" "));
@@ -64,7 +64,7 @@ async fn runs_at_the_same_moment_share_the_work() {
     database.assert_audit_clean().await;
 }
 
-/// The database commits DDL as it goes: a run that is cut off leaves the table without the row that says so.
+/// The database commits each DDL statement, so a run that is cut off leaves the table without the row that says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_cut_off_half_way_runs_again_and_spares_the_rows() {
     let database = TestDatabase::create("cut_off").await;
@@ -90,7 +90,7 @@ async fn a_migration_cut_off_half_way_runs_again_and_spares_the_rows() {
     assert_eq!(database.query_rows("SELECT id, runs FROM sweeper_state").await, [["1", "7"]]);
 }
 
-/// As a version before had it, with rows.
+/// The table is as an earlier version had it, with rows.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_index_on_buyers_is_built_anew_around_the_rows() {
     let database = TestDatabase::create("older_index").await;
@@ -135,7 +135,7 @@ async fn assert_serves_once_migrated(database: &TestDatabase, lacking: &str) {
     clients.wait_for_health(ServingStatus::Serving).await;
     let product = clients.create_product("Shoe", 1000, 5).await;
     clients.hold(product.product_id, 1).await.unwrap();
-    // One line for each change, not one a second. A look while the migrations run finds fewer that are missing.
+    // Each change makes one line, not one line a second. A look during the migrations finds fewer that are missing.
     let reasons: Vec<String> = server.lines_of("Not serving").iter().map(|line| line["reason"].to_string()).collect();
     assert_eq!(reasons.len(), reasons.iter().collect::<BTreeSet<_>>().len(), "{reasons:#?}");
     drop(server);
@@ -176,7 +176,7 @@ async fn a_server_on_a_newer_schema_serves() {
     database.assert_audit_clean().await;
 }
 
-/// Not internal errors, which are for bugs: whoever retries is served once somebody has migrated.
+/// An internal error would mean a bug. A caller that repeats is served once the migrations have run.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_to_a_server_that_waits_for_its_migrations_are_told_to_come_back() {
     let database = TestDatabase::create_empty("no_tables").await;

@@ -1,4 +1,4 @@
-//! The database goes away under load and comes back: nothing acknowledged is lost, and nobody has to do anything.
+//! Takes the database away under load and brings it back: nothing acknowledged is lost, and no person has to act.
 
 use std::{
     sync::{
@@ -30,7 +30,7 @@ use crate::support::{
 const LIMIT: Duration = Duration::from_secs(60);
 const BUYERS: usize = 6;
 
-/// Buyers who buy one unit after the other, and remember what they were told.
+/// Runs buyers who buy one unit after the other, and remembers their answers.
 struct Load {
     stop: Arc<AtomicBool>,
     paid: Arc<AtomicUsize>,
@@ -40,10 +40,10 @@ struct Load {
 
 #[derive(Default)]
 struct Acknowledged {
-    /// The id and the request_id of each.
+    /// The id and the request_id of each hold.
     holds: Vec<(i64, String)>,
     orders: Vec<i64>,
-    /// The order and the key of each.
+    /// The order and the key of each payment.
     payments: Vec<(i64, String)>,
 }
 
@@ -81,7 +81,7 @@ impl Load {
         wait::eventually(LIMIT, "calls that fail", async || self.failed.load(Relaxed) >= enough).await;
     }
 
-    /// Lets the buyers finish, and checks that all they were told is in the tables.
+    /// Lets the buyers finish, and checks that all their answers are in the tables.
     async fn finish(self, database: &TestDatabase) {
         self.stop.store(true, Relaxed);
         for buyer in self.buyers {
@@ -97,7 +97,7 @@ impl Load {
                 assert_row(database, &row).await;
             }
         }
-        // Every purchase was repeated until it was done, and none was done twice.
+        // Each purchase was repeated until it was done, and none was done twice.
         let counts = "SELECT (SELECT COUNT(*) FROM holds), (SELECT COUNT(*) FROM orders), \
                       (SELECT COUNT(*) FROM payment_webhooks)";
         let paid = self.paid.load(Relaxed).to_string();
@@ -130,7 +130,7 @@ impl Buyer {
     }
 }
 
-/// As a patient buyer: whatever may be repeated is repeated, and nothing else happens.
+/// Repeats a call as a patient buyer does, as long as its error allows it.
 async fn until_done<T, C>(failed: &AtomicUsize, call: impl Fn() -> C) -> T
 where
     C: Future<Output = Result<T, Status>>,
@@ -184,7 +184,7 @@ async fn a_network_cut_under_load_loses_nothing_acknowledged() {
     let product_id = server.clients.create_product("Shoe", 1000, 1_000_000).await.product_id;
     let load = Load::start(&address, product_id, "buyer").await;
     load.wait_for_purchases(10).await;
-    // A short break is bridged by the server's own repeats, and no caller hears of it.
+    // The server's own repeats bridge a short break, and no caller hears of it.
     for _ in 0..5 {
         proxy.reset_connections();
         load.wait_for_purchases(5).await;
@@ -221,7 +221,7 @@ async fn a_database_that_says_nothing_costs_callers_their_deadline_and_health_no
     let answer = wire.call::<CreateHoldResponse>(path, &[("grpc-timeout", "500m")], &hold).await;
     assert_refused(answer, Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
     server.clients.wait_for_health(ServingStatus::NotServing).await;
-    // An orchestrator gives up on probes of a few seconds.
+    // An orchestrator gives up on probes that take some seconds.
     assert!(silent_since.elapsed() < Duration::from_secs(15), "{:?}", silent_since.elapsed());
 
     proxy.heal();
@@ -235,8 +235,9 @@ async fn a_database_that_says_nothing_costs_callers_their_deadline_and_health_no
     database.assert_audit_clean().await;
 }
 
-/// To the database the session just says nothing any more; its transaction mustn't keep the hot row for hours. And a
-/// session that it ended for the same reason, since nobody used it, is nobody's first statement.
+/// For the database the session is just silent, and its transaction mustn't keep the hot row for hours.
+///
+/// The database also ends unused sessions after this time, which must fail no first statement.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_vanishes_between_lock_and_commit_frees_the_row_within_10_s() {
     let database = TestDatabase::create("vanished").await;
@@ -310,7 +311,7 @@ async fn a_transaction_caught_by_the_databases_shutdown_is_taken_for_an_outage()
     assert_eq!(database.query_i64("SELECT note FROM notes").await, 1);
 }
 
-/// A network that swallows the answer to GET_LOCK must not keep a sweep, or a migration, for ever.
+/// A network that drops the answer to GET_LOCK must not stop a sweep or a migration for ever.
 #[tokio::test]
 async fn a_lock_by_name_is_not_waited_for_longer_than_its_limit() {
     const WAIT_SECONDS: i64 = 3;

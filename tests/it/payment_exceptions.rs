@@ -1,4 +1,4 @@
-//! Payments that need a person: how they come about, ListPaymentExceptions, ResolvePaymentException.
+//! Covers payments that need a person: how they arise, and the listing and the resolving of them.
 
 mod listing;
 mod resolving;
@@ -8,7 +8,7 @@ use tonic::Code;
 
 use crate::support::{at_once::at_once, client::assert_refused, sale::event, server::Sale};
 
-/// What has an exception: an order that the first payment settled, and a second one that it can't take.
+/// Holds a cancelled order, and the key of the payment that came too late for it.
 struct Late {
     order: Order,
     key: String,
@@ -22,7 +22,7 @@ async fn pay_late(sale: &Sale, product_id: i64, key: &str) -> Late {
     Late { order, key: key.to_owned() }
 }
 
-/// Exceptions of one product, oldest first.
+/// Makes exceptions of one product, and returns their ids, the oldest first.
 async fn pay_late_often(sale: &Sale, product_id: i64, count: usize) -> Vec<i64> {
     for number in 0..count {
         pay_late(sale, product_id, &format!("{product_id} late {number}")).await;
@@ -94,7 +94,7 @@ async fn an_event_that_needs_nobody_is_no_exception() {
     sale.finish().await;
 }
 
-/// Rule 4: twenty deliveries of one event at the same moment, at two servers, are one exception.
+/// Twenty deliveries of one event at the same moment, at two servers, make one exception.
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_equal_deliveries_are_one_exception() {
     let sale = Sale::start("twenty_deliveries_one_exception").await;
@@ -118,7 +118,7 @@ async fn twenty_equal_deliveries_are_one_exception() {
     sale.finish().await;
 }
 
-/// Many events of many keys at once, also in one batch: each exception is its own event's.
+/// Many events arrive at once, also in one batch, and each exception belongs to its own event.
 #[tokio::test(flavor = "multi_thread")]
 async fn exceptions_of_one_batch_keep_their_own_facts() {
     let sale = Sale::start("exceptions_of_one_batch").await;

@@ -1,4 +1,4 @@
-//! What the server speaks beside its use cases: health, reflection, and refusals of what is no call at all.
+//! Covers what the server speaks beside its use cases: health, reflection, and refusals of what is no call.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::support::{
 const GET_PRODUCT: &str = "flashsale.v1.FlashSaleService/GetProduct";
 const CREATE_HOLD: &str = "flashsale.v1.FlashSaleService/CreateHold";
 
-/// Whether reflection lists the product's services and the health service. Its own services depend on its version.
+/// Tells whether reflection lists the service's services and the health service. Each version lists itself, too.
 fn are_listed(names: &[String]) -> bool {
     let expected = SERVICES.iter().chain(&["grpc.health.v1.Health"]);
     expected.into_iter().all(|service| names.iter().any(|name| name == service))
@@ -46,12 +46,12 @@ async fn health_knows_the_server_its_services_and_liveness_and_nothing_else() {
     sale.finish().await;
 }
 
-/// Nobody serves at this address, so the database never answered.
+/// No server listens at this address, so the database never answers.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_never_reached_its_database_does_not_serve_and_is_alive() {
     let url = "mysql://flashsale:x@127.0.0.1:1/it_nowhere";
     let server = TestServer::start_with(url, crate::support::server::default_settings()).await;
-    // From the first moment on: the look at the database may not be over yet.
+    // The server says so at once, while its first look at the database may not be over yet.
     assert_eq!(server.clients.health("").await.unwrap(), ServingStatus::NotServing);
     server.clients.wait_for_health(ServingStatus::NotServing).await;
     assert_refused(server.clients.hold(1, 1).await, Code::Unavailable, "DATABASE_UNAVAILABLE");
@@ -153,14 +153,15 @@ async fn an_unknown_method_is_unimplemented() {
     sale.finish().await;
 }
 
-/// What a gateway's one connection brings when a sale opens and the server is busy: thousands of small calls, all there
-/// before the server reads the first. On one thread, and sent as one piece, so that it reads them before it answers any.
+/// A gateway's connection brings thousands of small calls at once when a sale opens and the server is busy.
+///
+/// The runtime has one thread and the calls are one piece, so the server reads all of them before it answers any.
 #[tokio::test]
 async fn thousands_of_calls_that_arrive_as_one_piece_over_one_connection_are_all_answered() {
     const CALLS: usize = 4000;
     let sale = Sale::start("one_piece").await;
     let (near, mut far) = tokio::io::duplex(16 * 1024 * 1024);
-    // The answers are small too.
+    // The answers have to fit into the window at once.
     let mut client = h2::client::Builder::new();
     client.initial_max_send_streams(CALLS).initial_connection_window_size(16 * 1024 * 1024);
     let (requests, connection) = client.handshake::<_, Bytes>(near).await.unwrap();
@@ -174,7 +175,7 @@ async fn thousands_of_calls_that_arrive_as_one_piece_over_one_connection_are_all
             .header("te", "trailers");
         let mut requests = requests.clone().ready().await.unwrap();
         let (answer, mut stream) = requests.send_request(request.body(()).unwrap(), false).unwrap();
-        // In two frames, as some libraries send it.
+        // Some libraries send a message in two frames.
         let mut body = body.clone();
         stream.send_data(body.split_to(5), false).unwrap();
         stream.send_data(body, false).unwrap();
@@ -196,8 +197,10 @@ async fn thousands_of_calls_that_arrive_as_one_piece_over_one_connection_are_all
     sale.finish().await;
 }
 
-/// How many frames of a client's bytes end a stream. A frame has its length in three bytes, its type, its flags, and its
-/// stream in four; before them comes the preface.
+/// Counts the frames of a client's bytes that end a stream.
+///
+/// A frame has its length in three bytes, its type, its flags, and its stream in four bytes. The preface stands before
+/// the frames.
 fn ended_streams(bytes: &[u8]) -> usize {
     const PREFACE: usize = 24;
     const END_STREAM: u8 = 1;
@@ -211,7 +214,7 @@ fn ended_streams(bytes: &[u8]) -> usize {
     ended
 }
 
-/// An INVALID_ARGUMENT with its ErrorInfo and its BadRequest, as every other.
+/// Fails the test unless the answer is an INVALID_ARGUMENT with its ErrorInfo and its BadRequest.
 fn assert_invalid(answer: Result<Vec<u8>, tonic::Status>, what: &str) {
     let status = answer.map(|_| ()).expect_err(what);
     assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "INVALID_ARGUMENT"), "{what}");
@@ -236,7 +239,7 @@ async fn bytes_that_are_no_message_are_invalid_and_harm_nobody() {
     ] {
         assert_invalid(wire.send(CREATE_HOLD, &[], body).await, what);
     }
-    // These aren't even frames of gRPC: whatever the code, no internal error, and none of the server's own making.
+    // These bytes aren't frames of gRPC. Any code is fine but an internal error, and none may come from a bug.
     for (what, body) in [
         ("nothing", vec![]),
         ("half a header", vec![0, 0]),
@@ -260,7 +263,7 @@ async fn a_message_has_256_kib_at_the_most() {
     let product_id = sale.clients().create_product("Shoe", 1000, 10).await.product_id;
     let wire = Wire::connect(&sale.server.address()).await;
     let padded = |bytes: usize| {
-        // Field 15 is unknown, and so passed over.
+        // Field 15 is unknown, and the server passes over it.
         let mut message = prost::Message::encode_to_vec(&GetProductRequest { product_id });
         let padding = bytes - message.len() - 4;
         message.extend([0x7a]);
@@ -271,7 +274,7 @@ async fn a_message_has_256_kib_at_the_most() {
     wire.send(GET_PRODUCT, &[], framed(&padded(256 * 1024))).await.unwrap();
     assert_invalid(wire.send(GET_PRODUCT, &[], framed(&padded(256 * 1024 + 1))).await, "one byte more");
     assert_invalid(wire.send(GET_PRODUCT, &[], framed(&padded(3_000_000))).await, "far too large");
-    // Announced, but never sent.
+    // The message is announced and never sent.
     assert_invalid(wire.send(GET_PRODUCT, &[], vec![0, 0xff, 0xff, 0xff, 0xff]).await, "announced");
     let answer: GetProductResponse = wire.call(GET_PRODUCT, &[], &GetProductRequest { product_id }).await.unwrap();
     assert_eq!(answer.product.unwrap().product_id, product_id);
@@ -303,7 +306,7 @@ async fn strange_headers_are_the_callers_own_business() {
     sale.finish().await;
 }
 
-/// tonic has a timer of its own for the same header, whose answer is another one.
+/// tonic has its own timer for the same header, and its answer is another one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deadline_has_the_same_answer_however_short_it_is() {
     let sale = Sale::start("short_deadlines").await;
@@ -322,7 +325,7 @@ async fn a_deadline_has_the_same_answer_however_short_it_is() {
     sale.finish().await;
 }
 
-/// A connection that speaks something else, or nothing, costs nobody else anything.
+/// A connection that speaks something else, or nothing, harms no other connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_do_not_speak_http2_harm_nobody() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,5 +1,6 @@
-//! Many callers at the same moment, over several connections, to one server and to two on one database. Mostly both are
-//! in this process; where the claim is about several server programs, they are programs.
+//! Runs many callers at the same moment, over several connections, at one server or at two on one database.
+//!
+//! The servers are in this process, except where the claim is about several server programs.
 
 mod payments;
 mod stock;
@@ -11,7 +12,7 @@ use crate::support::{
     server::{Sale, TestServer},
 };
 
-/// A sale with one server or two, and connections to them in turn.
+/// Holds a sale with one server or two, and connections to them in turn.
 struct Crowd {
     sale: Sale,
     second: Option<TestServer>,
@@ -19,7 +20,7 @@ struct Crowd {
 }
 
 impl Crowd {
-    /// With 8 connections in all. `name` is the test's.
+    /// Starts a sale with 8 connections in all. `name` is the test's.
     async fn gather(name: &str, servers: usize) -> Self {
         let sale = Sale::start(name).await;
         let second = if servers == 2 { Some(sale.second_server().await) } else { None };
@@ -32,7 +33,7 @@ impl Crowd {
         Self { sale, second, callers }
     }
 
-    /// The connection of caller `number`: two in a row have different ones, to different servers where there are two.
+    /// Returns the connection of caller `number`. With two servers, neighbours have different servers.
     fn caller(&self, number: usize) -> Clients {
         self.callers[number % self.callers.len()].clone()
     }

@@ -1,4 +1,4 @@
-//! Ready means that the database takes writes, and what keeps it from that is named.
+//! Shows that ready means that the database takes writes, and that the log names what prevents them.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use crate::support::{
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// From the moment that the database takes writes again.
+/// How long the server may take to be ready after the database takes writes again.
 const READY_WITHIN: Duration = Duration::from_secs(4);
 
-/// The server's and the gateway's programs on a database.
+/// Runs the programs of the server and the gateway on a database.
 struct Programs {
     server: ServerProgram,
     gateway: GatewayProgram,
@@ -47,7 +47,7 @@ impl Programs {
         wait::eventually(LIMIT, "readyz", async || self.readyz().await == 200).await;
     }
 
-    /// Waits until the server says that it is not ready for this reason, in one line, the `times`th of its kind.
+    /// Waits until the server says that it isn't ready for this reason, in the `times`th line of this kind.
     async fn wait_until_unready(&self, times: usize, reason: &str) {
         self.server.clients.wait_for_health(ServingStatus::NotServing).await;
         wait::eventually(LIMIT, "readyz", async || self.readyz().await == 503).await;
@@ -96,7 +96,7 @@ async fn a_server_is_unready_while_its_database_is_read_only() {
     database.assert_conserved().await;
 }
 
-/// The session's format decides, which is the server's of when it began.
+/// A session keeps the format that the server had when the session began.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_is_unready_while_its_sessions_log_statements() {
     let mysqld = Mysqld::start_private(&["--log-bin=binlog", "--server-id=1"]).await;
@@ -158,7 +158,7 @@ async fn an_account_that_may_not_write_is_named() {
     checkout.close().await;
 }
 
-/// No more rows than a few, whoever lives how long; and none is written while commits say as much.
+/// The table never grows, however long a server lives, and no heartbeat is written where a commit says as much.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_heartbeat_writes_one_row_again_and_none_where_a_commit_is_fresh() {
     let database = TestDatabase::create("heartbeat").await;
@@ -181,7 +181,7 @@ async fn a_heartbeat_writes_one_row_again_and_none_where_a_commit_is_fresh() {
     .await;
     wait::eventually(LIMIT, "a look that writes", async || counted.count(look(&counted.checkout)).await.1.queries == 1)
         .await;
-    // A refusal commits nothing that would tell.
+    // A refusal makes no commit that would show it.
     let (refused, _) = counted.hold(hold(1, 2_000_000)).await;
     refused.unwrap_err();
     let (_, sent) = counted.count(look(&counted.checkout)).await;

@@ -1,4 +1,4 @@
-//! ReleaseHold.
+//! Tests ReleaseHold.
 
 use std::time::UNIX_EPOCH;
 

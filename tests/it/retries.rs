@@ -1,5 +1,6 @@
-//! What each failure of the database is taken for, and how often its transaction runs again: [`flashsale::db`]'s table,
-//! against the real servers.
+//! Checks the table of retries in [`flashsale::db`] against the real servers.
+//!
+//! It says which failure of the database means what, and how often the transaction runs again.
 
 mod classification;
 mod connections;
@@ -18,7 +19,7 @@ use crate::support::{
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// The failures that a transaction's body ran into, one after the other.
+/// Collects the failures that a transaction's body met, in their order.
 #[derive(Default)]
 struct Failures(Mutex<Vec<Failure>>);
 
@@ -34,17 +35,17 @@ impl Failures {
     }
 }
 
-/// A body's end: nothing to write beside what its statements did.
+/// Returns a plan that writes nothing more than the body's statements did.
 fn done() -> Plan<()> {
     Plan { script: Script::default(), value: () }
 }
 
-/// A pool as the programs have it.
+/// Opens a pool as the programs do.
 fn pool(database: &TestDatabase, size: usize) -> Database {
     Database::new(&database_config(&database.url(), size)).unwrap()
 }
 
-/// Three products without stock.
+/// Makes a database with three products without stock.
 async fn with_products(name: &str) -> TestDatabase {
     let database = TestDatabase::create(name).await;
     insert_products(&database).await;
@@ -62,7 +63,7 @@ async fn insert_products(database: &TestDatabase) {
     }
 }
 
-/// A connection that has locked product 1.
+/// Returns a connection that has locked product 1.
 async fn holder_of_product_1(database: &TestDatabase) -> RawConnection {
     database.lock_rows("products WHERE id = 1").await
 }

@@ -1,4 +1,4 @@
-//! deploy/sale_day.py, the operator's program, through a whole sale day.
+//! Runs deploy/sale_day.py, the operator's program, through a whole sale day.
 
 use std::{process::Command, sync::Arc};
 
@@ -6,14 +6,14 @@ use flashsale::pb::{OrderStatus, PaymentStatus};
 
 use crate::support::{python, sale::event, sale::hold_of, server::Sale};
 
-/// The program on a server.
+/// Calls the program for a server.
 #[derive(Clone)]
 struct Program {
     server: Arc<str>,
 }
 
 impl Program {
-    /// Runs it. Returns whether it succeeded, and what it printed.
+    /// Runs the program, and returns whether it succeeded and what it printed.
     async fn run(&self, arguments: &[&str]) -> (bool, String) {
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let server = Arc::clone(&self.server);

@@ -1,4 +1,4 @@
-//! The sessions that the service has in its database: where they lead, and what they rely on.
+//! Covers the service's sessions in its database: where they lead, and what they rely on.
 
 mod few_connections;
 mod frozen;

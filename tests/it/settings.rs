@@ -1,4 +1,4 @@
-//! Settings from the environment, on the programs themselves: the exit code and what the user is told.
+//! Sets the programs' environment, and checks the exit code and the message.
 
 use std::{
     collections::BTreeMap,
@@ -18,12 +18,12 @@ const URL: (&str, &str) = ("DATABASE_URL", "mysql://root@127.0.0.1:1/sale");
 const UNSIGNED: (&str, &str) = ("FLASHSALE_WEBHOOK_ALLOW_UNSIGNED", "true");
 
 fn run(program: &str, env: &[(&str, &str)], args: &[&str]) -> Output {
-    // A later pair wins.
+    // A later pair replaces an earlier one.
     let env: BTreeMap<_, _> = env.iter().copied().collect();
     Command::new(program).env_clear().envs(env).args(args).stdin(Stdio::null()).output().unwrap()
 }
 
-/// The one line of a program that refuses its settings.
+/// Returns the one line of a program that refuses its settings.
 fn refusal(output: &Output) -> String {
     let stderr = String::from_utf8(output.stderr.clone()).unwrap();
     assert_eq!(output.status.code(), Some(2), "{stderr}");

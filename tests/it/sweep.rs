@@ -1,4 +1,4 @@
-//! The sweep: expired holds and overdue orders give their units back, once.
+//! Covers the sweep: expired holds and overdue orders give their units back, once.
 
 mod at_work;
 mod left_out;
@@ -56,7 +56,7 @@ async fn sweep_all(database: &Database, batch: usize) -> Swept {
     }
 }
 
-/// Rows and units.
+/// Returns how many rows were swept, and how many units.
 fn sums(swept: &Swept) -> (usize, i64) {
     (swept.rows, swept.stock_released)
 }
@@ -66,7 +66,7 @@ async fn totals(sale: &Sale) -> Vec<String> {
     sale.database.query_rows(sql).await.remove(0)
 }
 
-/// Rule 3: an expired hold's stock comes back without anybody asking.
+/// An expired hold's stock comes back without a request.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_holds_stock_comes_back_by_the_sweep_and_once() {
     let sale = Sale::start("expired_stock_comes_back_once").await;
@@ -75,7 +75,11 @@ async fn an_expired_holds_stock_comes_back_by_the_sweep_and_once() {
         sale.clients().hold(product_id, qty).await.unwrap();
     }
     let database = sale.service_database();
-    assert_eq!(expire_holds(&database, UNIX_EPOCH, 100).await.unwrap(), Swept::default(), "none is past");
+    assert_eq!(
+        expire_holds(&database, UNIX_EPOCH, 100).await.unwrap(),
+        Swept::default(),
+        "no hold is past its time yet"
+    );
     sale.expire_all_holds().await;
     let active = sale.clients().hold(one, 1).await.unwrap();
 
@@ -88,7 +92,7 @@ async fn an_expired_holds_stock_comes_back_by_the_sweep_and_once() {
     sale.finish().await;
 }
 
-/// What makes a sweep rest after a batch: whoever buys comes first.
+/// This is why a sweep rests after a batch: buyers come first.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_sees_whether_one_of_its_products_is_being_sold() {
     let sale = Sale::start("a_sweep_sees_sales").await;
@@ -107,7 +111,7 @@ async fn a_sweep_sees_whether_one_of_its_products_is_being_sold() {
     sale.finish().await;
 }
 
-/// A seller makes the sweep's first batch last, and has sold a unit by its end.
+/// A seller locks the product during the sweep's first batch, and has sold a unit by its end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_rests_as_long_as_its_batch_took_while_its_product_is_being_sold() {
     const SOLD: Duration = Duration::from_millis(300);
@@ -121,7 +125,7 @@ async fn a_sweep_rests_as_long_as_its_batch_took_while_its_product_is_being_sold
     let swept = tokio::spawn(async move { sweeper::run(&config, future::pending()).await });
     wait::eventually(LIMIT, "the sweep to wait", async || sale.database.waiting_transactions().await == 1).await;
     wait::until(Instant::now() + SOLD).await;
-    // Ahead of the clock, so that it counts as just made however long the sweep takes to look.
+    // The hold is ahead of the clock, so it counts as just made however long the sweep takes to look.
     let hold = format!(
         "INSERT INTO holds (product_id, qty, unit_price_cents, created_at, expires_at, request_id)
          VALUES ({product_id}, 1, 1000, UTC_TIMESTAMP(6) + INTERVAL 1 MINUTE, '2100-01-01', 'seller')"
@@ -135,13 +139,13 @@ async fn a_sweep_rests_as_long_as_its_batch_took_while_its_product_is_being_sold
     sale.finish().await;
 }
 
-/// A sweep goes on from where its last batch ended, be it in the middle of one moment.
+/// A sweep continues where its last batch ended, also between two rows of one moment.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_begins_where_the_one_before_it_ended() {
     let sale = Sale::start("a_batch_begins_where_one_ended").await;
     let product_id = sale.product(10).await;
     hold_many(&sale, &[product_id], 6).await;
-    // Two at 00:00:01, two at 00:00:02, two at 00:00:03, and a microsecond.
+    // Two rows are at 00:00:01, two at 00:00:02, two at 00:00:03, and one a microsecond later.
     let times = "UPDATE holds SET expires_at = '2020-01-01 00:00:00.000001' + INTERVAL (id + 1) DIV 2 SECOND";
     sale.database.move_times(times).await;
     let database = sale.service_database();
@@ -150,7 +154,7 @@ async fn a_batch_begins_where_the_one_before_it_ended() {
     let reached = SweepPosition { at: moment, id: 3 };
     assert_eq!((first.rows, first.look.reached), (3, Some(reached)));
 
-    // What an earlier moment has gets its units back in the next sweep.
+    // A row of an earlier moment gets its units back in the next sweep.
     sale.database.move_times("UPDATE holds SET expires_at = '2019-12-31' WHERE id = 6").await;
     let product = SweepScope::Product(ProductId::stored(product_id));
     assert_eq!(expire_holds_of(&database, product, reached, 1).await.unwrap().rows, 1);
@@ -227,7 +231,7 @@ async fn a_run_finds_another_at_work_and_leaves_it_the_work() {
     let product_id = sale.product(10).await;
     sale.clients().hold(product_id, 1).await.unwrap();
     sale.expire_all_holds().await;
-    // The other one is stopped inside its batch, by a lock on the product that it has to give back to.
+    // The other sweep is stopped inside its batch, by a lock on the product that gets the units back.
     let mut holder = sale.database.lock_rows("products").await;
     let config = sale.sweeper(100);
     let first = tokio::spawn(async move { sweeper::run(&config, future::pending()).await });
@@ -236,7 +240,7 @@ async fn a_run_finds_another_at_work_and_leaves_it_the_work() {
     let second = sweeper::run(&sale.sweeper(100), future::pending()).await.unwrap();
     assert_eq!(second, Sweep::AnotherIsRunning);
     holder.execute("ROLLBACK").await;
-    let Sweep::Done(report) = first.await.unwrap().unwrap() else { panic!("it was the first") };
+    let Sweep::Done(report) = first.await.unwrap().unwrap() else { panic!("the first sweep found another at work") };
     assert_eq!(report.holds_expired, 1);
 
     sale.finish().await;
@@ -359,7 +363,7 @@ async fn overdue_orders_are_cancelled_and_paid_or_undue_ones_are_not() {
     sale.finish().await;
 }
 
-/// Rule 3: a hold is ordered in time or expired, never both. The holds end one by one while both are at work.
+/// A hold is ordered in time or expired, never both. The holds expire one by one while both are at work.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_that_is_swept_and_ordered_at_once_ends_exactly_one_way() {
     const HOLDS: usize = 200;

@@ -1,4 +1,4 @@
-//! Short of stock, CreateHold takes back what overdue orders of the product have: a dead sweeper costs no sales.
+//! Shows that CreateHold takes overdue orders back when stock is short, so a dead sweeper costs no sales.
 
 use std::time::UNIX_EPOCH;
 
@@ -15,7 +15,7 @@ use crate::support::{
     server::Sale,
 };
 
-/// Makes one order a second overdue.
+/// Makes one order overdue by a second.
 async fn let_be_overdue(sale: &Sale, order: &Order) {
     let sql = "UPDATE orders SET payment_due_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND";
     sale.database.move_times(&format!("{sql} WHERE id = {}", order.order_id)).await;
@@ -45,7 +45,7 @@ async fn when_stock_runs_short_a_hold_takes_back_overdue_orders_without_any_swee
         0,
         "nothing is left to sweep"
     );
-    // Money that comes now is too late.
+    // A payment that comes now is too late.
     assert!(sale.clients().pay("late", one.order_id, PaymentStatus::Success).await.unwrap().refund_required);
     assert_eq!((sale.stock(product_id).await, sale.clients().exceptions().await.len()), (0, 1));
     sale.finish().await;
@@ -105,7 +105,7 @@ async fn overdue_orders_are_left_to_the_sweeper_while_there_is_enough() {
     sale.finish().await;
 }
 
-/// The refusal without a lock has to look for overdue orders too.
+/// The refusal without a lock has to look for overdue orders, too.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_that_becomes_overdue_is_sold_by_the_very_next_call_also_when_sold_out() {
     let sale = Sale::start("overdue_when_sold_out").await;
@@ -135,7 +135,7 @@ async fn an_overdue_order_that_somebody_has_locked_is_not_waited_for() {
     sale.finish().await;
 }
 
-/// A repeat of CreateOrder, or a release, has the order's hold locked, and may go on to wait for the product.
+/// A repeat of CreateOrder, or a release, has locked the order's hold, and may wait for the product next.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_overdue_order_whose_hold_somebody_has_locked_is_left_out_and_not_waited_for() {
     let sale = Sale::start("a_locked_hold_of_an_order").await;
@@ -151,7 +151,7 @@ async fn an_overdue_order_whose_hold_somebody_has_locked_is_left_out_and_not_wai
         (sale.order_status(busy.order_id).await, sale.hold_status(busy.hold_id).await),
         ("pending".to_owned(), "used".to_owned())
     );
-    // What the holder would do next, if it released other holds of the product.
+    // The holder would lock the product next if it released another hold of the product.
     holder.query_rows(&format!("SELECT id FROM products WHERE id = {product_id} FOR UPDATE")).await;
     holder.execute("ROLLBACK").await;
     sale.clients().hold(product_id, 1).await.unwrap();
@@ -176,8 +176,9 @@ async fn a_buyers_overdue_order_counts_until_it_is_taken_back() {
     sale.finish().await;
 }
 
-/// Rounds in which an overdue order is paid, swept, and wanted by others, all at the same moment, at two servers: its
-/// unit is paid for or sold again, never both.
+/// Runs rounds in which an overdue order is paid, swept and wanted by others at two servers at the same moment.
+///
+/// Its unit is paid for or sold again, never both.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_overdue_order_at_the_same_moment_is_paid_or_sold_again_and_never_both() {
     let sale = Sale::start("paid_or_sold_again").await;
@@ -208,7 +209,7 @@ async fn an_overdue_order_at_the_same_moment_is_paid_or_sold_again_and_never_bot
                         false
                     }
                     4 => {
-                        // After the cancellation the hold is answered as it is.
+                        // A cancelled hold is answered as it is.
                         let released = clients.release(order.hold_id).await;
                         assert!(released.as_ref().err().is_none_or(|status| reason(status) == "HOLD_USED"));
                         false

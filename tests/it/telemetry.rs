@@ -1,4 +1,4 @@
-//! Logs and traces of a whole process, up to its end: that nothing is lost there, and that a collector gets the spans.
+//! Covers logs and traces of a whole process: nothing is lost at its end, and a collector gets the spans.
 
 use std::{
     process::{Command, Output},
@@ -25,8 +25,9 @@ use crate::support::{
 
 const LINES: u64 = 20_000;
 
-/// Not a test, but the process that the tests here look at. Its one thread is busy until the end, and the guard is
-/// dropped on it, while its runtime waits.
+/// Runs the process that the tests here start, and is no test itself.
+///
+/// Its one thread is busy until the end, and drops the guard while its runtime waits.
 #[test]
 #[ignore = "a program that other tests start"]
 fn program() {
@@ -43,13 +44,13 @@ fn program() {
     });
 }
 
-/// What `program` wrote on stdout, and how long it took.
+/// Runs `program`, and returns its lines on stdout and how long it took.
 async fn run(env: &[(&str, &str)]) -> (Vec<Value>, Duration) {
     let (lines, _, took) = run_to_end(env).await;
     (lines, took)
 }
 
-/// As [`run`], and what it wrote on stderr.
+/// Runs `program`, and returns its lines on stdout, its stderr, and how long it took.
 async fn run_to_end(env: &[(&str, &str)]) -> (Vec<Value>, String, Duration) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "telemetry::program", "--ignored", "--nocapture"]).env_clear().envs(env.iter().copied());
@@ -67,7 +68,7 @@ fn with_message<'a>(lines: &'a [Value], message: &str) -> Vec<&'a Value> {
     lines.iter().filter(|line| line["message"] == message).collect()
 }
 
-/// An id, as log lines have it.
+/// Returns an id as log lines have it.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -77,7 +78,7 @@ fn no_line_is_missing(lines: &[Value]) {
     assert!(numbers.iter().copied().eq(0..LINES), "{} lines of {LINES}, in order", numbers.len());
 }
 
-/// A collector of traces that keeps what it gets.
+/// Runs a collector of traces that keeps what it gets.
 #[derive(Clone, Default)]
 struct Collector(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
 
@@ -108,7 +109,7 @@ impl Collector {
         self.spans_of("")
     }
 
-    /// Those of the service, by a part of its name.
+    /// Returns the spans of a service, by a part of its name.
     fn spans_of(&self, service: &str) -> Vec<Span> {
         let requests = self.0.lock().unwrap();
         let resources = requests.iter().flat_map(|request| &request.resource_spans);
@@ -163,12 +164,12 @@ async fn a_collector_that_is_away_delays_nobody_and_is_told() {
     let (lines, stderr, took) = run_to_end(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")]).await;
     no_line_is_missing(&lines);
     assert!(took < Duration::from_secs(15), "{took:?}");
-    // Said at the end, so not in the log, whose last line is the program's own.
+    // The error comes after the last line of the log, so it is on stderr.
     assert_eq!(lines.last().unwrap()["message"], "Line");
     assert!(stderr.contains("opentelemetry_sdk"), "{stderr}");
 }
 
-/// Spans are sent once in ten minutes here, so those that arrive were sent at the end.
+/// Spans are sent every ten minutes here, so those that arrive were sent at the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_programs_send_their_spans_before_they_end_and_a_call_is_one_trace() {
     let (collector, url) = Collector::start().await;
@@ -216,7 +217,7 @@ async fn a_panic_is_a_line_of_the_log_and_nothing_is_on_stderr() {
     assert!(with_message(&lines, "Panicked")[0]["backtrace"].is_string());
 }
 
-/// A process that sends nothing has no trace, and its lines none either.
+/// A process that sends no spans has no trace, and its lines have none.
 #[tokio::test]
 async fn without_a_collector_lines_have_no_trace() {
     let (lines, _) = run(&[]).await;

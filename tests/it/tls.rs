@@ -1,4 +1,4 @@
-//! TLS to the database: DATABASE_URL with `require_ssl=true`, against a server that presents a certificate.
+//! Covers TLS to the database: DATABASE_URL with `require_ssl=true`, on a server with a certificate.
 
 use std::{fs, path::Path};
 
@@ -10,7 +10,7 @@ use crate::support::{
     server::{database_config, default_settings},
 };
 
-/// A certificate that nobody vouches for, and its key, as files; the options that make a server present it.
+/// Makes a certificate that nobody has signed, and its key, as the options by which a server presents it.
 fn certificate(folder: &Path) -> [String; 2] {
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
@@ -28,7 +28,7 @@ async fn readiness(url: &str) -> Result<(), Error> {
 async fn a_session_is_encrypted_where_the_url_requires_it_and_its_certificate_is_checked() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let [certificate, key] = certificate(folder.path());
-    // Whoever is not encrypted doesn't get in.
+    // A login without TLS is refused.
     let options = [certificate.as_str(), key.as_str(), "--require-secure-transport=ON"];
     let mysqld = Mysqld::start_private(&[&certificate, &key]).await;
     let database = TestDatabase::create_on(&mysqld, "tls").await;

@@ -1,5 +1,7 @@
-//! What comes too late: a text that was sent for a caller who was refused since, a run for a caller who has gone, the news
-//! that an event was handled. And a server that is frozen in the middle of its work.
+//! Covers what comes too late, and a server that is frozen in the middle of its work.
+//!
+//! A script may arrive after its caller was refused, a run may begin after its caller has gone, and the answer to an
+//! event may be lost.
 
 use std::time::{Duration, Instant};
 
@@ -19,11 +21,12 @@ use crate::support::{
 
 const LIMIT: Duration = Duration::from_secs(30);
 const UPDATE_PRODUCT: &str = "flashsale.v1.AdminService/UpdateProduct";
-/// By README: what a frozen server had locked is free by then.
+/// How long a frozen server's locks may stay, as the README promises.
 const FROZEN_MAX: Duration = Duration::from_secs(10);
 
-/// The product sells as far as the server knows, so the hold goes out as one text, which is kept back. Its caller is
-/// refused, by what is true by then. Later it would be granted.
+/// The server knows the product to sell, so the hold is one script, which the proxy holds back.
+///
+/// Its caller is refused by what is true then. Later the script would be granted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_that_was_refused_is_not_made_by_a_text_that_comes_later() {
     let (sale, proxy) = Sale::start_behind_proxy("refused_and_made").await;
@@ -57,7 +60,7 @@ async fn a_hold_that_was_refused_is_not_made_by_a_text_that_comes_later() {
     sale.server.stop().await;
 }
 
-/// One event, delivered to two servers at once, the first of which loses what it hears or says of its COMMIT.
+/// One event is delivered to two servers at once, and the first loses the answer to its COMMIT, or its own answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_is_told_to_be_new_once_at_the_most_whatever_is_lost() {
     let (sale, proxy) = Sale::start_behind_proxy("first_time_once").await;
@@ -82,7 +85,7 @@ async fn an_event_is_told_to_be_new_once_at_the_most_whatever_is_lost() {
     sale.finish().await;
 }
 
-/// A pause whose caller gives up while the network is down; meanwhile another server goes on with the sale.
+/// A pause's caller gives up while the network is down, and another server goes on with the sale.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_whose_caller_has_gone_does_not_undo_what_was_answered_since() {
     let (sale, proxy) = Sale::start_behind_proxy("late_pause").await;
@@ -99,14 +102,14 @@ async fn a_pause_whose_caller_has_gone_does_not_undo_what_was_answered_since() {
     assert_refused(given_up, Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
     other.clients.pause(product_id, false).await.unwrap();
     proxy.heal();
-    // The product's lane does one thing after the other, so the pause is done with before this is.
+    // The product's lane does one thing after the other, so the pause is over before this call.
     sale.clients().update(Product { product_id, name: "Boot".into(), ..Default::default() }, &["name"]).await.unwrap();
     assert!(!sale.clients().product(product_id).await.unwrap().paused);
     other.stop().await;
     sale.finish().await;
 }
 
-/// A server that stands still with an order's hold locked; its clients repeat at another.
+/// A server stands still with an order's hold locked, and its clients repeat at another server.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_frozen_server_has_locked_is_soon_free_and_holds_up_no_other() {
     let sale = Sale::start("frozen").await;
@@ -125,7 +128,7 @@ async fn what_a_frozen_server_has_locked_is_soon_free_and_holds_up_no_other() {
     wait::eventually(LIMIT, "the order's COMMIT", async || !proxy.is_waiting_for_commit()).await;
     assert!(signal::send(frozen.process.pid(), "STOP"));
     let began = Instant::now();
-    // The repeat waits by itself, and the others notice nothing.
+    // The repeat waits alone, and delays no other call.
     let repeat = async { assert_refused(clients.order(stuck).await, Code::Unavailable, "LOCK_CONTENTION") };
     let others = async {
         for hold_id in &holds[1..] {

@@ -1,4 +1,4 @@
-//! UpdateProduct.
+//! Tests UpdateProduct.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn second(seconds: i64) -> Option<Timestamp> {
     Some(Timestamp { seconds, nanos: 0 })
 }
 
-/// Every field is set.
+/// Makes a product with every field set.
 async fn full_product(sale: &Sale) -> Product {
     let request = CreateProductRequest {
         max_per_buyer: Some(3),
@@ -33,7 +33,7 @@ async fn full_product(sale: &Sale) -> Product {
     sale.clients().try_create_product(request).await.unwrap()
 }
 
-/// Other values for every field, which no test can have by accident.
+/// Makes a product with other values for every field, which no test can have by accident.
 fn other(product_id: i64) -> Product {
     Product {
         product_id,
@@ -48,7 +48,7 @@ fn other(product_id: i64) -> Product {
     }
 }
 
-/// The product as the database has it: another server's GetProduct may answer a name and a price that are a minute old.
+/// Returns the product's row: another server's GetProduct may answer a name and a price that are a minute old.
 async fn stored(sale: &Sale, product_id: i64) -> Vec<String> {
     let columns = "name, price_cents, total_stock, available_stock, max_per_buyer, starts_at, ends_at, paused";
     sale.database.query_rows(&format!("SELECT {columns} FROM products WHERE id = {product_id}")).await.remove(0)
@@ -92,7 +92,7 @@ async fn all_fields_change_together_and_another_server_sees_them() {
     sale.finish().await;
 }
 
-/// The server itself read the product before, and would remember its name and its price for a minute.
+/// The server has read the product before, and keeps its name and price for a minute.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_that_changed_a_name_and_a_price_shows_them_at_once() {
     let sale = Sale::start("a_new_name_at_once").await;
@@ -170,7 +170,7 @@ async fn a_bad_request_names_its_fields_and_changes_nothing() {
         (Product { max_per_buyer: Some(0), ..good() }, vec!["max_per_buyer"], vec!["product.max_per_buyer"]),
         (Product { starts_at: out_of_range, ..good() }, vec!["starts_at"], vec!["product.starts_at"]),
         (Product { ends_at: second(-1), ..good() }, vec!["ends_at"], vec!["product.ends_at"]),
-        // The window as it would be: against the start that stays, and against the new one.
+        // The check is on the window after the change: against the start that stays, or against the new one.
         (Product { ends_at: before.starts_at, ..good() }, vec!["ends_at", "paused"], vec!["product.ends_at"]),
         (Product { starts_at: before.ends_at, ..good() }, vec!["starts_at", "paused"], vec!["product.ends_at"]),
         (Product { starts_at: good().ends_at, ..good() }, vec!["starts_at", "ends_at"], vec!["product.ends_at"]),
@@ -193,7 +193,7 @@ async fn a_bad_request_names_its_fields_and_changes_nothing() {
         let refused = sale.clients().update_by(request).await;
         assert_eq!(bad_fields(&assert_refused(refused, Code::InvalidArgument, "INVALID_ARGUMENT")), fields);
     }
-    // Both ends of the window together may go beyond the old one.
+    // Both ends of the window together may go beyond the old window.
     let later = Product { starts_at: second(5_000_000_000), ends_at: second(5_000_000_001), ..good() };
     sale.clients().update(later, &["starts_at", "ends_at"]).await.unwrap();
     sale.finish().await;
@@ -235,7 +235,7 @@ async fn a_new_limit_counts_what_a_buyer_already_has() {
     sale.finish().await;
 }
 
-/// Two changes that are fine alone, and not together: without the lock both would find the window in order.
+/// Each of the two changes is valid alone, and both together are not. Without the lock both would be made.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_changes_of_the_window_at_the_same_moment_keep_it_in_order() {
     let sale = Sale::start("two_changes_of_the_window").await;
@@ -259,7 +259,7 @@ async fn two_changes_of_the_window_at_the_same_moment_keep_it_in_order() {
     sale.finish().await;
 }
 
-/// Rule 8: a hold made in time can still become an order. And once the pause is answered, nothing more is held.
+/// A hold that was made in time can still become an order, and after the pause no hold is made.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_pause_among_holds_no_hold_is_made_and_those_made_can_be_ordered() {
     let sale = Sale::start("a_pause_among_holds").await;

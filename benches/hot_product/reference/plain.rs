@@ -1,5 +1,7 @@
-//! One transaction per request: BEGIN, SELECT … FOR UPDATE, INSERT, UPDATE, COMMIT, by diesel's query builder, in the
-//! handler, with a pool like the service's. On the service's own tables.
+//! Serves the plain design: one transaction per request, on the service's own tables.
+//!
+//! The handler runs BEGIN, SELECT … FOR UPDATE, INSERT, UPDATE and COMMIT by diesel's query builder, with a pool like
+//! the service's.
 
 use std::time::{Duration, SystemTime};
 
@@ -69,7 +71,7 @@ diesel::table! {
     }
 }
 
-/// As the service's default.
+/// The service's default.
 const POOL_SIZE: usize = 16;
 const HOLD_TTL: Duration = Duration::from_secs(120);
 
@@ -78,7 +80,7 @@ pub(super) struct Plain {
     pool: Pool<AsyncMysqlConnection>,
 }
 
-/// Why a transaction is rolled back: what its caller is told.
+/// Holds the status that a caller gets after a rollback.
 struct Failed(Status);
 
 impl From<diesel::result::Error> for Failed {
@@ -178,7 +180,7 @@ async fn order(conn: &mut AsyncMysqlConnection, hold_id: i64) -> Result<Order, F
     })
 }
 
-/// Only what the benchmark sends: a success with a new key, for a pending order.
+/// Stores a success with a new key for a pending order, which is all that the benchmark sends.
 async fn pay(conn: &mut AsyncMysqlConnection, order_id: i64, key: &str) -> Result<(), Failed> {
     let order = orders::table.find(order_id).for_update();
     let (product_id, status): (i64, String) = order.select((orders::product_id, orders::status)).first(conn).await?;
@@ -203,7 +205,7 @@ async fn pay(conn: &mut AsyncMysqlConnection, order_id: i64, key: &str) -> Resul
     Ok(())
 }
 
-/// The raw transaction, in the handler: that is the design.
+/// Runs a raw transaction in the handler, as this design does.
 macro_rules! transaction {
     ($plain:expr, $body:expr) => {{
         let mut conn = $plain.pool.get().await.map_err(failed)?;

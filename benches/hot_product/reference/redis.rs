@@ -1,6 +1,6 @@
-//! Redis: check, decrement and the hold's record in one Lua script, over one connection that pipelines by itself.
+//! Serves the Redis design: one Lua script checks, decrements and records the hold, over one pipelining connection.
 //!
-//! It does less than the service: no request_id, no limit, no window, and nothing gives an expired hold's units back.
+//! It does less than the service: there is no request_id, no limit and no window, and expired holds give nothing back.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 use super::{failed, not_compared, out_of_stock};
 
 const HOLD_TTL: Duration = Duration::from_secs(120);
-/// The hold's id, 0 where there is too little stock, -1 where there is no such product.
+/// Returns the hold's id, 0 where there is too little stock, and -1 where there is no such product.
 const HOLD: &str = "
 local stock = tonumber(redis.call('GET', KEYS[1]))
 if not stock then return -1 end

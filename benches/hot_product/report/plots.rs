@@ -17,13 +17,13 @@ use crate::{
 
 const SIZE: (u32, u32) = (1400, 1000);
 const FONT: &str = "sans-serif";
-/// How much room is left above the highest value.
+/// The room above the highest value, as a factor.
 const ROOM: f64 = 1.1;
 
 type Drawn = Result<(), Box<dyn Error>>;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// One line of a plot.
+/// Holds one line of a plot.
 struct Series {
     label: &'static str,
     color: RGBColor,

@@ -1,19 +1,18 @@
-//! What is said of several rounds: their median between the lowest and the highest. And how numbers are written, the
-//! same way in the page and in the terminal.
+//! Sums several rounds up as their median, the lowest and the highest, and writes numbers.
 
 use std::collections::BTreeSet;
 
 use crate::results::{Cell, Comparison, Design, Round, Run};
 
-/// The scenario that the targets and the large plots are about.
+/// The scenario of the targets and the plots.
 pub(super) const HOT_PRODUCT: &str = "hot_product";
 /// The scenario whose `clients` are calls a second.
 pub(super) const OPEN_LOOP: &str = "open_loop";
 
-/// Where a number is absent.
+/// What stands for an absent number.
 pub(super) const NONE: &str = "–";
 
-/// The median of some rounds, and the lowest and the highest of them.
+/// Holds the median of some rounds, and the lowest and the highest of them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spread {
     pub(super) median: f64,
@@ -22,7 +21,7 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    /// Absent where no value is a number. The median of an even count is the mean of the two in the middle.
+    /// Returns nothing where no value is a number. The median of an even count is the mean of the two middle values.
     pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
         values.sort_by(f64::total_cmp);
@@ -31,12 +30,12 @@ impl Spread {
         Some(Self { median: f64::midpoint(below, above), lowest, highest })
     }
 
-    /// Of one number of each round of a cell.
+    /// Sums up one number of each round of a cell.
     pub(super) fn of_rounds(cell: &Cell, number: impl Fn(&Round) -> f64) -> Option<Self> {
         Self::of(cell.rounds.iter().map(number))
     }
 
-    /// `lowest–highest`.
+    /// Writes `lowest–highest`.
     pub(super) fn range(self) -> String {
         if !self.lowest.is_finite() || !self.highest.is_finite() {
             return NONE.to_owned();
@@ -45,18 +44,18 @@ impl Spread {
     }
 }
 
-/// The median as text.
+/// Writes the median.
 pub(super) fn median(spread: Option<Spread>) -> String {
     spread.map_or_else(|| NONE.to_owned(), |spread| number(spread.median))
 }
 
-/// The median with the spread behind it, where there is one.
+/// Writes the median, with the lowest and the highest behind it where they differ.
 pub(super) fn with_range(spread: Option<Spread>) -> String {
     let range = spread.filter(|spread| spread.lowest < spread.highest).map(Spread::range);
     range.map_or_else(|| median(spread), |range| format!("{} ({range})", median(spread)))
 }
 
-/// As many decimals as tell two rounds apart, and commas between thousands.
+/// Writes as many decimals as tell two rounds apart, and commas between thousands.
 pub(super) fn number(value: f64) -> String {
     let decimals = match value.abs() {
         size if !size.is_finite() => return NONE.to_owned(),
@@ -72,14 +71,14 @@ pub(super) fn number(value: f64) -> String {
     fraction.map_or_else(|| format!("{sign}{grouped}"), |fraction| format!("{sign}{grouped}.{fraction}"))
 }
 
-/// What was compared with another build, the median, the quartiles, and the number of rounds.
+/// Returns what was compared with another build, the median, the quartiles, and the number of rounds.
 pub(super) fn comparison(one: &Comparison) -> [String; 4] {
     let (lower, upper) = one.quartiles;
     let quartiles = format!("{}–{}", number(lower), number(upper));
     [one.what.clone(), number(one.measured), quartiles, count(one.rounds)]
 }
 
-/// A whole number, with commas between thousands.
+/// Writes a whole number, with commas between thousands.
 pub(super) fn count(value: impl ToString) -> String {
     group(&value.to_string())
 }
@@ -101,18 +100,18 @@ pub(super) fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// Of a number that some rounds lack: statements are counted only where there is a database.
+/// Sums up a number that some rounds lack: statements are counted only where there is a database.
 pub(super) fn per_grant(cell: &Cell, number: impl Fn(&Round) -> Option<f64>) -> Option<Spread> {
     Spread::of(cell.rounds.iter().filter_map(number))
 }
 
-/// `256`, or `20,000/s` where the load is a rate.
+/// Writes `256`, or `20,000/s` where the load is a rate.
 pub(super) fn load(cell: &Cell) -> String {
     let unit = if cell.scenario == OPEN_LOOP { "/s" } else { "" };
     format!("{}{unit}", count(cell.clients))
 }
 
-/// The database's name and version, without what its packager adds: `MariaDB 10.11.19`, `MySQL 9.7.0`.
+/// Returns the database's name and version without its packager's words: `MariaDB 10.11.19`, `MySQL 9.7.0`.
 pub(super) fn engine(run: &Run) -> String {
     let version = run.database.split_whitespace().rfind(|word| word.starts_with(|c: char| c.is_ascii_digit()));
     let number = version.and_then(|word| word.split('-').next());
@@ -123,8 +122,10 @@ pub(super) fn engine(run: &Run) -> String {
     }
 }
 
-/// The cells in reading order: the hot product first, the other scenarios as they ran, in each the fewest clients
-/// first and the designs in the order of [`Design`].
+/// Returns the cells in the order of the report.
+///
+/// The hot product comes first, then the other scenarios as they ran. In each, the fewest clients come first, and the
+/// designs have the order of [`Design`].
 pub(super) fn in_order(run: &Run) -> Vec<&Cell> {
     let names = scenarios(run);
     let place = |cell: &Cell| names.iter().position(|name| *name == cell.scenario);
@@ -133,7 +134,7 @@ pub(super) fn in_order(run: &Run) -> Vec<&Cell> {
     cells
 }
 
-/// Each scenario's name once: the hot product first, the others as they ran.
+/// Returns each scenario's name once, the hot product first and the others as they ran.
 pub(super) fn scenarios(run: &Run) -> Vec<&str> {
     let mut names = vec![HOT_PRODUCT];
     for cell in &run.cells {
@@ -148,7 +149,7 @@ pub(super) fn of_scenario<'a>(run: &'a Run, scenario: &str) -> Vec<&'a Cell> {
     in_order(run).into_iter().filter(|cell| cell.scenario == scenario).collect()
 }
 
-/// The designs that these cells measured.
+/// Returns the designs that these cells measured.
 pub(super) fn designs(cells: &[&Cell]) -> BTreeSet<Design> {
     cells.iter().map(|cell| cell.design).collect()
 }

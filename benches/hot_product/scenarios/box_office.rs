@@ -1,5 +1,6 @@
-//! Products with a limit for each buyer, one of whom sells for many: each eighth hold is that buyer's. It had nothing
-//! before, or thousands of holds that count, or a great many that no longer do.
+//! Sells products with a limit for each buyer, where each eighth hold is one buyer's, the box office's.
+//!
+//! It had nothing before, or 20,000 holds that count, or 300,000 that no longer count.
 
 use super::{BUILDS, many};
 use crate::{
@@ -8,14 +9,14 @@ use crate::{
     results::Design,
 };
 
-/// Each scenario, with how many holds of the box office count there, and how many no longer do.
+/// The scenarios: how many of the box office's holds count, and how many no longer do.
 const SCENARIOS: [(&str, i64, i64); 3] =
     [("box_office_none", 0, 0), ("box_office_live", 20_000, 0), ("box_office_dead", 0, 300_000)];
 
-/// Rows in one INSERT: a join of two lists, since each engine limits how deep a recursion goes, by another setting.
+/// Rows of one INSERT: a join of two lists, since each engine limits recursion by its own setting.
 const ROWS_EACH: i64 = 10_000;
 
-/// A product that a design sells in all rounds, what the box office has of it meanwhile among the rest.
+/// Holds a product that one design sells in all rounds, with the box office among its buyers.
 struct Product {
     scenario: &'static str,
     design: Design,
@@ -25,7 +26,7 @@ struct Product {
 }
 
 pub(crate) async fn box_office(bench: &mut Bench) {
-    // All rows before any round: what the database still has to write down of them is nobody's alone.
+    // All rows are made before any round, so that the database's later writing of them falls on no single design.
     let mut products = Vec::new();
     for design in bench.turns(0, &BUILDS) {
         for (scenario, live, dead) in SCENARIOS {
@@ -51,7 +52,7 @@ async fn product(bench: &Bench, scenario: &'static str, design: Design, live: i6
     Product { scenario, design, id, granted: u64::try_from(live).unwrap_or(0), failed: 0 }
 }
 
-/// Holds of the box office, of one unit each.
+/// Inserts holds of the box office, of one unit each.
 async fn insert(bench: &Bench, product: i64, status: &str, rows: i64) {
     for part in 0..rows / ROWS_EACH {
         let sql = format!(

@@ -1,4 +1,4 @@
-//! Whole checkouts: hold, order, webhook through the gateway, paid. And the same calls with nothing behind them.
+//! Makes whole checkouts: hold, order, webhook through the gateway, paid. The same calls also run with nothing behind.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ pub(crate) async fn checkouts(bench: &mut Bench) {
                 bench.fault(format!("checkouts: {unpaid} orders of answered payments are not paid"));
             }
         }
-        // The next round shall find the same tables.
+        // The next round has to find the same tables.
         bench.close_books("checkouts").await;
     }
 }

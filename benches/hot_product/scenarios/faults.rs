@@ -1,4 +1,4 @@
-//! A sale from start to sold out, and a server that is restarted in the middle of one.
+//! Follows a sale from its start to sold out, and restarts a server in the middle of a sale.
 
 use std::{
     sync::{Arc, Mutex},
@@ -17,7 +17,7 @@ use crate::{
 /// The timeline's resolution.
 const TICK: Duration = Duration::from_millis(100);
 
-/// A call that also writes down when it was answered.
+/// Makes a call and writes down when it was answered.
 #[derive(Clone)]
 struct Watched {
     call: Hold,
@@ -33,7 +33,7 @@ impl Call for Watched {
     }
 }
 
-/// A product with stock for some seconds, sold by many callers who go on asking.
+/// Sells a stock for some seconds to many callers, who then go on asking.
 pub(crate) async fn timeline(bench: &mut Bench) {
     let clients = super::many(bench);
     let stock = if bench.options.quick { 20_000 } else { 60_000 };
@@ -77,7 +77,7 @@ pub(crate) async fn timeline(bench: &mut Bench) {
     bench.timeline(timeline);
 }
 
-/// SIGTERM and a new server on the same address, while callers go on: what they were granted has to be there.
+/// Stops the server by SIGTERM and starts a new one on its address under load: all grants have to be there.
 pub(crate) async fn restart(bench: &mut Bench) {
     let clients = super::many(bench);
     let address = bench.address(Design::Flashsale);

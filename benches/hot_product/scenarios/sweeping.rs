@@ -1,5 +1,6 @@
-//! Sweeping: a hundred thousand expired holds while the same product sells, a transaction per hold beside it, and a
-//! million expired holds.
+//! Sweeps a hundred thousand expired holds while the same product sells, and a million alone.
+//!
+//! A loop of one transaction per hold is measured beside it.
 
 use std::{
     process::Stdio,
@@ -19,7 +20,7 @@ use crate::{
 /// How long a sweep may take.
 const SWEEP_MAX: Duration = Duration::from_secs(600);
 
-/// What a sweep did.
+/// Holds what a sweep did.
 struct Sweep {
     seconds: f64,
     peak_bytes: u64,
@@ -51,7 +52,7 @@ pub(crate) async fn sweeping(bench: &mut Bench) {
     }
 }
 
-/// A product with so many holds that nobody has swept.
+/// Makes a product with expired holds that nobody has swept.
 async fn expired(bench: &Bench, count: u64) -> i64 {
     const BLOCK: u64 = 50_000;
     let product = callers::create_product(&bench.address(Design::Flashsale), PLENTY, None).await;
@@ -72,7 +73,7 @@ async fn expired(bench: &Bench, count: u64) -> i64 {
     product
 }
 
-/// Sells a product whose expired holds are swept meanwhile; the load lasts as long as usual.
+/// Sells a product while its expired holds are swept; the load lasts as long as usual.
 async fn sell_while_sweeping(bench: &mut Bench, clients: usize, count: u64) {
     let address = bench.address(Design::Flashsale);
     let product = expired(bench, count).await;
@@ -88,7 +89,7 @@ async fn sell_while_sweeping(bench: &mut Bench, clients: usize, count: u64) {
     bench.check_books(Design::Flashsale, &[product], PLENTY, &outcome).await;
 }
 
-/// One run of the real sweeper.
+/// Runs the real sweeper once.
 async fn sweep(bench: &Bench) -> Sweep {
     let log = std::fs::File::create(bench.shop.folder().join("sweeper.log")).unwrap();
     let started = Instant::now();
@@ -103,7 +104,7 @@ async fn sweep(bench: &Bench) -> Sweep {
     Sweep { seconds: started.elapsed().as_secs_f64(), peak_bytes }
 }
 
-/// Sweeps as a loop of transactions would, a hold each; returns holds a second.
+/// Sweeps as a loop of one transaction per hold would, and returns holds a second.
 async fn one_by_one(bench: &Bench) -> f64 {
     const HOLDS: u32 = 500;
     let product = expired(bench, u64::from(HOLDS)).await;

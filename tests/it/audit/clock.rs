@@ -1,7 +1,7 @@
-//! The database's clock goes back: what that makes of honest rows is told as such, and is nobody's fault.
+//! Sets the database's clock back: the audit tells what that makes of correct rows, and counts it as no fault.
 //!
-//! The service's sessions take the time that `init_connect` sets, as in the tests of exact moments. Other sessions get
-//! another time, so the clock goes back for the service as it would on the database's machine.
+//! The service's sessions take the time that `init_connect` sets. Other sessions keep theirs. The clock goes back for
+//! the service as it would on the database's machine.
 
 use flashsale::{
     pb::{PaymentStatus, ResolvePaymentExceptionRequest},
@@ -17,7 +17,7 @@ use crate::support::{
 
 const START: i64 = 1_800_000_000;
 
-/// From now on the service's sessions are at this moment, in seconds after the start.
+/// Sets the clock of the service's sessions to a moment, in seconds after the start.
 async fn set_clock(sale: &Sale, seconds: i64) {
     sale.database.execute(&format!("SET GLOBAL init_connect = 'SET timestamp = {}'", START + seconds)).await;
     sale.database.kill_connections().await;
@@ -57,12 +57,12 @@ async fn what_a_clock_that_went_back_makes_of_honest_rows_is_told_and_no_fault()
     assert_eq!(audited.names(), expected, "{:#?}", audited.findings);
     assert_eq!((audited.report.findings, audited.report.clock_went_back, audited.report.verdict()), (0, 4, Ok(())));
 
-    // The clock has caught up: what is over by now is no longer told, and what was written stays.
+    // The clock has caught up: rows that have expired by now are no longer told, and what was written stays.
     set_clock(&sale, 4000).await;
     let audited = sale.database.audit(DEFAULT_PAGE, false).await;
     assert_eq!((audited.report.findings, audited.report.clock_went_back, audited.report.verdict()), (0, 2, Ok(())));
 
-    // Later than the clock has ever been: no sweep can have done that.
+    // This moment is later than the clock has ever been, so no sweep can have written it.
     let later = format!("UPDATE holds SET expires_at = '2030-01-01' WHERE id = {}", swept.hold_id);
     sale.database.execute(&later).await;
     let later = format!("UPDATE orders SET payment_due_at = '2030-01-01' WHERE id = {}", overdue.order_id);

@@ -1,4 +1,4 @@
-//! Each thing that can be off, made so by SQL: the audit finds that, and all of that, and nothing else.
+//! Makes each fault by SQL, and shows that the audit finds all that the fault breaks and nothing else.
 
 use flashsale::db::audit::TABLES;
 
@@ -135,7 +135,7 @@ const PAYMENTS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Table, key, its columns, what repeats a value, and the row that then does.
+/// The unique keys: table, key, columns, what repeats a value, and the row that then does.
 const REPEATS: [(&str, &str, &str, &str, &str); 6] = [
     (
         "products",
@@ -249,7 +249,7 @@ fn every_check_is_broken_by_something() {
     }
 }
 
-/// Every unique key of the migrations is one that the audit asks for: a new one has to be added to it.
+/// A new unique key of the migrations has to be added to those that the audit asks for.
 #[tokio::test]
 async fn the_audit_asks_for_every_unique_key() {
     let shop = Shop::open("audit_keys").await;

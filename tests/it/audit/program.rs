@@ -1,4 +1,4 @@
-//! `sweeper audit` as an operator starts it: its lines, its exit code, its end.
+//! Runs `sweeper audit` as an operator does: its lines, its exit code, its end.
 
 use std::time::Duration;
 

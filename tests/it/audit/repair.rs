@@ -1,4 +1,4 @@
-//! `sweeper audit --repair`: available_stock is set right where nothing else is off, and never otherwise.
+//! Shows that `sweeper audit --repair` corrects available_stock where nothing else is wrong, and only there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,7 +31,7 @@ async fn what_follows_from_the_other_numbers_is_repaired_and_found_only_once() {
     let repaired = database.audit(DEFAULT_PAGE, true).await;
     assert_eq!(repaired.names(), ["stock_not_conserved 1", "stock_not_conserved 2"]);
     assert_eq!((repaired.report.repaired, repaired.report.complete), (2, true));
-    assert!(repaired.report.verdict().is_err(), "somebody has to find out why");
+    assert!(repaired.report.verdict().is_err(), "a repaired fault is still a finding");
     assert_eq!(database.query_rows(stock).await, before);
 
     let again = database.audit(DEFAULT_PAGE, true).await;
@@ -46,13 +46,13 @@ async fn what_does_not_follow_is_left_alone() {
     let database = &shop.sale.database;
     for (corruption, expected, repaired) in [
         ("UPDATE products SET total_stock = 1 WHERE id = 1", &["stock_out_of_bounds 1", "stock_oversold 1"][..], 0),
-        // Where the order went, and where its hold is.
+        // The finding is where the order went, and where its hold is.
         (
             "UPDATE orders SET product_id = 3 WHERE id = 2",
             &["order_product_differs 2", "stock_not_conserved 1", "stock_oversold 3", "webhook_product_differs 1"],
             0,
         ),
-        // Of the product that another finding is about; the other product is repaired.
+        // The product of another finding is left alone, and the other product is repaired.
         (
             "UPDATE products, orders SET available_stock = available_stock - 1, amount_cents = 1 \
              WHERE products.id < 3 AND orders.id = 1",
@@ -68,7 +68,7 @@ async fn what_does_not_follow_is_left_alone() {
         assert_eq!(database.query_rows("SELECT available_stock FROM products WHERE id = 1").await, wrong);
         shop.restore().await;
     }
-    // A key that let anything in puts every product in doubt.
+    // A missing unique key may have let wrong rows into any product.
     database.execute("ALTER TABLE holds DROP KEY holds_request, ADD KEY holds_request (product_id, request_id)").await;
     database.execute("UPDATE products SET available_stock = 0 WHERE id = 1").await;
     let audited = database.audit(DEFAULT_PAGE, true).await;
@@ -80,7 +80,7 @@ async fn what_does_not_follow_is_left_alone() {
     shop.sale.finish().await;
 }
 
-/// Each of these transactions is at the point where the repair could see half of it.
+/// Each of these transactions has done the half of its work that the repair must not see.
 #[tokio::test]
 async fn a_repair_waits_for_no_order_and_counts_no_open_transaction() {
     let shop = Shop::open("audit_repair_open").await;
@@ -88,7 +88,8 @@ async fn a_repair_waits_for_no_order_and_counts_no_open_transaction() {
     let expected = database.query_i64("SELECT available_stock FROM products WHERE id = 1").await;
     database.execute("UPDATE products SET available_stock = available_stock - 9 WHERE id = 1").await;
 
-    // CreateOrder for hold 1, and a release of hold 8, before their COMMIT; the release has the product still to come.
+    // CreateOrder for hold 1 and ReleaseHold for hold 8 are before their COMMIT. The release hasn't written its product
+    // yet.
     let (mut ordering, mut releasing) = (database.connect().await, database.connect().await);
     for statement in [
         "BEGIN",

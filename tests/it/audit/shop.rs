@@ -1,4 +1,4 @@
-//! A shop whose rows are in every state there is, made by the service alone.
+//! Makes a shop whose rows are in every possible state, by the service alone.
 
 use flashsale::{
     pb::{
@@ -10,11 +10,11 @@ use flashsale::{
 
 use crate::support::{sale::event, server::Sale};
 
-/// What [`Shop::restore`] puts back.
+/// Names the tables that [`Shop::restore`] puts back.
 const TABLES: [&str; 6] =
     ["products", "holds", "orders", "payment_webhooks", "payment_exceptions", "stock_adjustments"];
 
-/// Three products. Of product 1:
+/// Holds a shop with three products. Product 1 has these rows:
 ///
 /// | hold | is | order | is | payment events |
 /// |---|---|---|---|---|
@@ -43,7 +43,7 @@ impl Shop {
         clients.release(released.hold_id).await.unwrap();
         clients.hold(1, 3).await.unwrap();
         sale.ordered(1, 4).await;
-        // A time that fits the row's others, so that the sweep has something to do.
+        // A time that agrees with the row's other times, so that the sweep has something to do.
         let database = &sale.database;
         let old = "created_at = created_at - INTERVAL 1 HOUR, expires_at = expires_at - INTERVAL 1 HOUR";
         database.execute(&format!("UPDATE holds SET {old} WHERE id IN (3, 4)")).await;
@@ -84,8 +84,9 @@ impl Shop {
         Self { sale }
     }
 
-    /// Adds so many rows of the usual kind that the database's optimizer doesn't take the tables for tiny; at most 1000,
-    /// which is as far as the databases recurse.
+    /// Adds many rows of the usual kind, so that the optimizer doesn't take the tables for tiny.
+    ///
+    /// At most 1000 are added, since the databases limit recursion.
     pub(super) async fn fill(&self, rows: u32) {
         let numbers =
             format!("WITH RECURSIVE numbers AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM numbers WHERE n < {rows})");
@@ -121,7 +122,7 @@ impl Shop {
         connection.close().await;
     }
 
-    /// Takes the tables' CHECKs away, so that they can be broken, and keeps a copy of every row.
+    /// Removes the tables' CHECKs, so that they can be broken, and copies every row.
     pub(super) async fn save(&self) {
         let database = &self.sale.database;
         let checks = database
@@ -138,7 +139,7 @@ impl Shop {
         }
     }
 
-    /// Puts every row back as it was saved.
+    /// Puts every row back from its copy.
     pub(super) async fn restore(&self) {
         let mut connection = self.sale.database.connect().await;
         connection.execute("BEGIN").await;

@@ -1,4 +1,4 @@
-//! Audits in the middle of a sale where everything happens at once.
+//! Runs audits in the middle of a sale where everything happens at once.
 
 use std::{
     sync::Arc,
@@ -24,7 +24,7 @@ const BUYERS: usize = 24;
 const PURCHASES: usize = 40;
 const AUDITS_MIN: usize = 5;
 
-/// Short times, so that holds expire and orders are overdue in the middle of it.
+/// Returns short times, so that holds expire and orders become overdue during the sale.
 pub(super) fn short_settings() -> Settings {
     Settings {
         hold_ttl: Duration::from_millis(300),
@@ -33,7 +33,7 @@ pub(super) fn short_settings() -> Settings {
     }
 }
 
-/// What one buyer does: some purchases of each way that there is. Refusals are part of it.
+/// Does what one buyer does: some purchases of each kind. Refusals are part of it.
 pub(super) async fn buy(clients: Clients, buyer: usize, purchases: usize) {
     for number in 0..purchases {
         let product_id = i64::try_from(1 + (buyer + number) % 2).unwrap();

@@ -1,4 +1,4 @@
-//! The log lines that other programs go by, and the numbers on `/metrics`.
+//! Checks the log lines that other programs read, and the numbers on `/metrics`.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::support::{
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Exactly one line has this message and these fields, at the top level; and what every line has.
+/// Checks that exactly one line has this message and these fields at the top level, beside what every line has.
 fn assert_line(lines: &[Value], message: &str, level: &str, fields: &Value) {
     let of_message = lines_of(lines, message);
     let fits = |line: &&&Value| fields.as_object().unwrap().iter().all(|(name, value)| line[name] == *value);
@@ -55,7 +55,7 @@ async fn each_event_has_its_line_with_its_fields() {
     let overdue = clients.order(unpaid).await.unwrap().order_id;
     let overdue_now = "UPDATE orders SET payment_due_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE id =";
     database.move_times(&format!("{overdue_now} {overdue}")).await;
-    // There are none left, so these come back from the overdue order.
+    // None is left, so these units come back from the overdue order.
     clients.hold(product_id, 2).await.unwrap();
     proxy.cut();
     let failed = clients.pay("in the outage", order_id, PaymentStatus::Success).await;
@@ -135,7 +135,7 @@ async fn each_event_has_its_line_with_its_fields() {
     database.assert_audit_clean().await;
 }
 
-/// The number of a counter, 0 where it isn't there.
+/// Returns the number of a counter, or 0 where it is missing.
 fn counter(page: &str, name_and_labels: &str) -> f64 {
     let line = page.lines().find_map(|line| line.strip_prefix(name_and_labels)?.strip_prefix(' '));
     line.map_or(0.0, |number| number.parse().unwrap())
@@ -158,7 +158,7 @@ async fn the_server_counts_holds_webhooks_conflicts_and_sweeps() {
     clients.pay("stray", 999, PaymentStatus::Success).await.unwrap_err();
     clients.hold(product_id, 4).await.unwrap();
 
-    // A lock wait, which ends when the holder is killed or lets go: the second run finds the row free.
+    // A lock wait ends when its holder is killed or lets go, and then the second run finds the row free.
     let mut holder = database.lock_rows(&format!("products WHERE id = {product_id}")).await;
     let conflict = r#"flashsale_lock_conflicts_total{kind="lock_wait",transaction="create_hold"}"#;
     let let_go = async {

@@ -1,4 +1,4 @@
-//! Programs whose log nobody reads: standard output and standard error are one pipe, as with `2>&1`, and it is full.
+//! Runs programs whose log nobody reads: standard output and standard error are one full pipe, as with `2>&1`.
 
 use std::time::{Duration, Instant};
 
@@ -29,18 +29,18 @@ const DROPPED: &str = "Log lines were dropped: nobody read them";
 const COUNTER: &str = "flashsale_log_lines_dropped_total";
 const TRACED: (&str, &str) = ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
 
-/// What a program answers that doesn't wait for the reader of its log.
+/// Fails the test unless the program answers in the time of one that doesn't wait for the reader of its log.
 async fn in_time<T>(answers: impl Future<Output = T>) -> T {
     timeout(LIMIT, answers).await.expect("the log holds up the answers")
 }
 
-/// How many lines were dropped, by the page of metrics.
+/// Returns how many lines were dropped, by the page of metrics.
 fn dropped(page: &str) -> u64 {
     let line = page.lines().find_map(|line| line.strip_prefix(COUNTER)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {COUNTER} in\n{page}")).parse().unwrap()
 }
 
-/// Waits until the log says of so many lines that they were dropped, and returns all lines.
+/// Waits until the log says that this many lines were dropped, and returns all lines.
 async fn all_told(process: &Process, missing: u64) -> Vec<Value> {
     wait::eventually(LIMIT, "the line that says how many are missing", async || {
         let told = process.lines_of(DROPPED).iter().map(|line| line["dropped"].as_u64().unwrap()).sum::<u64>();
@@ -57,7 +57,7 @@ fn with_message(lines: &[Value], message: &str) -> u64 {
     lines.iter().filter(|line| line["message"] == message).count().try_into().unwrap()
 }
 
-/// Payment events that are refused, with long lines in the log: an unknown order, and a key that is escaped.
+/// Sends payment events that are refused with long log lines: an unknown order, and a key that is escaped.
 async fn refused_events(clients: &Clients, count: u64) {
     let key = "\u{1}".repeat(255);
     let refused = (0..count).map(|_| clients.pay(&key, 999, PaymentStatus::Success));
@@ -69,7 +69,7 @@ async fn refused_events(clients: &Clients, count: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_whose_log_nobody_reads_goes_on_says_what_is_missing_and_ends_in_time() {
     let database = TestDatabase::create("stalled_log").await;
-    // A span is sent at the end, in vain: what is said about that has nowhere to go.
+    // A span is sent in vain at the end, and what is said about it can't be written anywhere.
     let settings = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1"),
         ("OTEL_BSP_SCHEDULE_DELAY", "600000"),
@@ -121,7 +121,7 @@ async fn a_server_whose_log_nobody_reads_goes_on_says_what_is_missing_and_ends_i
     database.assert_audit_clean().await;
 }
 
-/// Webhooks without a signature, one after the other on one connection without waiting for the answers.
+/// Sends webhooks without a signature on one connection, without waiting for the answers.
 async fn unsigned_posts(address: &str, count: usize) {
     let (name, value) = TRACED;
     let post = format!(
@@ -148,7 +148,7 @@ async fn unsigned_posts(address: &str, count: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_whose_log_nobody_reads_goes_on_says_what_is_missing_and_ends_in_time() {
     let secret = "whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0";
-    // Two lines for each post.
+    // Each post makes two lines.
     let settings = [("FLASHSALE_WEBHOOK_SECRETS", secret), ("RUST_LOG", "flashsale=debug")];
     let mut gateway = GatewayProgram::start_on_one_pipe("127.0.0.1:1", &settings).await;
     assert_eq!(dropped(&gateway.metrics().await), 0);

@@ -1,4 +1,4 @@
-//! `sweeper`: its exit codes, its report, and its end half-way.
+//! Checks `sweeper`: its exit codes, its report, and its end during the work.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::{
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The last line has the report: five fields at the top level.
+/// Returns the report in the last line: five fields at the top level.
 fn assert_report(lines: &[Value], batches: i64, holds_expired: i64, orders_cancelled: i64, stock_released: i64) {
     let last = lines.last().unwrap();
     let numbers = [&last["batches"], &last["holds_expired"], &last["orders_cancelled"], &last["stock_released"]];
@@ -119,7 +119,7 @@ async fn a_sweep_without_a_database_fails_and_says_so_twice() {
     let last = lines.last().unwrap();
     assert_eq!((&last["message"], &last["level"]), (&json!("Sweep failed"), &json!("ERROR")));
     assert_eq!((&last["batches"], &last["holds_expired"], &last["stock_released"]), (&json!(0), &json!(0), &json!(0)));
-    // For cron's mail.
+    // cron mails what is on standard error.
     assert!(stderr.starts_with("the sweeper failed: unavailable: "), "{stderr}");
     assert!(!stderr.contains("pa55word") && !last.to_string().contains("pa55word"));
 }

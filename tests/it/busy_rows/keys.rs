@@ -1,4 +1,4 @@
-//! Unique keys that somebody else has locked: an INSERT waits for them, and nobody says for which.
+//! Covers unique keys that another session has locked: an INSERT waits for them, and no error names the key.
 
 use flashsale::pb::{HandlePaymentWebhookRequest, PaymentStatus};
 use futures_util::future::join_all;
@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use super::assert_told;
 use crate::support::{sale::repeatable_hold, server::Sale};
 
-/// The event's order is still pending, so that its key isn't looked for at first.
+/// The event's order is still pending, so the service doesn't look for its key first.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payment_event_that_somebody_has_locked_fails_no_other_and_is_answered_as_before() {
     let sale = Sale::start("busy_event").await;
@@ -37,7 +37,7 @@ async fn a_payment_event_that_somebody_has_locked_fails_no_other_and_is_answered
     sale.finish().await;
 }
 
-/// Somebody's INSERT, of which nobody knows how it ends.
+/// The other session's INSERT isn't committed, so nobody knows yet how it ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payment_event_that_somebody_is_storing_is_told_and_fails_no_other() {
     let sale = Sale::start("event_being_stored").await;
@@ -58,7 +58,7 @@ async fn a_payment_event_that_somebody_is_storing_is_told_and_fails_no_other() {
     sale.finish().await;
 }
 
-/// The product sells, so the holds go out as one text, which would wait for the key with the product locked.
+/// The product is known to sell, so its holds are one script, which would wait for the key with the product locked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_that_somebody_has_locked_by_its_request_is_replayed() {
     let sale = Sale::start("busy_request").await;

@@ -1,4 +1,4 @@
-//! Products that somebody else has locked.
+//! Covers products that another session has locked.
 
 use std::{thread::available_parallelism, time::Duration};
 
@@ -8,10 +8,10 @@ use tokio::time::timeout;
 use super::{assert_passed_by, assert_told, one_by_one};
 use crate::support::server::Sale;
 
-/// A product that nobody has locked sells in milliseconds; this is for a machine that is busy with other tests.
+/// A free product sells in milliseconds; the limit is for a machine that runs other tests meanwhile.
 const SOON: Duration = Duration::from_secs(1);
 
-/// More than there are cores, turns and connections.
+/// More products than there are cores, turns and connections.
 fn many() -> usize {
     available_parallelism().map_or(1, usize::from) + 40
 }
@@ -25,7 +25,7 @@ async fn locked_products_take_neither_turns_nor_connections_from_the_others() {
     for _ in 0..many() {
         locked.push(sale.product(10).await);
     }
-    // Half of them are known to sell, and are sold without a look.
+    // Half of them are known to sell, and are sold optimistically.
     for product_id in &locked[..locked.len() / 2] {
         clients.hold(*product_id, 1).await.unwrap();
     }
@@ -43,7 +43,8 @@ async fn locked_products_take_neither_turns_nor_connections_from_the_others() {
     sale.finish().await;
 }
 
-/// A product that was waited for in vain is asked for without waiting, so that its next calls take no connection.
+/// After a wait in vain the service asks whether the product is free without waiting, so later calls take no
+/// connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_product_that_stays_locked_is_waited_for_in_the_database_once() {
     let sale = Sale::start("stuck_product").await;
@@ -63,7 +64,7 @@ async fn a_product_that_stays_locked_is_waited_for_in_the_database_once() {
     sale.finish().await;
 }
 
-/// Those who come while a batch waits are told with it, or soon after, and don't wait as long again.
+/// Calls that come while a batch waits are refused with the batch, or soon after it.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_queued_behind_a_batch_that_waits_for_its_product_are_told_in_time() {
     let sale = Sale::start("queued_behind").await;
@@ -86,7 +87,7 @@ async fn calls_queued_behind_a_batch_that_waits_for_its_product_are_told_in_time
     sale.finish().await;
 }
 
-/// One script gives units back to several products; a locked one leaves the batch.
+/// One script gives units back to several products, and a locked product is left out of the batch.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_product_holds_up_no_release_and_no_failed_payment_of_another() {
     let sale = Sale::start("busy_give_back").await;

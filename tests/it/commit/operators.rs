@@ -1,4 +1,4 @@
-//! The same for what operators call.
+//! Loses, drops or delays the COMMIT of each call that operators make.
 
 use flashsale::{
     checkout::repair_available_stock::{Repair, repair_available_stock},
@@ -50,7 +50,7 @@ async fn an_exception_is_resolved_once_whatever_happens_to_its_commit() {
         let exception_id = ground.clients().exceptions().await[0].exception_id;
         let resolved = ground.under(fault, ground.clients().resolve(exception_id, "paid back")).await.unwrap();
         assert_eq!(resolved.note.as_deref(), Some("paid back"), "{fault:?}");
-        // With another note it stays what it was made first.
+        // A resolution with another note doesn't change the first one.
         assert_eq!(ground.clients().resolve(exception_id, "lost").await.unwrap(), resolved, "{fault:?}");
     }
     assert_eq!(ground.clients().exceptions().await, []);
@@ -66,7 +66,7 @@ async fn stock_is_repaired_once_whatever_happens_to_its_commit() {
         ground.database.execute("UPDATE products SET available_stock = 7").await;
         let repair = ground.under(fault, repair_available_stock(&database, ProductId::stored(product_id))).await;
         match fault {
-            // Found repaired, by whomever.
+            // The repair is found done, and another process may have done it.
             Fault::AnswerLost => assert_eq!(repair, Ok(Repair::Unneeded)),
             Fault::RequestLost | Fault::Late => assert!(matches!(repair, Ok(Repair::Repaired(_, 10))), "{repair:?}"),
         }

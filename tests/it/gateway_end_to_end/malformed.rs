@@ -1,4 +1,4 @@
-//! Malformed input against the whole stack: nothing but the documented answers, never a 5xx, and nothing stored.
+//! Sends malformed input to the whole stack: it gets documented answers, never a 5xx, and stores nothing.
 
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use reqwest::Method;
@@ -29,7 +29,7 @@ const REASONS: [(u16, &[&str]); 7] = [
     ),
 ];
 
-/// Sends a request; checks that the answer is a documented one; returns its status and reason.
+/// Sends a request, checks that the answer is a documented one, and returns its status and reason.
 async fn send(stack: &Stack, method: &str, path: &str, body: impl Into<reqwest::Body>) -> (u16, String) {
     let method = Method::from_bytes(method.as_bytes()).unwrap();
     let request = stack.http.request(method.clone(), stack.url(path)).header("content-type", "application/json");
@@ -119,7 +119,7 @@ async fn malformed_input_has_the_documented_answer_and_stores_nothing() {
         ),
     ] {
         let (found, found_reason) = send(&stack, "POST", WEBHOOK, body.clone()).await;
-        // How a lone surrogate is refused is for the JSON reader to say: as no JSON, or as no string.
+        // The JSON reader decides how it refuses a lone surrogate: as no JSON, or as no string.
         let either = body.contains("ud800") && found == 422 && found_reason == "INVALID_ARGUMENT";
         assert!(either || (found, found_reason.as_str()) == (status, reason), "{body}: {found} {found_reason}");
     }
@@ -130,7 +130,7 @@ async fn malformed_input_has_the_documented_answer_and_stores_nothing() {
     stack.finish().await;
 }
 
-/// The server checks bounds; the answer names the fields as its caller sent them.
+/// The server checks the bounds, and the answer names the fields as the caller sent them.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_field_out_of_bounds_is_named_in_one_answer() {
     let stack = Stack::start("bounds", &[UNSIGNED]).await;
@@ -159,10 +159,10 @@ async fn every_field_out_of_bounds_is_named_in_one_answer() {
     );
     let refused = |lines: Vec<Value>| lines_of(&lines, "Payment webhook refused").len();
     assert_eq!(refused(stack.gateway.stop().await), 0);
-    assert_eq!(refused(stack.server.stop().await), 1, "one delivery is one line, of whoever refused it");
+    assert_eq!(refused(stack.server.stop().await), 1, "the program that refuses a delivery logs it, once");
 }
 
-/// Returns a JSON value, mostly near what a field takes.
+/// Makes a JSON value that is mostly near what a field accepts.
 fn value(random: &mut StdRng) -> String {
     const VALUES: [&str; 26] = [
         "0",
@@ -199,8 +199,10 @@ fn value(random: &mut StdRng) -> String {
     }
 }
 
-/// A body near one that is taken: some values are odd, some fields are missing or twice, some bodies are cut, or have
-/// another byte somewhere, or are noise.
+/// Makes a body near one that is accepted.
+///
+/// Some values are odd, some fields are missing or come twice. Some bodies are cut, have another byte somewhere, or are
+/// noise.
 fn body(random: &mut StdRng) -> Vec<u8> {
     const BODIES: [&[(&str, &str)]; 4] = [
         &[("product_id", "1"), ("qty", "1")],
@@ -266,7 +268,7 @@ async fn whatever_is_sent_at_random_is_answered_and_is_never_an_error_of_ours() 
         let (path, body) = (path(&mut random), body(&mut random));
         *seen.entry(send(&stack, method, &path, body).await).or_insert(0) += 1;
     }
-    // It got somewhere: some are taken, and each kind of refusal is among them.
+    // Some requests are accepted, and each kind of refusal occurs.
     for status in [200, 201, 400, 404, 405, 422] {
         assert!(seen.keys().any(|(found, _)| *found == status), "no {status} in {seen:?}");
     }

@@ -1,4 +1,4 @@
-//! Rule 4: the same idempotency key gives the same result. Keys compare byte for byte.
+//! Shows that the same idempotency key gets the same result, and that keys are compared byte for byte.
 
 use flashsale::{
     checkout::HandlePaymentWebhook,
@@ -78,8 +78,9 @@ async fn a_key_is_one_orders_whatever_became_of_it() {
     sale.finish().await;
 }
 
-/// Only where an order isn't pending has an event most likely come before. Where it has come for a pending one, as with
-/// another amount, its key is seen to be taken when it is stored.
+/// An event has most likely come before only if its order isn't pending.
+///
+/// If it has come for a pending order, for example with another amount, its key is found taken when it is stored.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_event_of_a_pending_order_is_stored_without_a_look_for_its_key() {
     let sale = Sale::start("stored_without_a_look").await;

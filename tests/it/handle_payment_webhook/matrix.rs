@@ -1,4 +1,4 @@
-//! The contract's payment matrix, cell by cell, with what is stored.
+//! Runs the payment matrix cell by cell, and checks what is stored.
 
 use flashsale::pb::{
     HandlePaymentWebhookResponse, Order, OrderStatus,
@@ -8,7 +8,7 @@ use tonic::Code;
 
 use crate::support::{client::assert_refused, sale::event, server::Sale};
 
-/// An order of 2 units at 1000 cents.
+/// The amount of an order of 2 units at 1000 cents.
 const RIGHT: Option<i64> = Some(2000);
 const LESS: Option<i64> = Some(1999);
 const MORE: Option<i64> = Some(2001);
@@ -23,7 +23,7 @@ struct Cell {
     result: &'static str,
 }
 
-/// Every cell with a known order and a new key.
+/// The cells with a known order and a new key.
 #[rustfmt::skip]
 const CELLS: [Cell; 21] = [
     cell("pending", Success, None, "paid", false, "applied"),
@@ -65,7 +65,7 @@ impl Cell {
         format!("{} order, {:?} of {:?}", self.before, self.status, self.amount_cents)
     }
 
-    /// An order in the state of the cell, of a product of its own with 10 units.
+    /// Makes an order in the state of the cell, for its own product with 10 units.
     async fn order(&self, sale: &Sale) -> Order {
         let product_id = sale.product(10).await;
         let order = sale.ordered(product_id, 2).await;
@@ -79,7 +79,7 @@ impl Cell {
     }
 }
 
-/// All that an event could have changed, as stored.
+/// Returns all stored values that an event could have changed.
 async fn stored(sale: &Sale, order: &Order) -> Vec<Vec<String>> {
     let Order { order_id, hold_id, product_id, .. } = order;
     let mut rows = sale
@@ -132,7 +132,7 @@ async fn a_new_key_does_what_its_cell_says_and_no_more() {
     sale.finish().await;
 }
 
-/// Rule 4: the same idempotency key gives the same result.
+/// The same idempotency key gets the same result.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_seen_key_gets_the_stored_answer_whatever_it_now_reports() {
     let sale = Sale::start("a_seen_key_gets_the_stored_answer").await;
@@ -150,7 +150,7 @@ async fn a_seen_key_gets_the_stored_answer_whatever_it_now_reports() {
                 assert_eq!(again.unwrap(), as_first, "{name}, {status:?} {step}");
             }
             assert_eq!(stored(&sale, &order).await, before, "{name} {step}");
-            // What leaves `pending` only, and is new to the others.
+            // These events change only a pending order, and are new for the others.
             sale.clients().pay(&format!("{step} {key}"), order.order_id, Failure).await.unwrap();
         }
     }

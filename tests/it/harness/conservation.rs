@@ -1,8 +1,8 @@
-//! The check of the stock finds what it is there for.
+//! Shows that the check of the stock finds each kind of fault.
 
 use crate::support::{database::TestDatabase, server::Sale};
 
-/// As much of the service's tables as the check of the stock looks at, without any of their guards.
+/// The part of the service's tables that the check of the stock reads, without any of their CHECKs and keys.
 const TABLES: [&str; 4] = [
     "CREATE TABLE products (id BIGINT PRIMARY KEY, total_stock BIGINT, available_stock BIGINT) ENGINE = InnoDB",
     "CREATE TABLE holds (id BIGINT PRIMARY KEY, product_id BIGINT, qty INT, unit_price_cents BIGINT,
@@ -12,7 +12,7 @@ const TABLES: [&str; 4] = [
     "CREATE TABLE payment_webhooks (id BIGINT PRIMARY KEY, order_id BIGINT) ENGINE = InnoDB",
 ];
 
-/// Every state there is, with nothing off.
+/// Rows in every possible state, without a fault.
 const SALE: [&str; 4] = [
     "INSERT INTO products VALUES (1, 100, 85), (2, 0, 0)",
     "INSERT INTO holds VALUES (11, 1, 4, 250, 'active'), (12, 1, 5, 250, 'used'), (13, 1, 6, 250, 'used'),
@@ -61,7 +61,7 @@ async fn the_check_of_the_stock_finds_every_kind_of_fault() {
     }
 }
 
-/// The times of a row, too, unless the test moved some.
+/// The audit checks the times of a row, too, unless the test has moved some.
 #[tokio::test(flavor = "multi_thread")]
 #[should_panic(expected = "hold_times")]
 async fn the_audit_at_the_end_of_a_test_minds_the_times() {

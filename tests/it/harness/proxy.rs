@@ -1,4 +1,4 @@
-//! What the proxy does to a connection, seen from both of its ends.
+//! Shows what the proxy does to a connection, seen from both ends.
 
 use mysql_async::{Conn, prelude::Queryable};
 
@@ -9,7 +9,7 @@ use crate::support::{
     wait,
 };
 
-/// A table, a proxy, and a connection through it that has written a row but not committed it.
+/// Holds a table, a proxy, and a connection through it that has written a row without a COMMIT.
 async fn uncommitted(name: &str) -> (TestDatabase, Proxy, RawConnection) {
     let database = TestDatabase::create_empty(name).await;
     database.execute("CREATE TABLE notes (note INT) ENGINE = InnoDB").await;

@@ -1,4 +1,4 @@
-//! What reads find past its time is taken back, beside them and once.
+//! Shows that what reads find past its time is taken back in the background, and once.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ async fn what_the_books_find_is_taken_back_too() {
     sale.finish().await;
 }
 
-/// More than one transaction takes back; whoever reads meanwhile sees all units all the time.
+/// Several transactions take the units back, and each read meanwhile sees all of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_holds_are_taken_back_and_every_read_meanwhile_sees_all_of_their_units() {
     let sale = Sale::start("many_holds_a_read_finds").await;
@@ -69,7 +69,7 @@ async fn many_holds_are_taken_back_and_every_read_meanwhile_sees_all_of_their_un
     sale.finish().await;
 }
 
-/// Overdue orders of this many units each.
+/// Makes a product with `count` overdue orders of `qty` units each.
 async fn with_overdue_orders(sale: &Sale, count: usize, qty: i32) -> i64 {
     let product_id = sale.product(1000).await;
     let orders = (0..count).map(|_| sale.ordered(product_id, qty));
@@ -78,7 +78,7 @@ async fn with_overdue_orders(sale: &Sale, count: usize, qty: i32) -> i64 {
     product_id
 }
 
-/// A payment may still come, and the units of others are enough.
+/// A payment may still come, and other units are enough.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_few_overdue_orders_are_left_to_the_sweep() {
     let sale = Sale::start("a_few_overdue_orders").await;
@@ -105,11 +105,11 @@ async fn many_overdue_orders_are_taken_back() {
     sale.finish().await;
 }
 
-/// With one connection: a take-back that waited for a lock would have it.
+/// There is one connection, which a take-back that waited for a lock would hold.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_somebody_has_locked_is_not_waited_for_and_not_tried_at_each_read() {
     let sale = Sale::start("locked_and_found_by_reads").await;
-    // The hold's row, and the product's, which is tried again a few times before it is left alone.
+    // The hold's row is locked, and the product's, which is tried a few times before it is left alone.
     for (table, tries_max) in [("holds", 1), ("products", 20)] {
         let product_id = sale.product(1).await;
         let hold = sale.clients().hold(product_id, 1).await.unwrap();

@@ -1,4 +1,4 @@
-//! ListPaymentExceptions: filters, pages, and what doesn't move while somebody pages.
+//! Covers ListPaymentExceptions: its filters, its pages, and what stays in place between two pages.
 
 use flashsale::pb::ListPaymentExceptionsRequest;
 use tonic::Code;
@@ -6,7 +6,7 @@ use tonic::Code;
 use super::{ids, pay_late, pay_late_often};
 use crate::support::{client::assert_refused, sale::bad_fields, server::Sale};
 
-/// All pages from `request` on, each page's ids.
+/// Returns the ids of each page from `request` on.
 async fn pages(sale: &Sale, mut request: ListPaymentExceptionsRequest) -> Vec<Vec<i64>> {
     let mut pages = Vec::new();
     loop {
@@ -25,7 +25,7 @@ fn newest_first(mut oldest_first: Vec<i64>) -> Vec<i64> {
     oldest_first
 }
 
-/// Stores exceptions that no payment made, which is quicker.
+/// Inserts exceptions by SQL, which is quicker than by payments.
 async fn insert(sale: &Sale, count: usize, key_bytes: usize, note: &str) {
     let rows: Vec<String> = (0..count)
         .map(|number| {
@@ -98,7 +98,7 @@ async fn new_exceptions_move_nothing_to_another_page() {
                 break;
             }
             request.page_token = page.next_page_token;
-            // What comes between two pages, and what is resolved of a page that was read.
+            // A new exception comes between two pages, and one of the page before is resolved.
             pay_late(&sale, product_id, &format!("between {}", listed.len())).await;
             sale.clients().resolve(listed[listed.len() - 1], "refunded").await.unwrap();
         }
@@ -136,7 +136,7 @@ async fn a_page_has_50_unless_asked_and_1000_at_the_most() {
     sale.finish().await;
 }
 
-/// A message has 256 KiB at the most. A page that would be larger ends earlier, and goes on.
+/// A message has at most 256 KiB. A page that would be larger ends earlier, and the next one goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_long_texts_fits_a_message() {
     let sale = Sale::start("a_page_of_long_texts").await;

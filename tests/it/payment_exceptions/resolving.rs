@@ -1,4 +1,4 @@
-//! ResolvePaymentException.
+//! Covers ResolvePaymentException.
 
 use tonic::Code;
 

@@ -1,4 +1,4 @@
-//! Rule 4: the same idempotency key gives the same result, also for deliveries that arrive at the same moment.
+//! Shows that the same idempotency key gets the same result, also for deliveries at the same moment.
 
 use flashsale::pb::{
     HandlePaymentWebhookResponse, OrderStatus,
@@ -20,7 +20,7 @@ async fn deliver(crowd: &Crowd, events: Vec<(String, i64, PaymentStatus)>) -> Ve
     .await
 }
 
-/// Two deliveries of one key at the same moment both get the same successful answer.
+/// Delivers one key twice at the same moment: both deliveries get the same successful answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_20_deliveries_of_one_key_at_once_all_succeed_alike_and_one_is_the_first() {
     for servers in [1, 2] {
@@ -72,7 +72,7 @@ async fn one_key_for_two_orders_at_once_settles_one_and_is_refused_to_the_other(
     }
 }
 
-/// Rule 5: pending → paid, pending → cancelled, nothing else.
+/// An order goes from pending to paid or from pending to cancelled, and nowhere else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_success_and_a_failure_of_one_order_at_once_do_one_of_both() {
     for servers in [1, 2] {

@@ -1,4 +1,4 @@
-//! Rule 1: available_stock never goes below 0, nor above total_stock, under any load.
+//! Shows that available_stock never goes below 0, nor above total_stock, under any load.
 
 use std::collections::BTreeSet;
 
@@ -14,12 +14,12 @@ use crate::support::{
     sale::{hold, hold_of, product, repeatable_hold},
 };
 
-/// Asks for all of these at the same moment.
+/// Asks for all of these holds at the same moment.
 async fn hold_at_once(crowd: &Crowd, requests: Vec<CreateHoldRequest>) -> Vec<Result<Hold, Status>> {
     hold_at_once_by(|number| crowd.caller(number), requests).await
 }
 
-/// Asks for all of these at the same moment, each by its own caller.
+/// Asks for all of these holds at the same moment, each by its own caller.
 async fn hold_at_once_by(
     caller: impl Fn(usize) -> Clients,
     requests: Vec<CreateHoldRequest>,
@@ -31,7 +31,7 @@ async fn hold_at_once_by(
     .await
 }
 
-/// The ids of those granted; the others have to be refused with this reason.
+/// Returns the ids of the granted holds. The others have to be refused with this reason.
 fn granted(results: &[Result<Hold, Status>], other: &str) -> BTreeSet<i64> {
     for refused in results.iter().filter_map(|result| result.as_ref().err()) {
         assert_eq!(reason(refused), other);
@@ -52,7 +52,7 @@ async fn buyers_for_units(name: &str, buyers: usize, units: usize) {
     crowd.finish().await;
 }
 
-/// As [`buyers_for_units`], at two server programs that know nothing of each other but the database.
+/// Lets buyers race for units at two server programs that share only the database.
 async fn buyers_at_two_programs(name: &str, buyers: usize, units: usize) {
     let database = TestDatabase::create(name).await;
     let servers = [ServerProgram::start(&database.url(), &[]).await, ServerProgram::start(&database.url(), &[]).await];
@@ -127,7 +127,7 @@ async fn mixed_quantities_at_two_servers_never_pass_the_stock() {
     mixed_quantities("mixed_quantities_at_two_servers", 2).await;
 }
 
-/// Rule 9, by two servers at once: nothing comes back twice.
+/// Two servers at once take the same expired holds back.
 #[tokio::test(flavor = "multi_thread")]
 async fn expired_holds_that_two_servers_take_back_at_once_come_back_once() {
     let crowd = Crowd::gather("two_servers_take_back", 2).await;
@@ -141,7 +141,7 @@ async fn expired_holds_that_two_servers_take_back_at_once_come_back_once() {
     crowd.finish().await;
 }
 
-/// Rule 7, at the same moment.
+/// A repeated request_id returns the first result, also at the same moment.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_request_id_20_times_at_once_makes_one_hold() {
     for servers in [1, 2] {

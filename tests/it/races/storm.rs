@@ -1,7 +1,7 @@
-//! Everything at once, on few products, with two servers and two sweepers: then every answer is held against the rows.
+//! Does everything at once, on few products, with two servers and two sweepers, and compares each answer with the rows.
 //!
-//! One server's holds end at once and its orders are due at once, so sweeps, releases, orders and payments all meet.
-//! What the workers do is drawn from a fixed sequence; what becomes of it depends on who comes first.
+//! One server's holds and orders have short times, so sweeps, releases, orders and payments meet. What the workers do
+//! is drawn from a fixed sequence. What becomes of it depends on who comes first.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +26,7 @@ const STEPS: u32 = 120;
 const PRODUCTS: u64 = 3;
 const STOCK: i64 = 60;
 
-/// A fixed sequence of numbers (xorshift).
+/// Makes a fixed sequence of numbers (xorshift).
 struct Numbers(u64);
 
 impl Numbers {
@@ -38,18 +38,18 @@ impl Numbers {
     }
 }
 
-/// What one worker was answered.
+/// Holds the answers that one worker got.
 #[derive(Default)]
 struct Answers {
     holds: Vec<Hold>,
     orders: Vec<Order>,
     released: Vec<Hold>,
-    /// By key: the order, its status, whether a refund is due.
+    /// By key: the order, its status, and whether a refund is due.
     payments: BTreeMap<String, (i64, OrderStatus, bool)>,
     swept: [usize; 2],
 }
 
-/// A refusal by the rules is an answer, anything else a fault.
+/// Takes a refusal by the rules as an answer, and fails the test for anything else.
 fn expect<T>(result: Result<T, Status>, reasons: &[&str]) -> Option<T> {
     match result {
         Ok(answer) => Some(answer),
@@ -94,7 +94,7 @@ impl Worker {
         self.answers.holds.push(hold);
     }
 
-    /// One of the worker's last holds, or one of another's, or none.
+    /// Returns one of the worker's last holds, or another worker's, or an id without a hold.
     fn any_hold(&mut self) -> i64 {
         let newest = self.answers.holds.last().map_or(1, |hold| hold.hold_id);
         let back = usize::try_from(self.numbers.below(3)).unwrap();
@@ -123,7 +123,7 @@ impl Worker {
         let newest = self.answers.orders.last().map_or(1, |order| order.order_id);
         let order_id = (newest + 2 - i64::try_from(self.numbers.below(10)).unwrap()).max(1);
         let status = if self.numbers.below(3) == 0 { PaymentStatus::Failure } else { PaymentStatus::Success };
-        // Keys that other workers deliver too, now and then for another order.
+        // Other workers deliver these keys, too, and sometimes for another order.
         let key =
             if self.numbers.below(3) == 0 { format!("shared {order_id}") } else { format!("{}-{step}", self.number) };
         let key = if self.numbers.below(10) == 0 { "everybody's".to_owned() } else { key };
@@ -187,7 +187,7 @@ async fn check(sale: &Sale, all: Vec<Answers>) {
     assert_eq!(totals[0], swept.map(|count| count.to_string()));
 }
 
-/// Rule 6, conservation, at every commit: also looked at in the middle of the storm.
+/// Stock is conserved at every commit, so it is checked in the middle of the storm, too.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_storm_of_everything_nothing_is_lost_and_every_answer_holds() {
     let sale = Sale::start("a_storm_of_everything").await;

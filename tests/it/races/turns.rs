@@ -1,4 +1,4 @@
-//! One hold, wanted for several things at the same moment: each ends one way.
+//! Shows that a hold that is wanted for several things at the same moment ends in one way.
 
 use std::time::UNIX_EPOCH;
 
@@ -30,7 +30,7 @@ async fn order_at_once(crowd: &Crowd, hold_id: i64, request_ids: Vec<Option<&str
     .await
 }
 
-/// Rule 2: a hold makes at most one order, ever.
+/// A hold makes at most one order, ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_ordered_twice_at_once_makes_one_order() {
     for servers in [1, 2] {
@@ -51,7 +51,7 @@ async fn a_hold_ordered_twice_at_once_makes_one_order() {
     }
 }
 
-/// Rules 2 and 7.
+/// A hold makes at most one order, and a repeated request_id returns it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_ordered_with_one_request_id_at_once_makes_one_order_that_all_get() {
     for servers in [1, 2] {
@@ -127,7 +127,7 @@ async fn a_hold_released_20_times_at_once_gives_back_once() {
     crowd.finish().await;
 }
 
-/// A payment that arrives while the order is swept as overdue: it counts, or the money has to be paid back.
+/// A payment that arrives while the overdue order is swept counts, or it has to be refunded.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_overdue_order_paid_and_swept_at_once_ends_one_way() {
     const ORDERS: usize = 40;

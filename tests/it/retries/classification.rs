@@ -1,4 +1,4 @@
-//! Failures that one statement by itself provokes.
+//! Covers failures that one statement alone causes.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -22,7 +22,7 @@ use crate::support::{
     wait,
 };
 
-/// Statements that can't succeed, and what their failure is.
+/// Statements that can't succeed, and the kind of their failure.
 const STATEMENTS: [(&str, FailureKind); 14] = [
     ("UPDATE products SET available_stock = -1 WHERE id = 1", Check),
     ("UPDATE products SET available_stock = 1 WHERE id = 1", Check),
@@ -40,7 +40,7 @@ const STATEMENTS: [(&str, FailureKind); 14] = [
     ("SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'something else'", Other),
 ];
 
-/// What those statements, and the two that need a second session, are taken for on `database`.
+/// Checks the kinds of the failures of those statements, and of two that need a second session.
 async fn assert_told_apart(database: &TestDatabase) {
     let pool = pool(database, 1);
     for (sql, kind) in STATEMENTS {
@@ -109,7 +109,7 @@ async fn a_server_that_speaks_german_is_understood() {
     database.assert_no_open_transactions().await;
 }
 
-/// A hold and the stock that it takes, where there is none.
+/// Returns a script that makes a hold and takes its stock, where there is none.
 fn oversold() -> Script {
     let product_id = ProductId::stored(1);
     let new = holds::NewHold {
@@ -168,7 +168,7 @@ async fn a_duplicate_key_in_a_script_is_repeated_three_times_and_leaves_nothing(
     assert_eq!(database.query_i64("SELECT COUNT(*) FROM products WHERE name = 'changed'").await, 0);
 }
 
-/// What is unknown of an error out of a script is whether the COMMIT took place, so the session's fate is, too.
+/// An unknown error of a script doesn't say whether the COMMIT took place, so the session is ended.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_script_that_fails_for_an_unknown_reason_leaves_nothing() {
     let sale = Sale::start("unknown_reason").await;
@@ -188,7 +188,7 @@ async fn a_script_that_fails_for_an_unknown_reason_leaves_nothing() {
     sale.finish().await;
 }
 
-/// The CHECK is the last guard: no transaction gets there, so the test takes its own way around the guarded update.
+/// No transaction gets as far as the CHECK, so the test writes without the guarded update.
 #[tokio::test]
 async fn the_check_says_no_where_every_other_guard_has_failed() {
     let database = with_products("check").await;

@@ -1,4 +1,4 @@
-//! Connections that break: killed at work, killed or timed out while idle, or refused.
+//! Covers connections that break: killed at work, killed or timed out while idle, or refused.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -12,7 +12,7 @@ use tokio::sync::Barrier;
 use super::{Failures, LIMIT, done, holder_of_product_1, pool, with_products};
 use crate::support::{database::RawConnection, server::Sale, wait};
 
-/// A transaction whose statement is killed by `command` runs again, on whichever connection.
+/// Runs a transaction whose statement `command` kills: it runs again, on any connection.
 async fn assert_runs_again_after(command: &str) {
     let database = with_products("kill").await;
     let mut holder = holder_of_product_1(&database).await;
@@ -95,11 +95,11 @@ async fn a_pool_of_dead_connections_costs_a_transaction_one_run() {
         })
         .await;
     ended.unwrap();
-    // It is the BEGIN before the body that fails, and only the first.
+    // The BEGIN before the body fails, and only the first.
     assert_eq!((runs.load(Ordering::Relaxed), failures.kinds()), (1, vec![]));
 }
 
-/// A run may wait for one lock after the other, each for less than a lock's wait: that says nothing of the server.
+/// A run may wait for several locks in turn, each time for less than the limit. That says nothing about the server.
 #[tokio::test]
 async fn a_run_that_takes_too_long_costs_its_own_connection_and_no_other() {
     let database = with_products("too_long").await;
@@ -118,7 +118,7 @@ async fn a_run_that_takes_too_long_costs_its_own_connection_and_no_other() {
         has_ended.store(true, Ordering::Relaxed);
         ended
     };
-    // The others are in use meanwhile, as in a sale: what nobody uses is closed earlier.
+    // The other connections are used meanwhile, as in a sale: unused ones are closed earlier.
     let others = wait::eventually(LIMIT, "the end of the run", async || {
         fill(&pool, 1).await;
         has_ended.load(Ordering::Relaxed)
@@ -127,7 +127,7 @@ async fn a_run_that_takes_too_long_costs_its_own_connection_and_no_other() {
     assert_eq!(ended.unwrap().value, 1);
     let after = database.connection_ids().await;
     assert!(after.iter().all(|id| before.contains(id)), "no new connection was needed: {before:?}, {after:?}");
-    // The server would keep on sleeping.
+    // The statement goes on sleeping at the server.
     database.kill_connections().await;
 }
 

@@ -1,4 +1,4 @@
-//! Deadlocks and lock waits.
+//! Covers deadlocks and lock waits.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
@@ -20,7 +20,7 @@ use crate::support::{
     server::Sale,
 };
 
-/// Begins a transaction that has changed so much that InnoDB rather gives up any other.
+/// Begins a transaction with so many changes that InnoDB chooses any other one as a deadlock's victim.
 async fn begin_heavy(connection: &mut RawConnection) {
     connection.execute("CREATE TABLE IF NOT EXISTS heavy (note INT) ENGINE = InnoDB").await;
     connection.execute("BEGIN").await;
@@ -74,7 +74,7 @@ async fn a_release_that_is_the_victim_of_a_deadlock_gives_back_once() {
     other.execute(&format!("SELECT id FROM products WHERE id = {product_id} FOR UPDATE")).await;
 
     let other_goes_on = async {
-        // The release has locked its hold and wants the product.
+        // The release has locked its hold and waits for the product.
         sale.database.wait_for_waiter().await;
         other.execute(&format!("SELECT id FROM holds WHERE id = {hold_id} FOR UPDATE")).await;
         other.execute("COMMIT").await;
@@ -92,7 +92,7 @@ async fn a_lock_is_waited_for_once_and_nothing_of_the_transaction_is_left() {
     let failures = Failures::default();
     let pool = pool(&database, 1);
     let ended = pool.transaction("lock_wait", async |conn: &mut Connection, _attempt| {
-        // Only the statement that waits is undone by the server: this change is for our ROLLBACK to undo.
+        // The server undoes only the statement that waits, so the transaction's ROLLBACK has to undo this change.
         failures.run(conn, "UPDATE products SET name = 'half done' WHERE id = 2").await?;
         failures.run(conn, "UPDATE products SET name = 'done' WHERE id = 1").await?;
         Ok::<_, Failure>(done())
@@ -105,7 +105,7 @@ async fn a_lock_is_waited_for_once_and_nothing_of_the_transaction_is_left() {
     database.assert_no_open_transactions().await;
 }
 
-/// A run that would have come next is not begun for somebody who has gone, nor is the first.
+/// For a caller who has gone neither the first run begins nor a later one.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_run_begins_for_a_caller_who_has_gone() {
     let database = with_products("gone").await;
@@ -134,12 +134,12 @@ async fn rows_that_stay_locked_are_lock_contention_and_may_be_tried_again() {
 
     let began = Instant::now();
     let refused = sale.clients().hold(product_id, 1).await;
-    // Before the gateway's 5 s are over.
+    // The answer comes before the gateway's 5 s are over.
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     let status = assert_refused(refused, Code::Unavailable, "LOCK_CONTENTION");
     let retry = details(&status).retry_info().unwrap().retry_delay.unwrap();
     assert!(retry > Duration::ZERO && retry <= Duration::from_secs(1), "{retry:?}");
-    // Another product isn't held up by it, nor is a read.
+    // Neither another product nor a read is delayed.
     let other = sale.clients().create_product("Sock", 100, 10).await.product_id;
     sale.clients().hold(other, 1).await.unwrap();
     assert_eq!(sale.clients().available_stock(product_id).await, 10);

@@ -1,4 +1,4 @@
-//! A database server that answers, but takes no writes: a replica before it is promoted.
+//! Covers a database server that answers and takes no writes: a replica before it is promoted.
 
 use flashsale::{
     db::{Connection, Failure, FailureKind::*},
@@ -36,7 +36,7 @@ async fn a_read_only_server_is_unavailable_until_it_takes_writes_again() {
             let status = assert_refused(refused, Code::Unavailable, "DATABASE_UNAVAILABLE");
             assert!(details(&status).retry_info().unwrap().retry_delay.is_some());
         }
-        // Reads go on.
+        // Reads still succeed.
         assert_eq!(clients.available_stock(product_id).await, 9);
         assert_kind_of_a_write(&database).await;
         database.execute("SET GLOBAL read_only = OFF").await;
@@ -49,7 +49,7 @@ async fn a_read_only_server_is_unavailable_until_it_takes_writes_again() {
     database.assert_conserved().await;
 }
 
-/// What a write is taken for, and that it runs four times.
+/// Checks the kind of a write's failure, and that the write runs four times.
 async fn assert_kind_of_a_write(database: &TestDatabase) {
     let failures = Failures::default();
     let ended = pool(database, 1)

@@ -1,4 +1,4 @@
-//! An account, or a database server, that allows fewer connections than the pool may have.
+//! Covers an account, or a database server, that allows fewer connections than the pool may have.
 
 use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},
@@ -23,7 +23,7 @@ use crate::support::{
 
 const LIMIT: Duration = Duration::from_secs(60);
 const CALLERS: usize = 64;
-/// More than the account may have connections, so that all of them are wanted at once.
+/// More products than the account may have connections, so that all connections are wanted at once.
 const PRODUCTS: usize = 16;
 const CALLS_EACH: usize = 12;
 
@@ -64,7 +64,7 @@ async fn an_account_with_four_connections_serves_sixty_four_callers() {
     sale.finish().await;
 }
 
-/// Once for each that the pool may have, then two a second; and the test's own.
+/// Checks the number of logins: one for each that the pool may have, two a second, and the test's own.
 fn assert_few(attempts: i64, began: Instant) {
     let allowed = 16 + 2 * (1 + i64::try_from(began.elapsed().as_secs()).unwrap()) + 8;
     assert!(attempts <= allowed, "{attempts} connections in {:?}", began.elapsed());
@@ -85,7 +85,7 @@ async fn a_pool_keeps_the_four_connections_that_it_may_have_until_it_may_have_mo
     assert_eq!(runs.load(Relaxed), 20 * u32::try_from(CALLERS).unwrap(), "some ran more than once");
     assert_few(connections_so_far(&database).await - before, began);
 
-    // The new limit counts for who connects after the last one has gone.
+    // The server applies the new limit to new connections once the last old one has gone.
     database.execute(&may_have(0)).await;
     database.execute("FLUSH USER_RESOURCES").await;
     at_once(&pool, 8).await;
@@ -122,7 +122,7 @@ async fn take_the_rest(database: &TestDatabase) -> Vec<RawConnection> {
     }
 }
 
-/// Runs `count` transactions that are all in the middle at the same moment.
+/// Runs `count` transactions that are all in their middle at the same moment.
 async fn at_once(pool: &Database, count: usize) {
     let all = Barrier::new(count);
     let runs = join_all((0..count).map(|_| {
@@ -140,7 +140,7 @@ async fn a_full_database_server_costs_no_connection_that_is_there() {
     let mysqld = Mysqld::start_private(&["--max-connections=10"]).await;
     let database = TestDatabase::create_on(&mysqld, "full").await;
     let pool = Database::new(&database_config(&database.url(), 8)).unwrap();
-    // Before all are taken: for a look there would be none left.
+    // The look needs a connection itself, so it comes before all are taken.
     let mut root = database.connect().await;
     let sessions = format!("SELECT id FROM {} WHERE user = '{SERVICE_USER}'", mysqld.engine().processlist());
     at_once(&pool, 2).await;
@@ -153,7 +153,12 @@ async fn a_full_database_server_costs_no_connection_that_is_there() {
     assert!(ours.iter().all(|id| now.contains(id)), "{ours:?}, {now:?}");
 
     drop(others);
-    wait::eventually(LIMIT, "room", async || root.query_rows(&sessions).await.len() <= ours.len()).await;
+    // The pool asks for more connections now and then only.
+    wait::eventually(LIMIT, "eight connections", async || {
+        assert_all_run(&pool, 40, &runs).await;
+        root.query_rows(&sessions).await.len() == 8
+    })
+    .await;
     at_once(&pool, 8).await;
 }
 

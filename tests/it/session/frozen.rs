@@ -1,4 +1,4 @@
-//! A server that freezes in the middle of a transaction: what it had locked is free within 10 s.
+//! Freezes a server in the middle of a transaction: its locks are free within 10 s.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use flashsale::pb::HoldStatus;
 use crate::support::{programs::ServerProgram, server::Sale, signal, wait};
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// What the other servers' callers are promised.
+/// The time that the service promises to the other servers' callers.
 const FREE_WITHIN: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -17,7 +17,7 @@ async fn what_a_frozen_server_had_locked_is_free_within_10_s() {
     let product_id = sale.product(10).await;
     let hold_id = sale.clients().hold(product_id, 4).await.unwrap().hold_id;
 
-    // The release locks its hold, and waits for the product. It is frozen there, and hears of nothing any more.
+    // The release has locked its hold and waits for the product. The server is frozen there.
     let mut product = sale.database.lock_rows(&format!("products WHERE id = {product_id}")).await;
     let clients = frozen.clients.clone();
     let release = tokio::spawn(async move { clients.release(hold_id).await });
@@ -28,7 +28,7 @@ async fn what_a_frozen_server_had_locked_is_free_within_10_s() {
     product.execute("ROLLBACK").await;
     assert!(sale.database.connection_ids().await.contains(&session), "it holds its hold");
 
-    // The database's own word: the lock is there, and then it is not.
+    // The database itself says that the lock is there, and later that it is gone.
     let mut looking = sale.database.connect().await;
     looking.execute("SET SESSION innodb_lock_wait_timeout = 60").await;
     looking.execute("BEGIN").await;

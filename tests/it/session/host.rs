@@ -1,4 +1,4 @@
-//! Every program works in the database that its URL names, and in no other.
+//! Shows that every program works in the database that its URL names, and in no other.
 
 use std::{fs, os::unix::fs::symlink, time::Duration};
 
@@ -13,23 +13,24 @@ use crate::support::{
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What a sale and a sweep leave in a database.
+/// Reads what a sale and a sweep leave in a database.
 const TRACES: &str = "SELECT (SELECT COUNT(*) FROM products), (SELECT COUNT(*) FROM holds), \
     (SELECT COUNT(*) FROM orders), (SELECT runs FROM sweeper_state)";
 
-/// Two servers with a database of one name and an account of one password.
+/// Runs two servers that have a database of the same name and an account with the same password.
 struct Two {
     named: TestDatabase,
     stranger: RawConnection,
-    /// Where the named server says that its socket is, and where the stranger listens: as if the named one were on
-    /// another machine, or behind a tunnel, and the stranger were this machine's own.
+    /// The socket that the named server announces, and at which the stranger listens.
+    ///
+    /// The named server stands for one on another machine or behind a tunnel, and the stranger for this machine's own.
     socket: String,
     _running: ([Mysqld; 2], TempDir),
 }
 
 impl Two {
     async fn start() -> Self {
-        // Not in the build's folder: a socket's path has at most 107 bytes.
+        // A socket's path has at most 107 bytes, and the build's folder may have a long path.
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("database.sock");
         let socket = path.display().to_string();

@@ -1,4 +1,4 @@
-//! A database server whose defaults for sessions are its operator's own, however odd: a sale goes as always.
+//! Sells on a database server whose defaults for sessions are odd: the sale goes as always.
 
 use std::time::UNIX_EPOCH;
 
@@ -18,7 +18,7 @@ use crate::support::{
     server::{Sale, TestServer},
 };
 
-/// Global variables and their odd values, on both engines.
+/// The global variables of both engines and their odd values.
 const BOTH: &[(&str, &str)] = &[
     ("autocommit", "0"),
     ("auto_increment_increment", "7"),
@@ -116,7 +116,7 @@ fn odd_settings(engine: Engine) -> Vec<(&'static str, &'static str)> {
     [BOTH, own].concat()
 }
 
-/// All that a sale does, by sessions that begin now.
+/// Does all that a sale does, in sessions that begin now.
 async fn assert_sells(database: TestDatabase) -> TestDatabase {
     let server = TestServer::start(&database).await;
     server.clients.wait_for_health(ServingStatus::Serving).await;
@@ -153,7 +153,7 @@ async fn assert_sells(database: TestDatabase) -> TestDatabase {
     sale.database
 }
 
-/// What an operator does, with four units left and two paid for.
+/// Does what an operator does, with four units left and two paid for.
 async fn assert_administered(sale: &Sale, product_id: i64) {
     let clients = sale.clients();
     let limit = Product { product_id, max_per_buyer: Some(2), ..Default::default() };
@@ -172,7 +172,7 @@ async fn assert_administered(sale: &Sale, product_id: i64) {
     clients.update(Product { product_id, ..Default::default() }, &["max_per_buyer"]).await.unwrap();
 }
 
-/// What time brings back: by the sweeper's program, by its parts, and by a hold that is short of stock.
+/// Takes units back by the sweeper's program, by its parts, and by a hold that is short of stock.
 async fn assert_swept(sale: &Sale, product_id: i64) {
     let clients = sale.clients();
     sale.expire_all_holds().await;
@@ -200,7 +200,7 @@ async fn a_sale_goes_as_always_under_each_odd_default() {
     for (name, value) in odd_settings(mysqld.engine()) {
         println!("{name} = {value}");
         let usual = &database.query_rows(&format!("SELECT QUOTE(@@global.{name})")).await[0][0];
-        // A number is not taken as a text.
+        // The variable takes a number only without quotes.
         let number = usual.trim_matches('\'');
         let usual = if number.parse::<f64>().is_ok() { number } else { usual };
         database.execute(&format!("SET GLOBAL {name} = {value}")).await;
@@ -209,13 +209,13 @@ async fn a_sale_goes_as_always_under_each_odd_default() {
     }
 }
 
-/// Also the migrations.
+/// The migrations run under these defaults, too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sale_goes_as_always_under_all_odd_defaults_at_once() {
     let mysqld = Mysqld::start_private(&[]).await;
     let looking = TestDatabase::create_empty_on(&mysqld, "odd_root").await;
     let mut root = looking.connect().await;
-    // Of several values for one, the first.
+    // Where a variable has several odd values, the first one counts.
     for (name, value) in odd_settings(mysqld.engine()).into_iter().rev() {
         root.execute(&format!("SET GLOBAL {name} = {value}")).await;
     }

@@ -1,4 +1,4 @@
-//! What can't be swept keeps nothing else from it: products with wrong stock, locked products, contradictory orders.
+//! Shows that what can't be swept stops nothing else: wrong stock, locked products, contradictory orders.
 
 use std::{
     future,
@@ -32,8 +32,9 @@ async fn run(sale: &Sale) -> (SweepReport, Result<(), Unswept>) {
     (report, sweep.verdict())
 }
 
-/// Three products, each with more holds than a batch takes, and all of them over at the same moment. Their other times
-/// fit that, so that an audit may repair.
+/// Makes three products, each with more holds than a batch takes, which all expire at the same moment.
+///
+/// Their other times agree with that, so that an audit may repair.
 async fn with_expired_holds(sale: &Sale) -> [i64; 3] {
     let products = [sale.product(10).await, sale.product(10).await, sale.product(10).await];
     for product_id in products {
@@ -57,12 +58,12 @@ async fn with_overdue_orders(sale: &Sale) -> [i64; 3] {
     products
 }
 
-/// Units that were put back by hand: there is no room for them once more.
+/// Sets the stock to the total by hand, so that there is no room for the units that come back.
 async fn put_back_by_hand(sale: &Sale, product_id: i64) {
     sale.database.execute(&format!("UPDATE products SET available_stock = 10 WHERE id = {product_id}")).await;
 }
 
-/// The line that names a product, which comes once.
+/// Returns the one line that names a product.
 fn named<'l>(lines: &'l [Value], message: &str, product_id: i64) -> &'l Value {
     let lines = lines_of(lines, message);
     assert_eq!(lines.len(), 1, "{lines:#?}");
@@ -133,7 +134,7 @@ async fn a_product_that_is_gone_is_left_out_and_all_others_are_swept() {
     sale.finish().await;
 }
 
-/// It would fail a batch, and also CreateHold when that takes back what is overdue.
+/// The order would fail a batch, and also CreateHold when that takes overdue orders back.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_that_contradicts_its_hold_is_left_out_by_the_sweep_and_by_create_hold() {
     let sale = Sale::start("an_order_contradicts_its_hold").await;
@@ -183,7 +184,7 @@ async fn an_order_whose_hold_is_missing_is_left_out() {
     sale.finish().await;
 }
 
-/// Somebody's console: nothing is wrong, so nobody gets mail, and the next sweep does the rest.
+/// Somebody's console locks the row. Nothing is wrong, so cron mails nothing, and the next sweep does the rest.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_product_whose_row_somebody_keeps_locked_is_named_and_all_others_are_swept() {
     let sale = Sale::start("a_locked_product").await;
@@ -213,7 +214,7 @@ async fn a_product_whose_row_somebody_keeps_locked_is_named_and_all_others_are_s
     sale.finish().await;
 }
 
-/// Each that is waited for costs the sweep seconds, and there may be thousands.
+/// Each wait costs the sweep seconds, and thousands of products may be locked.
 #[tokio::test(flavor = "multi_thread")]
 async fn where_all_products_are_locked_a_sweep_waits_for_five_of_them() {
     let sale = Sale::start("all_products_are_locked").await;
@@ -233,7 +234,7 @@ async fn where_all_products_are_locked_a_sweep_waits_for_five_of_them() {
     sale.finish().await;
 }
 
-/// A repeat of CreateOrder, or somebody's console, has it locked.
+/// A repeat of CreateOrder, or somebody's console, has locked the hold.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_overdue_order_whose_hold_is_locked_is_left_to_the_next_sweep_without_a_wait() {
     let sale = Sale::start("an_orders_hold_is_locked").await;
@@ -258,7 +259,7 @@ async fn an_overdue_order_whose_hold_is_locked_is_left_to_the_next_sweep_without
     sale.finish().await;
 }
 
-/// The look at the products costs one round trip, and the progress none: a sweep stays fast.
+/// The read of the products costs one round trip and the progress none, so a sweep stays fast.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_is_four_round_trips_also_of_a_busy_product() {
     let sale = Sale::start("round_trips_of_a_batch").await;
@@ -274,14 +275,14 @@ async fn a_batch_is_four_round_trips_also_of_a_busy_product() {
             let before = proxy.counts();
             assert_eq!(expire_holds_of(&database, of, UNIX_EPOCH.into(), 1).await.unwrap().rows, 1);
             let sent = proxy.counts() - before;
-            // The first prepares its statements, and connects.
+            // The first batch connects and prepares its statements.
             assert!(is_first || (sent.queries, sent.executes, sent.prepares) == (2, 2, 0), "{of:?}: {sent:?}");
         }
     }
     sale.finish().await;
 }
 
-/// Its row is nearly always locked, and never for long.
+/// The product's row is nearly always locked, and never for long.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_product_that_is_being_sold_all_the_time_is_swept_all_the_same() {
     let sale = Sale::start("a_hot_product_is_swept").await;

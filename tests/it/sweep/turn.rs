@@ -1,4 +1,4 @@
-//! Whose turn it is to sweep: a sweep that is frozen, or dead, keeps nobody from it for long.
+//! Covers whose turn it is to sweep: a frozen or dead sweep blocks the others only for a short time.
 
 use std::{future, time::Duration};
 
@@ -19,12 +19,12 @@ use crate::support::{
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The name of the sweep's lock, as SQL.
+/// Returns the name of the sweep's lock, as SQL.
 fn lock_name(database: &TestDatabase) -> String {
     format!("CONCAT('flashsale_sweep:', LEFT(SHA2('{}', 256), 32))", database.name())
 }
 
-/// Which connection has the lock.
+/// Returns the id of the connection that has the lock.
 async fn holder(database: &TestDatabase) -> i64 {
     database.query_i64(&format!("SELECT IS_USED_LOCK({})", lock_name(database))).await
 }
@@ -33,7 +33,7 @@ async fn let_progress_be_old(database: &TestDatabase) {
     database.execute("UPDATE sweeper_state SET progress_at = progress_at - INTERVAL 6 MINUTE").await;
 }
 
-/// Waits until a sweep waits for the lock, after it has seen how old the progress is.
+/// Waits until a sweep waits for the lock, after it has read how old the progress is.
 async fn wait_for_second_look(database: &TestDatabase, engine: Engine) {
     let waiting = format!(
         "SELECT COUNT(*) FROM {} WHERE db = '{}' AND state = 'User lock'",
@@ -43,7 +43,7 @@ async fn wait_for_second_look(database: &TestDatabase, engine: Engine) {
     wait::eventually(LIMIT, "a sweep that waits for the lock", async || database.query_i64(&waiting).await == 1).await;
 }
 
-/// An operator does what the second sweep says; a minute later the database would have ended the connection by itself.
+/// An operator does what the second sweep's message says. A minute later the database would end the connection itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_sweep_is_told_as_stalled_and_does_no_harm_when_it_wakes_up() {
     let sale = Sale::start("a_frozen_sweep").await;
@@ -75,7 +75,7 @@ async fn a_frozen_sweep_is_told_as_stalled_and_does_no_harm_when_it_wakes_up() {
     );
     assert_eq!(stderr, told);
 
-    // The pool's session ends by itself sooner than the lock's.
+    // The session of the pool ends sooner than the session of the lock.
     for id in [i64::from(waiter), connection_id] {
         database.execute(&format!("KILL {id}")).await;
     }
@@ -98,7 +98,7 @@ async fn a_frozen_sweep_is_told_as_stalled_and_does_no_harm_when_it_wakes_up() {
     sale.finish().await;
 }
 
-/// It may have begun when the last sweep was long ago, and not have written anything yet.
+/// The other sweep may have begun when the last one was long ago, and have written nothing yet.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_that_shows_that_it_works_at_the_second_look_is_not_stalled() {
     let sale = Sale::start("a_second_look").await;
@@ -157,7 +157,7 @@ async fn a_sweep_writes_its_progress_down_at_its_beginning_and_with_each_batch()
     database.wait_for_waiter().await;
     assert_eq!(database.query_rows(written).await, [["1", "1"]], "before its first batch");
 
-    // A clock that went back: the latest moment stays.
+    // The clock has gone back, and the latest moment stays.
     database.execute("UPDATE sweeper_state SET progress_at = '2000-01-01', latest_at = '2100-01-01'").await;
     console.execute("ROLLBACK").await;
     let Sweep::Done(report) = run.await.unwrap() else { panic!("no other sweep is running") };
@@ -171,7 +171,7 @@ async fn a_sweep_writes_its_progress_down_at_its_beginning_and_with_each_batch()
     sale.finish().await;
 }
 
-/// The database ends a connection that is idle for longer than it may be, and its lock is free.
+/// The database ends a connection that is idle for too long, and then its lock is free.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lock_of_an_idle_connection_is_free_when_the_database_ends_it() {
     let sale = Sale::start("an_idle_lock").await;
@@ -184,8 +184,9 @@ async fn the_lock_of_an_idle_connection_is_free_when_the_database_ends_it() {
     sale.finish().await;
 }
 
-/// The connections of locks may be idle for a minute, and a migration runs on the connection of its lock: so a frozen
-/// process keeps neither lock for longer, and a long statement loses it to nobody.
+/// A connection of a lock may be idle for a minute, so a frozen process keeps its lock no longer.
+///
+/// A migration runs on the connection of its lock, so a long statement doesn't lose the lock.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_connection_of_a_lock_ends_when_it_is_idle_for_a_minute() {
     let mysqld = Mysqld::start_private(&["--log-output=TABLE"]).await;
