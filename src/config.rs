@@ -169,8 +169,17 @@ impl ServerConfig {
     }
 
     fn read(args: ServerArgs) -> Result<Self, BadSetting> {
-        let ServerArgs { database, listen, metrics_listen, hold_ttl, payment_due, webhook_require_amount, lane_queue, log, command } =
-            args;
+        let ServerArgs {
+            database,
+            listen,
+            metrics_listen,
+            hold_ttl,
+            payment_due,
+            webhook_require_amount,
+            lane_queue,
+            log,
+            command,
+        } = args;
         Ok(Self {
             database: database.check()?,
             listen,

@@ -1,6 +1,7 @@
 -- Whose an order is, when and by what it was settled, and by which payment.
 --
--- settled_at sets itself where a server of the version before settles an order. That server leaves settled_by empty.
+-- settled_at sets itself where a server of the version before settles an order. That server leaves settled_by empty. A
+-- change by hand sets it too, also of a pending order, where it means nothing.
 -- Those who ship read by orders_settled, and the support desk reads by orders_buyer.
 --
 -- MySQL has no ADD COLUMN IF NOT EXISTS, and a migration that was cut off runs again.

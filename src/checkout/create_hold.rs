@@ -57,7 +57,8 @@ pub struct CreateHold {
 impl CreateHold {
     /// Checks that this command repeats the request that made a hold of `qty` units for `buyer_id` at this price.
     fn repeats(&self, qty: Quantity, buyer_id: &Option<BuyerId>, unit_price_cents: i64) -> Result<(), Refusal> {
-        let Self { product_id: _, qty: own_qty, request_id: _, buyer_id: own_buyer_id, expected_unit_price_cents } = self;
+        let Self { product_id: _, qty: own_qty, request_id: _, buyer_id: own_buyer_id, expected_unit_price_cents } =
+            self;
         let same_price = expected_unit_price_cents.is_none_or(|expected| expected == unit_price_cents);
         let same = *own_qty == qty && own_buyer_id == buyer_id && same_price;
         if same { Ok(()) } else { Err(Refusal::RequestIdReused) }

@@ -26,8 +26,8 @@ use crate::{
         payment_webhooks::{self, NewEvent, StoredEvent},
     },
     domain::{
-        HoldId, IdempotencyKey, Invalid, Order, OrderId, OrderStatus, PaymentEvent, PaymentStatus, ProductId, Refusal, SettledBy,
-        Settlement, payment,
+        HoldId, IdempotencyKey, Invalid, Order, OrderId, OrderStatus, PaymentEvent, PaymentStatus, ProductId, Refusal,
+        SettledBy, Settlement, payment,
     },
     error::{Error, Missing},
     lane::{Batch, BusyRow, Calls, LaneKey, Outcome, Outcomes},
@@ -119,7 +119,8 @@ impl Checkout {
     pub async fn handle_payment_webhook(&self, command: HandlePaymentWebhook) -> Result<WebhookAnswer, Error> {
         let HandlePaymentWebhook { idempotency_key, order_id, event } = &command;
         if self.require_amount && event.status == PaymentStatus::Success && event.amount_cents.is_none() {
-            let error = Error::from(Invalid::new("amount_cents", "is required for a success, by this server's settings"));
+            let error =
+                Error::from(Invalid::new("amount_cents", "is required for a success, by this server's settings"));
             record_early(&idempotency_key.to_string(), order_id.get(), &error);
             return Err(error);
         }

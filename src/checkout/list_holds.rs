@@ -7,7 +7,10 @@ use super::{
     page::{Page, PagePosition, PageRequest},
 };
 use crate::{
-    db::{Connection, Database, holds::{self, StoredHold}},
+    db::{
+        Connection, Database,
+        holds::{self, StoredHold},
+    },
     domain::{BuyerId, Hold, HoldStatus, ProductId},
     error::Error,
     lane::{Calls, LaneKey, RunOne},
@@ -44,17 +47,15 @@ impl RunOne for ListHoldsBatch {
     type Command = ListHolds;
     type Answer = Page<Hold>;
 
-    async fn run_one(
-        &self,
-        command: &ListHolds,
-        _calls: Calls<'_, ListHolds>,
-    ) -> Result<Page<Hold>, Error> {
+    async fn run_one(&self, command: &ListHolds, _calls: Calls<'_, ListHolds>) -> Result<Page<Hold>, Error> {
         let ListHolds { product_id, buyer_id, status, page: PageRequest { size, after } } = command;
         let stored = stored_as(*status);
         let holds = self
             .database
             .read("list_holds", async |conn: &mut Connection, _attempt| match buyer_id {
-                Some(buyer) => holds::list_of_buyer(conn, *product_id, buyer, stored, after.map(|at| at.id), size + 1).await,
+                Some(buyer) => {
+                    holds::list_of_buyer(conn, *product_id, buyer, stored, after.map(|at| at.id), size + 1).await
+                }
                 None => holds::list(conn, *product_id, stored, after.map(place), size + 1).await,
             })
             .await?;

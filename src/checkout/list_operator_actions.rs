@@ -58,9 +58,8 @@ impl RunOne for ListOperatorActionsBatch {
 fn bytes(action: &OperatorAction) -> usize {
     let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let changes = action.changes.iter();
-    let changes: usize = changes
-        .map(|change| change.field.len() + length(&change.before) + length(&change.after) + ENTRY_BYTES)
-        .sum();
+    let changes: usize =
+        changes.map(|change| change.field.len() + length(&change.before) + length(&change.after) + ENTRY_BYTES).sum();
     let request_id = action.request_id.as_ref().map_or(0, |request_id| request_id.as_bytes().len());
     action.principal.as_str().len() + action.method.len() + request_id + changes + ENTRY_BYTES
 }

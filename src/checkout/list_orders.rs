@@ -7,7 +7,10 @@ use super::{
     page::{Page, PagePosition, PageRequest},
 };
 use crate::{
-    db::{Connection, Database, orders::{self, ListedOrder, OrdersBy}},
+    db::{
+        Connection, Database,
+        orders::{self, ListedOrder, OrdersBy},
+    },
     domain::{BuyerId, Order, OrderStatus, ProductId},
     error::Error,
     lane::{Calls, LaneKey, RunOne},
@@ -45,10 +48,11 @@ impl ListOrders {
     }
 
     fn wants(&self, ListedOrder { order, now }: &ListedOrder) -> bool {
+        let is_settled = order.status != OrderStatus::Pending;
         let of_buyer = self.buyer_id.is_none() || self.buyer_id == order.buyer_id;
         let in_state = self.status.is_none_or(|status| status == order.status);
         let is_overdue = order.status == OrderStatus::Pending && order.payment_due_at.is_some_and(|at| at < *now);
-        of_buyer && in_state && (!self.overdue || is_overdue)
+        of_buyer && in_state && (!self.overdue || is_overdue) && (self.settled_after.is_none() || is_settled)
     }
 }
 
@@ -67,11 +71,7 @@ impl RunOne for ListOrdersBatch {
     type Command = ListOrders;
     type Answer = Page<Order>;
 
-    async fn run_one(
-        &self,
-        command: &ListOrders,
-        _calls: Calls<'_, ListOrders>,
-    ) -> Result<Page<Order>, Error> {
+    async fn run_one(&self, command: &ListOrders, _calls: Calls<'_, ListOrders>) -> Result<Page<Order>, Error> {
         let ListOrders { product_id, page: PageRequest { size, after }, .. } = command;
         let by = command.index();
         let orders = self
@@ -81,7 +81,9 @@ impl RunOne for ListOrdersBatch {
                 orders::list(conn, *product_id, by, after, size + 1).await
             })
             .await?;
-        let bytes = |listed: &ListedOrder| listed.order.buyer_id.as_ref().map_or(0, |buyer| buyer.as_bytes().len()) + ENTRY_BYTES;
+        let bytes = |listed: &ListedOrder| {
+            listed.order.buyer_id.as_ref().map_or(0, |buyer| buyer.as_bytes().len()) + ENTRY_BYTES
+        };
         let position =
             |ListedOrder { order, .. }: &ListedOrder| PagePosition { at: by.time_of(order), id: order.id.get() };
         let page = Page::of(orders, *size, bytes, position).keeping(|listed| command.wants(listed));

@@ -5,7 +5,10 @@ use super::{
     page::{Page, PagePosition, PageRequest},
 };
 use crate::{
-    db::{Connection, Database, payment_webhooks::{self, ListedEvent}},
+    db::{
+        Connection, Database,
+        payment_webhooks::{self, ListedEvent},
+    },
     domain::{IdempotencyKey, OrderId, PaymentEventId},
     error::Error,
     lane::{Calls, LaneKey, RunOne},

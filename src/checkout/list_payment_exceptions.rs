@@ -73,7 +73,10 @@ impl Checkout {
     ///
     /// # Errors
     /// Temporary ones only.
-    pub async fn list_payment_exceptions(&self, command: ListPaymentExceptions) -> Result<Page<PaymentException>, Error> {
+    pub async fn list_payment_exceptions(
+        &self,
+        command: ListPaymentExceptions,
+    ) -> Result<Page<PaymentException>, Error> {
         self.list_payment_exceptions.submit(LaneKey::WholeUseCase, command).await
     }
 }

@@ -5,8 +5,11 @@ use super::{
     page::{Page, PagePosition, PageRequest},
 };
 use crate::{
-    db::{Connection, Database, products::{self, ListedProduct}},
-    domain::{ProductId},
+    db::{
+        Connection, Database,
+        products::{self, ListedProduct},
+    },
+    domain::ProductId,
     error::Error,
     lane::{Calls, LaneKey, RunOne},
 };
@@ -47,13 +50,12 @@ impl RunOne for ListProductsBatch {
         let before = after.map(|position| ProductId::stored(position.id));
         let products = self
             .database
-            .read("list_products", async |conn: &mut Connection, _attempt| {
-                products::list(conn, before, size + 1).await
-            })
+            .read("list_products", async |conn: &mut Connection, _attempt| products::list(conn, before, size + 1).await)
             .await?;
         let bytes = |listed: &ListedProduct| listed.name.len() + ENTRY_BYTES;
         let page = Page::of(products, size, bytes, |listed| PagePosition::of_id(listed.product.id.get()));
-        let page = page.keeping(|listed| on_sale.is_none_or(|wanted| listed.product.on_sale(listed.now).is_ok() == wanted));
+        let page =
+            page.keeping(|listed| on_sale.is_none_or(|wanted| listed.product.on_sale(listed.now).is_ok() == wanted));
         let view = |ListedProduct { name, product, lapsed, now: _ }: ListedProduct| ProductView {
             name: name.into(),
             product: product.answered(lapsed.total()),

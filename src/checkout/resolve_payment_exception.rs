@@ -9,9 +9,7 @@ use super::{
     operator_actions::{Method, OperatorCall, changed},
 };
 use crate::{
-    db::{
-        Committed, Connection, Database, Failure, Plan, Script, operator_actions::ActionProduct, payment_exceptions,
-    },
+    db::{Committed, Connection, Database, Failure, Plan, Script, operator_actions::ActionProduct, payment_exceptions},
     domain::{PaymentException, PaymentExceptionId, Principal, Remark},
     error::{Error, Missing},
     lane::{Calls, LaneKey, RunOne},
@@ -75,10 +73,8 @@ impl RunOne for ResolvePaymentExceptionBatch {
                 let first_time = exception.resolve(note, now);
                 if let (true, Some(resolution)) = (first_time, &exception.resolution) {
                     payment_exceptions::resolve(&mut script, *id, resolution);
-                    let changes = [
-                        changed("exception_id", None, Some(*id)),
-                        changed("note", None, Some(note.as_str())),
-                    ];
+                    let changes =
+                        [changed("exception_id", None, Some(*id)), changed("note", None, Some(note.as_str()))];
                     command.call().write(&mut script, ActionProduct::Known(exception.product_id), changes)?;
                 }
                 Ok::<_, Failure>(Plan { script, value: Ok(ResolvedException { exception, first_time }) })

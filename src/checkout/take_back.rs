@@ -212,6 +212,9 @@ mod tests {
             status: OrderStatus::Pending,
             payment_due_at: None,
             created_at: std::time::SystemTime::UNIX_EPOCH,
+            buyer_id: None,
+            settled_at: None,
+            payment_id: None,
         };
         Overdue { order, buyer_id: buyer_id.map(|id| BuyerId::parse(id).unwrap()) }
     }

@@ -101,14 +101,16 @@ pub fn insert(script: &mut Script, action: &NewAction<'_>) -> Result<(), Failure
     let changes: Vec<StoredChange> = action.changes.iter().map(change).collect();
     let changes = serde_json::to_string(&changes)
         .map_err(|error| Failure { kind: FailureKind::Wrong, text: error.to_string() })?;
-    let row = |product_id: SqlLiteral<Nullable<BigInt>>| (
-        operator_actions::created_at.eq(statement_time()),
-        operator_actions::principal.eq(action.principal.as_str()),
-        operator_actions::method.eq(action.method),
-        operator_actions::request_id.eq(action.request_id.map(RequestId::as_bytes)),
-        operator_actions::product_id.eq(product_id),
-        operator_actions::changes.eq(changes),
-    );
+    let row = |product_id: SqlLiteral<Nullable<BigInt>>| {
+        (
+            operator_actions::created_at.eq(statement_time()),
+            operator_actions::principal.eq(action.principal.as_str()),
+            operator_actions::method.eq(action.method),
+            operator_actions::request_id.eq(action.request_id.map(RequestId::as_bytes)),
+            operator_actions::product_id.eq(product_id),
+            operator_actions::changes.eq(changes),
+        )
+    };
     let insert = diesel::insert_into(operator_actions::table);
     match action.product_id {
         ActionProduct::Known(id) => script.insert(insert.values(row(sql(&id.to_string())))),

@@ -73,7 +73,8 @@ impl From<OrderRow> for StoredOrder {
             payment_due_at: row.payment_due_at.map(system_time),
             created_at: system_time(row.created_at),
             buyer_id: row.buyer_id,
-            settled_at: row.settled_at.map(system_time),
+            // Any change of a row sets settled_at, also one that somebody makes by hand.
+            settled_at: row.settled_at.filter(|_| row.status != OrderStatus::Pending).map(system_time),
             payment_id: row.payment_id,
         };
         Self { order, request_id: row.request_id }
@@ -256,9 +257,7 @@ fn in_state(
     let read = match (after, is_overdue) {
         (None, false) => select(query),
         (None, true) => select(query.filter(is_past)),
-        (Some((None, id)), _) => {
-            select(query.filter(orders::payment_due_at.is_null()).filter(orders::id.lt(id)))
-        }
+        (Some((None, id)), _) => select(query.filter(orders::payment_due_at.is_null()).filter(orders::id.lt(id))),
         (Some((Some(at), id)), is_overdue) => {
             let at = datetime(at);
             let before = orders::payment_due_at.eq(at).and(orders::id.lt(id)).or(orders::payment_due_at.lt(at));

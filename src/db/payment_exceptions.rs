@@ -49,9 +49,7 @@ impl TryFrom<ExceptionRow> for PaymentException {
     fn try_from(row: ExceptionRow) -> Result<Self, Failure> {
         let resolution = match (row.resolved_at, row.note) {
             (None, None) => None,
-            (Some(at), Some(note)) => {
-                Some(Resolution { resolved_at: system_time(at), note, accepted: row.accepted })
-            }
+            (Some(at), Some(note)) => Some(Resolution { resolved_at: system_time(at), note, accepted: row.accepted }),
             (Some(_), None) | (None, Some(_)) => {
                 let text = format!("payment exception {} has one of resolved_at and note, and not the other", row.id);
                 return Err(Failure { kind: FailureKind::Wrong, text });
@@ -116,10 +114,7 @@ pub async fn lock(
 }
 
 /// Reads an exception by its primary key, without a lock.
-pub async fn read_unlocked(
-    conn: &mut Connection,
-    id: PaymentExceptionId,
-) -> Result<Option<PaymentException>, Failure> {
+pub async fn read_unlocked(conn: &mut Connection, id: PaymentExceptionId) -> Result<Option<PaymentException>, Failure> {
     let query = payment_exceptions::table.find(id.get()).select(ExceptionRow::as_select());
     read(query).first::<ExceptionRow>(conn).await?.map(PaymentException::try_from).transpose()
 }

@@ -11,7 +11,12 @@ use std::{
 };
 
 use diesel::{
-    QueryResult, dsl::sql, expression::SqlLiteral, mysql::Mysql, query_builder::QueryFragment, sql_types::{BigInt, Datetime, Nullable},
+    QueryResult,
+    dsl::sql,
+    expression::SqlLiteral,
+    mysql::Mysql,
+    query_builder::QueryFragment,
+    sql_types::{BigInt, Datetime, Nullable},
 };
 
 use super::render::{Index, Rendered};

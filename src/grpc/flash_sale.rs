@@ -13,9 +13,9 @@ use crate::{
     domain::{BuyerId, HoldId, OrderId, ProductId, Quantity, RequestId},
     error::Error,
     pb::{
-        CancelOrderRequest, CancelOrderResponse, CreateHoldRequest, CreateHoldResponse, CreateOrderRequest, CreateOrderResponse, GetHoldRequest,
-        GetHoldResponse, GetOrderRequest, GetOrderResponse, GetProductRequest, GetProductResponse, ReleaseHoldRequest,
-        ReleaseHoldResponse, flash_sale_service_server::FlashSaleService,
+        CancelOrderRequest, CancelOrderResponse, CreateHoldRequest, CreateHoldResponse, CreateOrderRequest,
+        CreateOrderResponse, GetHoldRequest, GetHoldResponse, GetOrderRequest, GetOrderResponse, GetProductRequest,
+        GetProductResponse, ReleaseHoldRequest, ReleaseHoldResponse, flash_sale_service_server::FlashSaleService,
     },
 };
 

@@ -132,9 +132,7 @@ pub(super) fn payment_events(request: &ListPaymentEventsRequest) -> Result<(List
     Ok((listing, ListPaymentEvents { of, page }))
 }
 
-pub(super) fn operator_actions(
-    request: &ListOperatorActionsRequest,
-) -> Result<(Listing, ListOperatorActions), Error> {
+pub(super) fn operator_actions(request: &ListOperatorActionsRequest) -> Result<(Listing, ListOperatorActions), Error> {
     let mut bad = BadFields::default();
     let product_id = bad.take_optional(request.product_id.map(ProductId::parse));
     let listing = Listing::new("ListOperatorActions", &request.product_id);

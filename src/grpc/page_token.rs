@@ -49,8 +49,9 @@ impl Listing {
         if token.is_empty() {
             return Ok(None);
         }
-        let refused =
-            || Invalid::new("page_token", "must be the next_page_token of a call of the same list with the same filter");
+        let refused = || {
+            Invalid::new("page_token", "must be the next_page_token of a call of the same list with the same filter")
+        };
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).map_err(|_| refused())?;
         let (place, checksum) = bytes.split_first_chunk::<16>().ok_or_else(refused)?;
         if checksum != self.checksum(*place) {

@@ -218,12 +218,7 @@ mod tests {
             (Refusal::HoldExpired { hold_id }.into(), failed, "HOLD_EXPIRED", vec!["holdId"]),
             (Refusal::HoldCancelled { hold_id }.into(), failed, "HOLD_CANCELLED", vec!["holdId"]),
             (Refusal::HoldUsed { hold_id, order_id }.into(), failed, "HOLD_USED", vec!["holdId", "orderId"]),
-            (
-                Refusal::PriceChanged { unit_price_cents: 5 }.into(),
-                failed,
-                "PRICE_CHANGED",
-                vec!["unitPriceCents"],
-            ),
+            (Refusal::PriceChanged { unit_price_cents: 5 }.into(), failed, "PRICE_CHANGED", vec!["unitPriceCents"]),
             (Refusal::OrderPaid { order_id }.into(), failed, "ORDER_PAID", vec!["orderId"]),
             (Refusal::PaymentNotAcceptable.into(), failed, "PAYMENT_NOT_ACCEPTABLE", vec![]),
             (Refusal::RequestIdReused.into(), Code::AlreadyExists, "REQUEST_ID_REUSED", vec![]),

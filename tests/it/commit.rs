@@ -112,7 +112,7 @@ async fn a_hold_is_made_once_whatever_happens_to_its_commit() {
             if is_known {
                 stored.push([ground.clients().hold(product_id, 1).await.unwrap().hold_id.to_string()]);
             }
-            let request = CreateHoldRequest { product_id, qty: 3, request_id, buyer_id: None };
+            let request = CreateHoldRequest { product_id, qty: 3, request_id, ..Default::default() };
             let hold = ground.under(fault, ground.clients().hold_by(request.clone())).await;
             let hold = hold.unwrap_or_else(|status| panic!("{fault:?} {is_known} {request:?}: {status:?}"));
             assert_eq!((hold.qty, hold.status()), (3, HoldStatus::Active));
@@ -141,7 +141,7 @@ async fn an_order_is_made_once_whatever_happens_to_its_commit() {
     for fault in FAULTS {
         for request_id in [None, Some("mine".to_owned())] {
             let hold_id = ground.clients().hold(product_id, 2).await.unwrap().hold_id;
-            let request = CreateOrderRequest { hold_id, request_id: request_id.clone() };
+            let request = CreateOrderRequest { hold_id, request_id: request_id.clone(), ..Default::default() };
             let order = ground.under(fault, ground.clients().order_by(request.clone())).await;
             let order = order.unwrap_or_else(|status| panic!("{fault:?} {request_id:?}: {status:?}"));
             assert_eq!((order.hold_id, order.status(), order.amount_cents), (hold_id, OrderStatus::Pending, 2000));
@@ -323,7 +323,7 @@ async fn a_commit_of_unknown_outcome_is_unavailable_whatever_the_runs_after_it_m
     let ground = Ground::start("commit_unknown").await;
     let product_id = ground.clients().create_product("Shoe", 1000, 10).await.product_id;
     let request_id = Some("mine".to_owned());
-    let request = CreateHoldRequest { product_id, qty: 3, request_id, buyer_id: None };
+    let request = CreateHoldRequest { product_id, qty: 3, request_id, ..Default::default() };
     ground.proxy.hold_back_next_commit();
     let cut_off = async {
         wait::eventually(LIMIT, "the COMMIT", async || ground.proxy.holds_back_a_commit()).await;
@@ -351,6 +351,7 @@ async fn a_batch_of_holds_is_made_once_and_each_caller_gets_its_own() {
         qty: Quantity::parse(qty).unwrap(),
         request_id: request_id_or_made_up(None),
         buyer_id: None,
+        expected_unit_price_cents: None,
     };
     for (fault, is_known) in faults_of_holds() {
         let product_id = ground.clients().create_product("Shoe", 1000, 1000).await.product_id;

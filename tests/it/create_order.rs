@@ -116,7 +116,7 @@ async fn a_hold_makes_one_order_whatever_became_of_it() {
         if let Some(payment) = payment {
             sale.clients().pay(payment.as_str_name(), order.order_id, payment).await.unwrap();
         }
-        let anonymous = CreateOrderRequest { hold_id: hold.hold_id, request_id: None };
+        let anonymous = CreateOrderRequest { hold_id: hold.hold_id, request_id: None, ..Default::default() };
         for other in [anonymous, repeatable_order(hold.hold_id, "s"), repeatable_order(hold.hold_id, "R")] {
             let refused = sale.clients().order_by(other).await;
             let status = assert_refused(refused, Code::FailedPrecondition, "HOLD_USED");

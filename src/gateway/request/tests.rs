@@ -26,7 +26,7 @@ fn webhook(body: &str) -> Result<HandlePaymentWebhookRequest, BadWebhook> {
 
 #[test]
 fn a_hold_is_read_whatever_else_is_in_the_body() {
-    let plain = CreateHoldRequest { product_id: 1, qty: 5, request_id: None, buyer_id: None };
+    let plain = CreateHoldRequest { product_id: 1, qty: 5, ..Default::default() };
     let same = [
         r#"{"product_id":1,"qty":5}"#,
         " \r\n\t{ \"qty\" : 5 , \"product_id\" : 1 } \n",
@@ -87,7 +87,7 @@ fn bounds_are_left_to_the_server() {
     let long = "b".repeat(65);
     for (product_id, qty, buyer_id) in [(0, 0, ""), (-1, -5, "a b"), (i64::MIN, i32::MIN, "ü"), (1, 1, &long)] {
         let body = serde_json::json!({"product_id": product_id, "qty": qty, "buyer_id": buyer_id}).to_string();
-        let expected = CreateHoldRequest { product_id, qty, request_id: None, buyer_id: Some(buyer_id.to_owned()) };
+        let expected = CreateHoldRequest { product_id, qty, buyer_id: Some(buyer_id.to_owned()), ..Default::default() };
         assert_eq!(hold(&body), Ok(expected));
     }
     let read = webhook(r#"{"idempotency_key":"","order_id":0,"status":"success","amount_cents":-1}"#).unwrap();

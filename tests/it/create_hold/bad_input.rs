@@ -13,9 +13,9 @@ use crate::support::{
 async fn bad_fields_are_all_named_and_nothing_is_stored() {
     let sale = Sale::start("bad_fields_of_a_hold").await;
     let id = sale.product(10).await;
-    let too_long = "x".repeat(65);
+    let too_long = "x".repeat(256);
     let all_bad =
-        CreateHoldRequest { product_id: 0, qty: 0, request_id: Some(String::new()), buyer_id: Some("a b".to_owned()) };
+        CreateHoldRequest { request_id: Some(String::new()), buyer_id: Some(" a".to_owned()), ..Default::default() };
     for (request, fields) in [
         (hold(0, 1), vec!["product_id"]),
         (hold(-1, 1), vec!["product_id"]),
