@@ -9,9 +9,6 @@
 //! commands for other rows don't wait with it. There it holds no connection and no turn. After
 //! [`LaneLimits::lock_patience`] its caller gets `LockContention`.
 //!
-//! All callers of a batch are answered in one moment. Whoever writes an answer can ask whether more are about to come
-//! (`burst`).
-//!
 //! A lane lives from the first command for its key until its queue is empty. So an id that nobody asks for, or that
 //! doesn't exist, leaves nothing behind. Everything is bounded: commands in a batch, commands that wait, lanes.
 //!
@@ -22,7 +19,6 @@
 //! Lanes are made by a [`LaneGroup`], which closes all the lanes that it has made.
 
 mod backoff;
-mod burst;
 mod calls;
 mod group;
 mod one_by_one;
@@ -42,13 +38,11 @@ use tokio_util::task::TaskTracker;
 use tracing::Span;
 
 pub use backoff::Backoff;
-pub use burst::Burst;
 pub use calls::{BusyRow, Calls, Outcome, Outcomes, Results, all_done};
 pub use group::LaneGroup;
 pub use one_by_one::{OneByOne, RunOne};
 
 use crate::error::Error;
-use burst::OnItsWay;
 use turns::Turns;
 use worker::Worker;
 
@@ -155,7 +149,6 @@ struct Shared<B: Batch> {
     queues: Mutex<Queues<B>>,
     turns: Arc<Turns>,
     turns_of_busy: Arc<Turns>,
-    burst: Burst,
     tasks: TaskTracker,
 }
 
@@ -208,16 +201,16 @@ struct Caller<A> {
     span: Span,
     /// When the command came.
     since: Instant,
-    reply: oneshot::Sender<(Result<A, Error>, OnItsWay)>,
+    reply: oneshot::Sender<Result<A, Error>>,
 }
 
 impl<B: Batch> Lanes<B> {
-    /// Makes lanes that run `batch`, for a group: it closes them, and counts their answers in its burst.
-    fn new(batch: B, limits: LaneLimits, burst: Burst, tasks: TaskTracker) -> Self {
+    /// Makes lanes that run `batch`, for a group, which closes them.
+    fn new(batch: B, limits: LaneLimits, tasks: TaskTracker) -> Self {
         let turns = || Arc::new(Turns::new(limits.in_flight));
         let (turns, turns_of_busy) = (turns(), turns());
         let queues = Mutex::new(Queues::new());
-        Self { shared: Arc::new(Shared { batch, limits, queues, turns, turns_of_busy, burst, tasks }) }
+        Self { shared: Arc::new(Shared { batch, limits, queues, turns, turns_of_busy, tasks }) }
     }
 
     /// Queues a command in the lane of `key` and waits for its result.
@@ -235,7 +228,7 @@ impl<B: Batch> Lanes<B> {
             return Err(error);
         }
         match answer.await {
-            Ok((result, _on_its_way)) => result,
+            Ok(result) => result,
             Err(_) => Err(Error::Internal("the lane ended without an answer".to_owned())),
         }
     }

@@ -8,7 +8,6 @@ mod redis;
 use std::{env, io::Read, process, thread};
 
 use flashsale::{
-    checkout::Burst,
     grpc,
     listener::listen,
     pb::{
@@ -51,7 +50,7 @@ where
         .add_service(FlashSaleServiceServer::new(service.clone()))
         .add_service(PaymentServiceServer::new(service.clone()))
         .add_service(AdminServiceServer::new(service));
-    router.serve_with_incoming(grpc::incoming(listener, Burst::default())).await.unwrap();
+    router.serve_with_incoming(grpc::incoming(listener)).await.unwrap();
 }
 
 fn failed(error: impl std::fmt::Display) -> Status {

@@ -65,18 +65,15 @@ pub use resolve_payment_exception::ResolvePaymentException;
 pub use settings::Settings;
 pub use update_product::UpdateProduct;
 
+pub use crate::db::{
+    payment_webhooks::{ListedEvent, StoredEvent},
+    sweeper_state::SweeperTotals,
+};
 use crate::{
     config::DatabaseConfig,
     db::Database,
     error::Error,
     lane::{LaneGroup, Lanes, OneByOne},
-};
-pub use crate::{
-    db::{
-        payment_webhooks::{ListedEvent, StoredEvent},
-        sweeper_state::SweeperTotals,
-    },
-    lane::Burst,
 };
 use product_waits::ProductWaits;
 use settings::CheckoutLimits;
@@ -153,11 +150,6 @@ impl Checkout {
             require_amount: settings.require_amount,
             database: db(),
         })
-    }
-
-    /// Returns the burst that the answers of all lanes are part of.
-    pub fn burst(&self) -> Burst {
-        self.lanes.burst()
     }
 
     /// Takes no more calls. Returns when those it took are answered and nothing runs in the background.

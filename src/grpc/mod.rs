@@ -31,7 +31,7 @@ use tracing::{error, info, warn};
 use cork::Corked;
 
 use crate::{
-    checkout::{Burst, Checkout, Settings},
+    checkout::{Checkout, Settings},
     config::ServerConfig,
     error::Error,
     listener::listen,
@@ -145,10 +145,11 @@ pub fn front() -> Server<Stack<layer::CallLayer, Identity>> {
 
 /// Returns the connections that a listener accepts.
 ///
-/// Answers are small and a caller waits for each, so a connection sends at once, but for the short wait during a burst.
-pub fn incoming(listener: TcpListener, burst: Burst) -> impl Stream<Item = io::Result<Corked<TcpStream>>> {
+/// Answers are small and a caller waits for each, so the system sends each write at once. A write waits for the tasks
+/// that are ready.
+pub fn incoming(listener: TcpListener) -> impl Stream<Item = io::Result<Corked<TcpStream>>> {
     let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
-    connections.map(move |connection| Ok(Corked::new(connection?, burst.clone())))
+    connections.map(|connection| Ok(Corked::new(connection?)))
 }
 
 /// Waits until the watch is true, or its sender is gone.
@@ -193,8 +194,7 @@ pub async fn serve(
         .add_service(health_service)
         .add_service(reflection_v1)
         .add_service(reflection_v1alpha);
-    let mut server =
-        tokio::spawn(router.serve_with_incoming_shutdown(incoming(listener, checkout.burst()), until(stopped)));
+    let mut server = tokio::spawn(router.serve_with_incoming_shutdown(incoming(listener), until(stopped)));
     info!(%address, "Listening");
     let watch = health.clone().watch(checkout.clone(), Arc::clone(&gate));
     let watching = AbortOnDropHandle::new(tokio::spawn(watch));

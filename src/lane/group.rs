@@ -4,12 +4,11 @@ use std::{fmt, sync::Arc};
 
 use tokio_util::task::TaskTracker;
 
-use super::{Batch, Burst, LaneLimits, Lanes, OneByOne, RunOne, Shared};
+use super::{Batch, LaneLimits, Lanes, OneByOne, RunOne, Shared};
 
 /// Makes lanes, and closes all the lanes that it has made. There is no other way to make any.
 #[derive(Default)]
 pub struct LaneGroup {
-    burst: Burst,
     tasks: TaskTracker,
     made: Vec<Arc<dyn RefuseCommands>>,
 }
@@ -34,7 +33,7 @@ impl<B: Batch> RefuseCommands for Shared<B> {
 impl LaneGroup {
     /// Makes the lanes of a use case that runs its commands together.
     pub fn lanes<B: Batch>(&mut self, batch: B, limits: LaneLimits) -> Lanes<B> {
-        let lanes = Lanes::new(batch, limits, self.burst.clone(), self.tasks.clone());
+        let lanes = Lanes::new(batch, limits, self.tasks.clone());
         self.made.push(Arc::<Shared<B>>::clone(&lanes.shared));
         lanes
     }
@@ -42,11 +41,6 @@ impl LaneGroup {
     /// Makes the lanes of a use case that runs its commands one by one.
     pub fn one_by_one<R: RunOne>(&mut self, run: R, limits: LaneLimits) -> Lanes<OneByOne<R>> {
         self.lanes(OneByOne(run), LaneLimits { batch_max: 1, ..limits })
-    }
-
-    /// Returns the burst that the answers of all these lanes are part of.
-    pub fn burst(&self) -> Burst {
-        self.burst.clone()
     }
 
     /// Closes the lanes: they take no more commands. Returns when the commands they took are answered and recorded.

@@ -252,22 +252,6 @@ async fn a_call_that_has_arrived_comes_along_though_the_worker_was_woken_before_
     assert_eq!(*doubling.batches.lock().unwrap(), [[1, 2]]);
 }
 
-/// A burst that never ended would hold every later answer up.
-#[tokio::test]
-async fn a_burst_ends_with_its_callers_be_they_answered_or_gone() {
-    let mut group = LaneGroup::default();
-    let (lanes, burst) = (group.lanes(Doubling::default(), LIMITS), group.burst());
-    lanes.submit(LaneKey::Product(1), 1).await.unwrap();
-    assert!(!burst.goes_on());
-    let mut gone = Box::pin(lanes.submit(LaneKey::Product(1), 2));
-    assert!(gone.as_mut().now_or_never().is_none());
-    while !burst.goes_on() {
-        tokio::task::yield_now().await;
-    }
-    drop(gone);
-    assert!(!burst.goes_on());
-}
-
 #[tokio::test]
 async fn a_command_whose_row_is_busy_leaves_its_batch_and_is_run_again_for_itself() {
     let doubling = Doubling::default();

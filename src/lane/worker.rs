@@ -247,7 +247,7 @@ impl<B: Batch> Worker<B> {
     fn answer(&self, waiting: Waiting<B>, result: Result<B::Answer, Error>) -> Answered<B> {
         let Waiting { command, caller: Caller { span, reply, .. } } = waiting;
         // It is no error if the caller has gone meanwhile: the command was done and is recorded.
-        let _gone = reply.send((result.clone(), self.shared.burst.answer()));
+        let _gone = reply.send(result.clone());
         Answered { command, span, result }
     }
 }
