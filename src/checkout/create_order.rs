@@ -164,8 +164,8 @@ impl CreateOrderBatch {
             if busy.contains(hold_id) {
                 return OrderDecision::Wait;
             }
-            let is_anothers = |stored: &StoredHold| buyer_id.is_some() && stored.hold.buyer_id != *buyer_id;
-            if holds.get(hold_id).is_some_and(is_anothers) {
+            let has_another_buyer = |stored: &StoredHold| buyer_id.is_some() && stored.hold.buyer_id != *buyer_id;
+            if holds.get(hold_id).is_some_and(has_another_buyer) {
                 return OrderDecision::Refuse(Missing::Hold(*hold_id).into());
             }
             if let Some(stored) = made.get(hold_id) {
