@@ -171,7 +171,7 @@ async fn lock_and_sweep(
     let database = Database::new(&config.database)?;
     let mut lock: SweepLock = match SweepTurn::take(&config.database, &database).await? {
         SweepTurn::Ours(lock) => lock,
-        SweepTurn::Anothers(Holder { connection_id }) => {
+        SweepTurn::OfAnother(Holder { connection_id }) => {
             info!(connection_id, "Another sweep is running");
             return Ok(Some(Sweep::AnotherIsRunning));
         }

@@ -31,7 +31,7 @@ pub(super) enum SweepTurn {
     /// This sweep has it.
     Ours(SweepLock),
     /// Another sweep has it, and works.
-    Anothers(Holder),
+    OfAnother(Holder),
     /// Another sweep has it, and makes no progress.
     Stalled(Holder),
 }
@@ -50,12 +50,12 @@ impl SweepTurn {
             Err(holder) => holder,
         };
         if !is_stalled(database).await? {
-            return Ok(Self::Anothers(holder));
+            return Ok(Self::OfAnother(holder));
         }
         match NamedLock::take(config, LOCK, SECOND_LOOK_SECONDS).await? {
             Ok(lock) => SweepLock::begin(lock).await.map(Self::Ours),
             Err(holder) if is_stalled(database).await? => Ok(Self::Stalled(holder)),
-            Err(holder) => Ok(Self::Anothers(holder)),
+            Err(holder) => Ok(Self::OfAnother(holder)),
         }
     }
 }
