@@ -61,6 +61,7 @@ diesel::table! {
         #[max_length = 255]
         request_id -> Nullable<Varbinary>,
         product_id -> Nullable<Bigint>,
+        #[max_length = 65535]
         changes -> Text,
     }
 }

@@ -243,7 +243,7 @@ async fn every_bad_field_is_named_in_one_answer() {
         json!({
             "idempotency_key": ["must be a string"],
             "order_id": ["must be an integer of 64 bits"],
-            "status": ["must be \"success\" or \"failure\""],
+            "status": ["must be \"success\", \"failure\" or \"attempt_failed\""],
             "amount_cents": ["must be an integer of 64 bits"],
         })
     );

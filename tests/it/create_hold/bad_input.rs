@@ -25,14 +25,14 @@ async fn bad_fields_are_all_named_and_nothing_is_stored() {
         (hold(id, i32::MIN), vec!["qty"]),
         (repeatable_hold(id, 1, ""), vec!["request_id"]),
         (repeatable_hold(id, 1, &too_long), vec!["request_id"]),
-        (repeatable_hold(id, 1, "a b"), vec!["request_id"]),
+        (repeatable_hold(id, 1, "a "), vec!["request_id"]),
         (repeatable_hold(id, 1, "a\n"), vec!["request_id"]),
         (repeatable_hold(id, 1, "a\0"), vec!["request_id"]),
-        (repeatable_hold(id, 1, "é"), vec!["request_id"]),
+        (repeatable_hold(id, 1, &"é".repeat(128)), vec!["request_id"]),
         (hold_of("", id, 1), vec!["buyer_id"]),
         (hold_of(&too_long, id, 1), vec!["buyer_id"]),
         (hold_of(" ann", id, 1), vec!["buyer_id"]),
-        (hold_of("añn", id, 1), vec!["buyer_id"]),
+        (hold_of("ann\u{7f}", id, 1), vec!["buyer_id"]),
         (all_bad, vec!["product_id", "qty", "request_id", "buyer_id"]),
     ] {
         let refused = sale.clients().hold_by(request.clone()).await;
