@@ -200,6 +200,22 @@ async fn a_release_gives_back_once_whatever_happens_to_its_commit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cancellation_gives_back_once_whatever_happens_to_its_commit() {
+    let ground = Ground::start("commit_cancel").await;
+    for fault in FAULTS {
+        let product_id = ground.clients().create_product("Shoe", 1000, 10).await.product_id;
+        // A second cancellation could give these units back in error.
+        let _other = ground.clients().hold(product_id, 2).await.unwrap();
+        let hold = ground.clients().hold(product_id, 3).await.unwrap();
+        let order = ground.clients().order(hold.hold_id).await.unwrap();
+        let cancelled = ground.under(fault, ground.clients().cancel(order.order_id)).await.unwrap();
+        assert_eq!(cancelled.status(), OrderStatus::Cancelled, "{fault:?}");
+        assert_eq!(ground.clients().available_stock(product_id).await, 8, "{fault:?}");
+    }
+    ground.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_product_is_put_on_sale_once_whatever_happens_to_its_commit() {
     let ground = Ground::start("commit_product").await;
     for (number, fault) in FAULTS.into_iter().enumerate() {
