@@ -354,15 +354,16 @@ fn rows<'h, T>(
 where
     T: AsExpression<Datetime> + Clone,
 {
-    let row = |hold: &'h NewHold| {
+    // One line for each column, in the order of [`NewHoldRow`].
+    let row = |NewHold { qty, request_id, buyer_id }: &'h NewHold| {
         (
             holds::product_id.eq(product_id.get()),
             holds::unit_price_cents.eq(unit_price_cents),
             holds::created_at.eq(created_at.clone()),
             holds::expires_at.eq(expires_at.clone()),
-            holds::qty.eq(hold.qty.get()),
-            holds::request_id.eq(hold.request_id.as_bytes()),
-            holds::buyer_id.eq(hold.buyer_id.as_ref().map(BuyerId::as_bytes)),
+            holds::qty.eq(qty.get()),
+            holds::request_id.eq(request_id.as_bytes()),
+            holds::buyer_id.eq(buyer_id.as_ref().map(BuyerId::as_bytes)),
         )
     };
     holds.iter().map(row).collect()

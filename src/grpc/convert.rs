@@ -100,21 +100,22 @@ pub(super) fn product(ProductView { name, product }: ProductView) -> pb::Product
 }
 
 pub(super) fn hold(hold: Hold) -> pb::Hold {
-    let status = match hold.status {
+    let Hold { id, product_id, qty, unit_price_cents, status, expires_at, created_at, buyer_id } = hold;
+    let status = match status {
         HoldStatus::Active => pb::HoldStatus::Active,
         HoldStatus::Used => pb::HoldStatus::Used,
         HoldStatus::Expired => pb::HoldStatus::Expired,
         HoldStatus::Cancelled => pb::HoldStatus::Cancelled,
     };
     pb::Hold {
-        hold_id: hold.id.get(),
-        product_id: hold.product_id.get(),
-        qty: hold.qty.get(),
-        unit_price_cents: hold.unit_price_cents,
+        hold_id: id.get(),
+        product_id: product_id.get(),
+        qty: qty.get(),
+        unit_price_cents,
         status: status.into(),
-        expires_at: Some(Timestamp::from(hold.expires_at)),
-        created_at: Some(Timestamp::from(hold.created_at)),
-        buyer_id: hold.buyer_id.map(|buyer_id| buyer_id.to_string()),
+        expires_at: Some(Timestamp::from(expires_at)),
+        created_at: Some(Timestamp::from(created_at)),
+        buyer_id: buyer_id.map(|buyer_id| buyer_id.to_string()),
     }
 }
 

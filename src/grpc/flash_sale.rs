@@ -32,13 +32,14 @@ impl FlashSaleRpcs {
 }
 
 fn create_hold(request: &CreateHoldRequest) -> Result<CreateHold, Error> {
+    let CreateHoldRequest { product_id, qty, request_id, buyer_id, expected_unit_price_cents } = request;
     let mut bad = BadFields::default();
-    let product_id = bad.take(ProductId::parse(request.product_id));
-    let qty = bad.take(Quantity::parse(request.qty));
-    let request_id = bad.take_optional(request.request_id.as_deref().map(RequestId::parse));
-    let buyer_id = bad.take_optional(request.buyer_id.as_deref().map(BuyerId::parse));
-    let expected = request.expected_unit_price_cents;
-    let expected = bad.take_optional(expected.map(|cents| not_negative("expected_unit_price_cents", cents)));
+    let product_id = bad.take(ProductId::parse(*product_id));
+    let qty = bad.take(Quantity::parse(*qty));
+    let request_id = bad.take_optional(request_id.as_deref().map(RequestId::parse));
+    let buyer_id = bad.take_optional(buyer_id.as_deref().map(BuyerId::parse));
+    let expected = expected_unit_price_cents.map(|cents| not_negative("expected_unit_price_cents", cents));
+    let expected = bad.take_optional(expected);
     let (Some(product_id), Some(qty), Some(request_id), Some(buyer_id), Some(expected_unit_price_cents)) =
         (product_id, qty, request_id, buyer_id, expected)
     else {
@@ -49,10 +50,11 @@ fn create_hold(request: &CreateHoldRequest) -> Result<CreateHold, Error> {
 }
 
 fn create_order(request: &CreateOrderRequest) -> Result<CreateOrder, Error> {
+    let CreateOrderRequest { hold_id, request_id, buyer_id } = request;
     let mut bad = BadFields::default();
-    let hold_id = bad.take(HoldId::parse(request.hold_id));
-    let request_id = bad.take_optional(request.request_id.as_deref().map(RequestId::parse));
-    let buyer_id = bad.take_optional(request.buyer_id.as_deref().map(BuyerId::parse));
+    let hold_id = bad.take(HoldId::parse(*hold_id));
+    let request_id = bad.take_optional(request_id.as_deref().map(RequestId::parse));
+    let buyer_id = bad.take_optional(buyer_id.as_deref().map(BuyerId::parse));
     let (Some(hold_id), Some(request_id), Some(buyer_id)) = (hold_id, request_id, buyer_id) else {
         return Err(bad.error());
     };
