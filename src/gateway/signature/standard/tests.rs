@@ -1,3 +1,4 @@
+use hmac::Mac;
 use standardwebhooks::Webhook;
 
 use super::*;
@@ -152,6 +153,39 @@ fn each_header_is_needed_exactly_once() {
 }
 
 #[test]
+fn each_header_may_have_the_name_that_svix_gives_it() {
+    let auth = signed_with(&[SECRET]);
+    let signature = signature(SECRET, "msg_1", NOW, BODY);
+    let complete = headers("msg_1", &NOW.to_string(), &signature);
+    let names = [ID, TIMESTAMP, SIGNATURE];
+    for renamed in 0..1 << names.len() {
+        let mut headers = complete.clone();
+        for (_, [name, svix_name]) in names.iter().enumerate().filter(|(index, _)| renamed & (1 << index) != 0) {
+            let value = headers.remove(*name).unwrap();
+            headers.insert(*svix_name, value);
+        }
+        assert_eq!(auth.verify(&headers, BODY, NOW), Ok(()), "{headers:?}");
+    }
+    for [name, svix_name] in names {
+        let refused = Err(SignatureError::Header(name));
+        let mut both = complete.clone();
+        both.insert(svix_name, complete[name].clone());
+        assert_eq!(auth.verify(&both, BODY, NOW), Ok(()), "{svix_name} has the same value");
+        for value in ["", "x"] {
+            both.insert(svix_name, value.parse().unwrap());
+            assert_eq!(auth.verify(&both, BODY, NOW), refused, "{svix_name} differs");
+            let mut only_svix = both.clone();
+            only_svix.remove(name);
+            assert!(auth.verify(&only_svix, BODY, NOW).is_err(), "{svix_name} is {value:?}");
+        }
+        let mut twice = complete.clone();
+        twice.append(svix_name, complete[name].clone());
+        twice.append(svix_name, complete[name].clone());
+        assert_eq!(auth.verify(&twice, BODY, NOW), Err(SignatureError::Header(svix_name)), "{svix_name} twice");
+    }
+}
+
+#[test]
 fn a_full_stop_cannot_move_from_the_body_to_the_id() {
     // One signed text can be cut in two ways: the id "a" with a body that begins with a number and a full stop, or the
     // id "a.NOW" with the rest as the body.
@@ -168,7 +202,7 @@ fn a_full_stop_cannot_move_from_the_body_to_the_id() {
 #[test]
 fn a_body_that_is_not_text_is_verified_as_the_bytes_it_has() {
     let body = [0xff, 0x00, 0xfe, b'{'];
-    let mut mac = WebhookSecret::parse(SECRET).unwrap().keyed;
+    let mut mac = WebhookSecret::parse(SECRET).unwrap().0.0;
     mac.update(format!("msg_1.{NOW}.").as_bytes());
     mac.update(&body);
     let signature = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
