@@ -55,6 +55,7 @@ struct Gateway {
 pub(super) fn router(upstream: Upstream, senders: EventSenders) -> Router {
     let mut router = Router::new();
     if !senders.stripe.is_empty() {
+        webhook::show_ignored_events();
         router = router.route(STRIPE, post(stripe_event));
     }
     router

@@ -102,3 +102,6 @@ fn check_age(timestamp: &[u8], now: i64) -> Result<(), SignatureError> {
         Err(SignatureError::TooNew)
     }
 }
+
+#[cfg(test)]
+mod tests;

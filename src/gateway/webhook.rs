@@ -77,6 +77,13 @@ impl From<Reply> for Undelivered {
     }
 }
 
+/// Shows the counter of ignored events from the start: an alarm can't watch a metric that doesn't exist.
+pub(super) fn show_ignored_events() {
+    for event_type in Ignored::event_types() {
+        metrics::counter!(STRIPE_EVENTS_IGNORED, "type" => event_type).increment(0);
+    }
+}
+
 /// Checks an event, hands it to the server, and logs it unless the server has logged it.
 pub(super) async fn deliver(
     upstream: &Upstream,

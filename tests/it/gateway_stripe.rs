@@ -198,7 +198,7 @@ async fn an_event_that_is_about_no_order_is_acknowledged_and_counted() {
     of_another_shop["data"]["object"]["metadata"] = json!({});
     ignored(&of_another_shop, "order_id").await;
     let rendered = recorder.handle().render();
-    for (event_type, count) in [("_OTHER", 4), ("payment_intent.succeeded", 1)] {
+    for (event_type, count) in [("_OTHER", 4), ("payment_intent.succeeded", 1), ("payment_intent.canceled", 0)] {
         let line = format!("flashsale_stripe_events_ignored_total{{type=\"{event_type}\"}} {count}\n");
         assert!(rendered.contains(&line), "{line}{rendered}");
     }

@@ -36,6 +36,11 @@ pub(in crate::gateway) struct Ignored {
 }
 
 impl Ignored {
+    /// Returns each value that `event_type` may have.
+    pub(in crate::gateway) fn event_types() -> impl Iterator<Item = &'static str> {
+        TYPES.into_iter().map(|(event_type, _)| event_type).chain([OTHER_TYPE])
+    }
+
     /// Returns the reason, for the person who looks at the answer in Stripe's dashboard.
     pub(in crate::gateway) fn message(self) -> &'static str {
         match self.event_type {
