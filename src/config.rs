@@ -19,6 +19,8 @@
 //! | `FLASHSALE_WEBHOOK_SECRETS` | `--webhook-secrets` | required, or its file, or `true` for unsigned ones | 1 to 16, separated by commas | gateway |
 //! | `FLASHSALE_WEBHOOK_SECRETS_FILE` | `--webhook-secrets-file` | – | a file that holds them | gateway |
 //! | `FLASHSALE_WEBHOOK_ALLOW_UNSIGNED` | `--webhook-allow-unsigned` | false | true or false; ignored where there are secrets | gateway |
+//! | `FLASHSALE_STRIPE_SECRETS` | `--stripe-secrets` | –; without it Stripe's route isn't served | 1 to 16, separated by commas | gateway |
+//! | `FLASHSALE_STRIPE_SECRETS_FILE` | `--stripe-secrets-file` | – | a file that holds them | gateway |
 //! | `FLASHSALE_WEBHOOK_REQUIRE_AMOUNT` | `--webhook-require-amount` | false | true or false | server |
 //! | `FLASHSALE_SWEEP_BATCH` | `--batch` | 100 | 1 to 10,000 rows | sweeper |
 //! | `FLASHSALE_AUDIT_PAGE` | `--page` | 10000 | 1 to 100,000 rows | sweeper audit |
@@ -30,6 +32,7 @@
 //! since the errors of `clap` repeat values.
 
 mod clap_error;
+mod event_senders;
 mod secret;
 mod value;
 
@@ -39,11 +42,12 @@ use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use secrecy::SecretString;
 
 use crate::{
-    gateway::{ServerUrl, WebhookAuth},
+    gateway::{ServerUrl, StripeSecret, WebhookAuth},
     startup::{BadSetting, Stop},
     telemetry::LogFormat,
 };
 
+use event_senders::{StripeArgs, WebhookArgs};
 use secret::SettingName;
 
 /// Limits the rows of a batch of the sweep. They stay locked until the batch commits.
@@ -128,6 +132,8 @@ pub struct GatewayConfig {
     pub timeout: Duration,
     /// Says which payment webhooks are accepted.
     pub webhook: WebhookAuth,
+    /// The secrets of the endpoint at Stripe, at most 16. Without any, its events aren't taken.
+    pub stripe: Vec<StripeSecret>,
     /// How log lines are written.
     pub log_format: LogFormat,
 }
@@ -207,8 +213,9 @@ impl GatewayConfig {
     }
 
     fn read(args: GatewayArgs) -> Result<Self, BadSetting> {
-        let GatewayArgs { listen, metrics_listen, server_url, timeout, webhook, log } = args;
-        Ok(Self { listen, metrics_listen, server_url, timeout, webhook: webhook.check()?, log_format: log.log_format })
+        let GatewayArgs { listen, metrics_listen, server_url, timeout, webhook, stripe, log } = args;
+        let (webhook, stripe) = (webhook.check()?, stripe.check()?);
+        Ok(Self { listen, metrics_listen, server_url, timeout, webhook, stripe, log_format: log.log_format })
     }
 }
 
@@ -318,6 +325,8 @@ struct GatewayArgs {
     #[command(flatten)]
     webhook: WebhookArgs,
     #[command(flatten)]
+    stripe: StripeArgs,
+    #[command(flatten)]
     log: LogArgs,
 }
 
@@ -370,34 +379,6 @@ impl DatabaseArgs {
     fn check(self) -> Result<DatabaseConfig, BadSetting> {
         let (setting, url) = secret::database_url(self.database_url, self.database_url_file)?;
         Ok(DatabaseConfig { url, pool_size: self.db_pool_size, setting })
-    }
-}
-
-#[derive(Args)]
-struct WebhookArgs {
-    /// The secrets that sign payment webhooks (whsec_...), separated by commas. Required, unless their file is given.
-    #[arg(long, env = secret::WEBHOOK_SECRETS.env, value_name = "SECRETS", hide_env_values = true)]
-    webhook_secrets: Option<SecretString>,
-    /// A file that holds the webhook secrets, separated by commas.
-    #[arg(long, env = secret::WEBHOOK_SECRETS_FILE.env, value_name = "PATH")]
-    webhook_secrets_file: Option<PathBuf>,
-    /// Accept unsigned payment webhooks, where there is no secret. Only for trying things out.
-    #[arg(
-        long,
-        env = secret::WEBHOOK_ALLOW_UNSIGNED.env,
-        value_name = "BOOL",
-        default_value = "false",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        action = clap::ArgAction::Set
-    )]
-    webhook_allow_unsigned: bool,
-}
-
-impl WebhookArgs {
-    fn check(self) -> Result<WebhookAuth, BadSetting> {
-        secret::webhook_auth(self.webhook_secrets, self.webhook_secrets_file, self.webhook_allow_unsigned)
     }
 }
 

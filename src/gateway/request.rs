@@ -17,6 +17,10 @@
 //! | `amount_cents` | body | optional, 64-bit integer |
 //! | `payment_id` | body | optional, string |
 //! | `Idempotency-Key` | header | optional, at most once, ASCII text; becomes `request_id` |
+//!
+//! The fields of Stripe's events are in [`stripe`].
+
+pub(super) mod stripe;
 
 use std::collections::HashMap;
 
@@ -49,6 +53,15 @@ pub(super) enum BadRequest {
     Fields(Vec<(&'static str, &'static str)>),
 }
 
+/// Holds what an event asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Event {
+    /// It is about the payment of an order.
+    Payment(HandlePaymentWebhookRequest),
+    /// It is about no order.
+    Ignored(stripe::Ignored),
+}
+
 /// Says what is wrong with a webhook, and holds what could be read of it nonetheless.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BadWebhook {
@@ -66,13 +79,13 @@ impl From<BadRequest> for BadWebhook {
     }
 }
 
-/// Reads an id in a path: decimal digits, from 1 to 2^63-1. Any other text names nothing.
-pub(super) fn path_id(segment: &str) -> Option<i64> {
+/// Reads an id that is written as text: decimal digits, from 1 to 2^63-1. Any other text names nothing.
+pub(super) fn decimal_id(text: &str) -> Option<i64> {
     // `parse` alone would accept a sign, too.
-    if !segment.bytes().all(|byte| byte.is_ascii_digit()) {
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    segment.parse().ok().filter(|id| *id >= 1)
+    text.parse().ok().filter(|id| *id >= 1)
 }
 
 /// Reads the body and header of POST /api/holds.
@@ -110,15 +123,7 @@ pub(super) fn payment_webhook(headers: &HeaderMap, body: &[u8]) -> Result<Handle
     let status = fields.event_status("status");
     let amount_cents = fields.optional("amount_cents", INTEGER_64);
     let payment_id = fields.optional("payment_id", STRING);
-    match (idempotency_key, order_id, status, fields.faults.is_empty()) {
-        (Some(idempotency_key), Some(order_id), Some(status), true) => {
-            let status = status.into();
-            Ok(HandlePaymentWebhookRequest { idempotency_key, order_id, status, amount_cents, payment_id })
-        }
-        (idempotency_key, order_id, _, _) => {
-            Err(BadWebhook { fault: BadRequest::Fields(fields.faults), idempotency_key, order_id })
-        }
-    }
+    fields.payment_event(idempotency_key, order_id, status, amount_cents, payment_id)
 }
 
 /// Whether the one content type is `application/json` or `application/*+json`, with any parameters.
@@ -160,8 +165,15 @@ impl<'a> JsonFields<'a> {
     }
 
     /// Returns the text of a field. `null` is the same as absent.
+    ///
+    /// The name of a field in an object inside has the names of the outer objects before it, like `data.object.id`.
     fn raw(&self, name: &str) -> Option<&'a str> {
-        let value = self.values.get(name)?.get();
+        let mut names = name.split('.');
+        let mut value = self.values.get(names.next()?)?.get();
+        for name in names {
+            let inner: HashMap<String, &'a RawValue> = serde_json::from_str(value).ok()?;
+            value = inner.get(name)?.get();
+        }
         (value != "null").then_some(value)
     }
 
@@ -192,6 +204,28 @@ impl<'a> JsonFields<'a> {
             "attempt_failed" => Some(PaymentStatus::AttemptFailed),
             _ => self.fault(name, EVENT_STATUS),
         }
+    }
+
+    /// Makes the request of a payment event from its fields, unless one is at fault.
+    fn payment_event(
+        self,
+        idempotency_key: Option<String>,
+        order_id: Option<i64>,
+        status: Option<PaymentStatus>,
+        amount_cents: Option<i64>,
+        payment_id: Option<String>,
+    ) -> Result<HandlePaymentWebhookRequest, BadWebhook> {
+        match (idempotency_key, order_id, status, self.faults.is_empty()) {
+            (Some(idempotency_key), Some(order_id), Some(status), true) => {
+                let status = status.into();
+                Ok(HandlePaymentWebhookRequest { idempotency_key, order_id, status, amount_cents, payment_id })
+            }
+            (idempotency_key, order_id, _, _) => Err(self.bad_webhook(idempotency_key, order_id)),
+        }
+    }
+
+    fn bad_webhook(self, idempotency_key: Option<String>, order_id: Option<i64>) -> BadWebhook {
+        BadWebhook { fault: BadRequest::Fields(self.faults), idempotency_key, order_id }
     }
 
     fn request_id(&mut self, headers: &HeaderMap) -> Option<String> {

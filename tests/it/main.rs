@@ -25,6 +25,7 @@ mod create_product;
 mod gateway;
 mod gateway_end_to_end;
 mod gateway_server_away;
+mod gateway_stripe;
 mod gateway_webhook;
 mod get_hold;
 mod get_order;
