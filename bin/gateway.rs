@@ -4,7 +4,7 @@ use std::{env, error::Error, future, process::ExitCode};
 
 use flashsale::{
     config::GatewayConfig,
-    gateway::{self, Upstream},
+    gateway::{self, EventSenders, Upstream},
     listener::listen,
     shutdown,
     telemetry::{self, WhenFull},
@@ -39,5 +39,6 @@ async fn run(config: GatewayConfig) -> Result<(), Box<dyn Error>> {
     let upstream = Upstream::new(&config.server_url, config.timeout)?;
     let listener = listen(config.listen)?;
     tokio::spawn(telemetry::serve_metrics(listen(config.metrics_listen)?, future::pending()));
-    Ok(gateway::serve(listener, upstream, config.webhook, stop).await?)
+    let senders = EventSenders { webhook: config.webhook, stripe: config.stripe };
+    Ok(gateway::serve(listener, upstream, senders, stop).await?)
 }

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Shared by deploy/test, deploy/up, deploy/mysql and .ci/run: messages, installing, ports, processes, the Python
-# environment. It is sourced, never run. The database server has its own file: deploy/database.sh.
+# Shared by deploy/test, deploy/up, deploy/mysql and .ci/run: messages, installing, ports, processes, the packages for
+# Python and Node. It is sourced, never run. The database server has its own file: deploy/database.sh.
 
 REPOSITORY=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 TARGET_DIR=${CARGO_TARGET_DIR:-$REPOSITORY/target}
@@ -102,6 +102,27 @@ ensure_python() {
         --requirement "$pins" >&2 </dev/null \
         || die "pip could not install deploy/requirements.txt. By hand: $FLASHSALE_TEST_PYTHON -m pip install -r $pins"
     cp "$pins" "$environment/pins"
+}
+
+# ensure_node: installs in target/node exactly what tests/senders/package-lock.json pins, anew only when the pins change.
+# Sets FLASHSALE_TEST_NODE_FOLDER, the folder.
+ensure_node() {
+    local senders=$REPOSITORY/tests/senders
+    export FLASHSALE_TEST_NODE_FOLDER=$TARGET_DIR/node
+    if ! command -v node >/dev/null; then
+        apt_install "the tests' webhook senders in JavaScript" nodejs npm || exit 1
+    elif ! command -v npm >/dev/null; then
+        apt_install "the tests' webhook senders in JavaScript" npm || exit 1
+    fi
+    # This copy of the pins is made last, so it says that the installation is complete.
+    cmp -s "$senders/package-lock.json" "$FLASHSALE_TEST_NODE_FOLDER/pins" && return
+    say "Installing the Node packages in $FLASHSALE_TEST_NODE_FOLDER"
+    rm -rf "$FLASHSALE_TEST_NODE_FOLDER"
+    mkdir -p "$FLASHSALE_TEST_NODE_FOLDER"
+    cp "$senders/package.json" "$senders/package-lock.json" "$FLASHSALE_TEST_NODE_FOLDER"
+    npm ci --prefix "$FLASHSALE_TEST_NODE_FOLDER" --ignore-scripts --no-audit --no-fund --loglevel=error >&2 </dev/null \
+        || die "npm could not install tests/senders. By hand: npm ci --prefix $FLASHSALE_TEST_NODE_FOLDER --ignore-scripts"
+    cp "$senders/package-lock.json" "$FLASHSALE_TEST_NODE_FOLDER/pins"
 }
 
 # --- Ports --------------------------------------------------------------------------------------------------------

@@ -19,6 +19,9 @@
 //! | `FLASHSALE_WEBHOOK_SECRETS` | `--webhook-secrets` | required, or its file, or `true` for unsigned ones | 1 to 16, separated by commas | gateway |
 //! | `FLASHSALE_WEBHOOK_SECRETS_FILE` | `--webhook-secrets-file` | – | a file that holds them | gateway |
 //! | `FLASHSALE_WEBHOOK_ALLOW_UNSIGNED` | `--webhook-allow-unsigned` | false | true or false; ignored where there are secrets | gateway |
+//! | `FLASHSALE_STRIPE_SECRETS` | `--stripe-secrets` | –; without it Stripe's route isn't served | 1 to 16, separated by commas | gateway |
+//! | `FLASHSALE_STRIPE_SECRETS_FILE` | `--stripe-secrets-file` | – | a file that holds them | gateway |
+//! | `FLASHSALE_WEBHOOK_REQUIRE_AMOUNT` | `--webhook-require-amount` | false | true or false | server |
 //! | `FLASHSALE_SWEEP_BATCH` | `--batch` | 100 | 1 to 10,000 rows | sweeper |
 //! | `FLASHSALE_AUDIT_PAGE` | `--page` | 10000 | 1 to 100,000 rows | sweeper audit |
 //! | `FLASHSALE_LOG_FORMAT` | `--log-format` | json | json or text | all |
@@ -29,6 +32,7 @@
 //! since the errors of `clap` repeat values.
 
 mod clap_error;
+mod event_senders;
 mod secret;
 mod value;
 
@@ -38,11 +42,12 @@ use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use secrecy::SecretString;
 
 use crate::{
-    gateway::{ServerUrl, WebhookAuth},
+    gateway::{ServerUrl, StripeSecret, WebhookAuth},
     startup::{BadSetting, Stop},
     telemetry::LogFormat,
 };
 
+use event_senders::{StripeArgs, WebhookArgs};
 use secret::SettingName;
 
 /// Limits the rows of a batch of the sweep. They stay locked until the batch commits.
@@ -92,6 +97,8 @@ pub struct ServerConfig {
     pub hold_ttl: Duration,
     /// How long an order may wait for its payment: 1 s to 365 days, whole microseconds. `None`: without limit.
     pub payment_due: Option<Duration>,
+    /// Whether a payment's success has to say its amount.
+    pub webhook_require_amount: bool,
     /// The most commands that may wait in a lane, 1 to 1,000,000.
     pub lane_queue: usize,
     /// How log lines are written.
@@ -125,6 +132,8 @@ pub struct GatewayConfig {
     pub timeout: Duration,
     /// Says which payment webhooks are accepted.
     pub webhook: WebhookAuth,
+    /// The secrets of the endpoint at Stripe, at most 16. Without any, its events aren't taken.
+    pub stripe: Vec<StripeSecret>,
     /// How log lines are written.
     pub log_format: LogFormat,
 }
@@ -166,13 +175,24 @@ impl ServerConfig {
     }
 
     fn read(args: ServerArgs) -> Result<Self, BadSetting> {
-        let ServerArgs { database, listen, metrics_listen, hold_ttl, payment_due, lane_queue, log, command } = args;
+        let ServerArgs {
+            database,
+            listen,
+            metrics_listen,
+            hold_ttl,
+            payment_due,
+            webhook_require_amount,
+            lane_queue,
+            log,
+            command,
+        } = args;
         Ok(Self {
             database: database.check()?,
             listen,
             metrics_listen,
             hold_ttl,
             payment_due: (!payment_due.is_zero()).then_some(payment_due),
+            webhook_require_amount,
             lane_queue,
             log_format: log.log_format,
             command: match command {
@@ -193,8 +213,9 @@ impl GatewayConfig {
     }
 
     fn read(args: GatewayArgs) -> Result<Self, BadSetting> {
-        let GatewayArgs { listen, metrics_listen, server_url, timeout, webhook, log } = args;
-        Ok(Self { listen, metrics_listen, server_url, timeout, webhook: webhook.check()?, log_format: log.log_format })
+        let GatewayArgs { listen, metrics_listen, server_url, timeout, webhook, stripe, log } = args;
+        let (webhook, stripe) = (webhook.check()?, stripe.check()?);
+        Ok(Self { listen, metrics_listen, server_url, timeout, webhook, stripe, log_format: log.log_format })
     }
 }
 
@@ -253,6 +274,18 @@ struct ServerArgs {
     /// How long an order may wait for its payment, 1s to 365days; 0: without limit.
     #[arg(long, env = "FLASHSALE_PAYMENT_DUE", value_name = "DURATION", default_value = "30m", value_parser = payment_due)]
     payment_due: Duration,
+    /// Refuse a payment's success that doesn't say amount_cents.
+    #[arg(
+        long,
+        env = "FLASHSALE_WEBHOOK_REQUIRE_AMOUNT",
+        value_name = "BOOL",
+        default_value = "false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        action = clap::ArgAction::Set
+    )]
+    webhook_require_amount: bool,
     /// The most commands that may wait in a lane, 1 to 1000000. Further callers are told to try again later.
     #[arg(long, env = "FLASHSALE_LANE_QUEUE", value_name = "COMMANDS", default_value = "4096", value_parser = value::count(LANE_QUEUE_MAX))]
     lane_queue: usize,
@@ -291,6 +324,8 @@ struct GatewayArgs {
     timeout: Duration,
     #[command(flatten)]
     webhook: WebhookArgs,
+    #[command(flatten)]
+    stripe: StripeArgs,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -344,34 +379,6 @@ impl DatabaseArgs {
     fn check(self) -> Result<DatabaseConfig, BadSetting> {
         let (setting, url) = secret::database_url(self.database_url, self.database_url_file)?;
         Ok(DatabaseConfig { url, pool_size: self.db_pool_size, setting })
-    }
-}
-
-#[derive(Args)]
-struct WebhookArgs {
-    /// The secrets that sign payment webhooks (whsec_...), separated by commas. Required, unless their file is given.
-    #[arg(long, env = secret::WEBHOOK_SECRETS.env, value_name = "SECRETS", hide_env_values = true)]
-    webhook_secrets: Option<SecretString>,
-    /// A file that holds the webhook secrets, separated by commas.
-    #[arg(long, env = secret::WEBHOOK_SECRETS_FILE.env, value_name = "PATH")]
-    webhook_secrets_file: Option<PathBuf>,
-    /// Accept unsigned payment webhooks, where there is no secret. Only for trying things out.
-    #[arg(
-        long,
-        env = secret::WEBHOOK_ALLOW_UNSIGNED.env,
-        value_name = "BOOL",
-        default_value = "false",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        action = clap::ArgAction::Set
-    )]
-    webhook_allow_unsigned: bool,
-}
-
-impl WebhookArgs {
-    fn check(self) -> Result<WebhookAuth, BadSetting> {
-        secret::webhook_auth(self.webhook_secrets, self.webhook_secrets_file, self.webhook_allow_unsigned)
     }
 }
 

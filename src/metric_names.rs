@@ -7,6 +7,7 @@
 //! | [`LOCK_CONFLICTS`] | `kind`, `transaction` | deadlocks and lock waits that the database reported |
 //! | [`TRANSACTION_RETRIES`] | `transaction`, `reason` | transactions that were run again |
 //! | [`GATEWAY_REQUESTS`] | `route`, `status` | answers of the gateway |
+//! | [`STRIPE_EVENTS_IGNORED`] | `type` | events of Stripe that are about no order |
 //! | [`LOG_LINES_DROPPED`] | – | log lines that nobody read in time |
 //! | [`SWEEPER_RUNS`], [`SWEEPER_HOLDS_EXPIRED`], [`SWEEPER_ORDERS_CANCELLED`], [`SWEEPER_STOCK_RELEASED`], [`SWEEPER_LAST_RUN`] | – | the totals in the table `sweeper_state` |
 //!
@@ -23,6 +24,8 @@ pub const LOCK_CONFLICTS: &str = "flashsale_lock_conflicts_total";
 pub const TRANSACTION_RETRIES: &str = "flashsale_transaction_retries_total";
 /// Counts answers of the gateway, by `route` (a name from a fixed list) and HTTP `status`.
 pub const GATEWAY_REQUESTS: &str = "flashsale_gateway_requests_total";
+/// Counts events of Stripe that are about no order, by `type`: one that settles orders but names none, or `_OTHER`.
+pub const STRIPE_EVENTS_IGNORED: &str = "flashsale_stripe_events_ignored_total";
 /// Counts log lines that were dropped because nobody read them in time, or that could not be written.
 pub const LOG_LINES_DROPPED: &str = "flashsale_log_lines_dropped_total";
 /// Counts sweeps that ended. It is set to the table's total.

@@ -7,7 +7,7 @@ use crate::{
     checkout::create_product::{CreateProduct, create_product},
     config::DatabaseConfig,
     db::{self, Database, migrate::migrate},
-    domain::{NewProduct, ProductName, RequestId},
+    domain::{NewProduct, Principal, ProductName, RequestId},
     error::Error,
     startup::BadSetting,
 };
@@ -41,7 +41,11 @@ pub async fn run(config: &DatabaseConfig, seed: bool) -> Result<(), Error> {
             starts_at: None,
             ends_at: None,
         };
-        let command = CreateProduct { product, request_id: RequestId::parse(SAMPLE_REQUEST_ID)? };
+        let command = CreateProduct {
+            product,
+            request_id: RequestId::parse(SAMPLE_REQUEST_ID)?,
+            principal: Principal::stored("server migrate".to_owned()),
+        };
         let sample = create_product(Database::new(config)?.unattended(), &command).await?;
         info!(product_id = sample.product.id.get(), "Sample product is on sale");
     }

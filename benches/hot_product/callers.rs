@@ -133,7 +133,7 @@ impl Call for Hold {
             _ => format!("{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
         });
         let request_id = buyer_id.clone().filter(|_| self.repeatable);
-        let request = CreateHoldRequest { product_id, qty: 1, request_id, buyer_id };
+        let request = CreateHoldRequest { product_id, qty: 1, request_id, buyer_id, ..Default::default() };
         match self.client.create_hold(request).await {
             Ok(_) => Reply::Granted,
             Err(status) => failed(&status),
@@ -222,7 +222,7 @@ impl Purchase {
         let said = |status: Status| format!("{:?}: {}", status.code(), status.message());
         let hold = CreateHoldRequest { product_id: self.product_id, qty: 1, ..Default::default() };
         let hold = self.client.create_hold(hold).await.map_err(said)?.into_inner().hold.unwrap();
-        let order = CreateOrderRequest { hold_id: hold.hold_id, request_id: None };
+        let order = CreateOrderRequest { hold_id: hold.hold_id, ..Default::default() };
         let order = self.client.create_order(order).await.map_err(said)?.into_inner().order.unwrap();
         let order_id = order.order_id;
         let event = format!(r#"{{"idempotency_key":"payment-{order_id}","order_id":{order_id},"status":"success"}}"#);

@@ -7,13 +7,20 @@
 
 use tracing::info;
 
-use super::{Checkout, ProductView, product_waits::ProductWaits, take_back::TakenBack};
+use super::{
+    Checkout, ProductView,
+    operator_actions::{Method, OperatorCall, changed},
+    product_waits::ProductWaits,
+    take_back::TakenBack,
+};
 use crate::{
     db::{
-        Committed, Connection, Database, Failure, Plan, Script, lapsed, products,
+        Committed, Connection, Database, Failure, Plan, Script, lapsed,
+        operator_actions::ActionProduct,
+        products,
         stock_adjustments::{self, StoredAdjustment},
     },
-    domain::{Product, ProductId, Refusal, Remark, RequestId, StockDelta},
+    domain::{Principal, Product, ProductId, Refusal, Remark, RequestId, StockDelta},
     error::{Error, Missing},
     lane::{Calls, LaneKey, RunOne},
 };
@@ -33,6 +40,8 @@ pub struct AdjustStock {
     pub reason: Remark,
     /// The caller's request_id.
     pub request_id: RequestId,
+    /// Who asks.
+    pub principal: Principal,
 }
 
 /// Shows a product after an adjustment, and says whether this call made it.
@@ -98,6 +107,11 @@ impl AdjustStep {
 }
 
 impl AdjustStock {
+    fn call(&self) -> OperatorCall<'_> {
+        let (principal, request_id) = (&self.principal, Some(&self.request_id));
+        OperatorCall { principal, method: Method::AdjustStock, request_id }
+    }
+
     async fn plan(&self, conn: &mut Connection, is_last: bool) -> Result<Plan<AdjustStep>, Failure> {
         let locked = products::lock(&mut *conn, self.product_id).await?;
         let name = products::name(&mut *conn, self.product_id).await?;
@@ -145,12 +159,21 @@ impl AdjustStock {
         if units_back < units_short && taken_back.leaves_some() && !is_last {
             return Ok(Plan { script, value: (None, taken_back) });
         }
-        let adjusted = product.adjust(self.delta).map_err(Error::from).map(|()| {
-            let answered = product.answered(lapsed_units - units_back);
-            products::adjust(&mut script, self.product_id, self.delta);
-            stock_adjustments::insert(&mut script, &answered, self.delta, &self.reason, &self.request_id);
-            answered
-        });
+        let total_before = product.total_stock;
+        let adjusted = match product.adjust(self.delta) {
+            Ok(()) => {
+                let answered = product.answered(lapsed_units - units_back);
+                products::adjust(&mut script, self.product_id, self.delta);
+                stock_adjustments::insert(&mut script, &answered, self.delta, &self.reason, &self.request_id);
+                let changes = [
+                    changed("reason", None, Some(self.reason.as_str())),
+                    changed("total_stock", Some(total_before), Some(answered.total_stock)),
+                ];
+                self.call().write(&mut script, ActionProduct::Known(self.product_id), changes)?;
+                Ok(answered)
+            }
+            Err(why) => Err(Error::from(why)),
+        };
         Ok(Plan { script, value: (Some(adjusted), taken_back) })
     }
 
@@ -173,6 +196,7 @@ impl RunOne for AdjustStockBatch {
     }
 
     fn record(&self, command: &AdjustStock, result: &Result<AdjustedStock, Error>) {
+        command.call().log(Some(command.product_id), result);
         if let Ok(AdjustedStock { view, replayed: false }) = result {
             let Product { id, total_stock, available_stock, .. } = &view.product;
             let (product_id, delta) = (id.get(), command.delta.get());

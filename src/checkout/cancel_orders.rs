@@ -1,15 +1,15 @@
-//! What cancels pending orders: a failed payment, the sweep, and whoever takes overdue orders back.
+//! What cancels pending orders: a failed payment, a caller, the sweep, and whoever takes overdue orders back.
 
 use std::collections::BTreeMap;
 
 use crate::{
     db::{Script, holds, orders, products},
-    domain::{HoldId, HoldStatus, Order, OrderId, OrderStatus, ProductId},
+    domain::{HoldId, HoldStatus, Order, OrderId, PaymentId, ProductId, SettledBy},
 };
 
 /// Cancels locked, pending orders and their holds, and gives their units back.
-pub(super) fn cancel_orders<'o>(script: &mut Script, orders: impl Iterator<Item = &'o Order>) {
-    for (product_id, units) in cancel_orders_but_for_stock(script, orders) {
+pub(super) fn cancel_orders<'o>(script: &mut Script, orders: impl Iterator<Item = &'o Order>, by: SettledBy) {
+    for (product_id, units) in cancel_orders_but_for_stock(script, orders, by) {
         products::give_back(script, product_id, units);
     }
 }
@@ -18,15 +18,16 @@ pub(super) fn cancel_orders<'o>(script: &mut Script, orders: impl Iterator<Item 
 pub(super) fn cancel_orders_but_for_stock<'o>(
     script: &mut Script,
     orders: impl Iterator<Item = &'o Order>,
+    by: SettledBy,
 ) -> BTreeMap<ProductId, i64> {
-    let (mut order_ids, mut hold_ids): (Vec<OrderId>, Vec<HoldId>) = (Vec::new(), Vec::new());
+    let (mut settled, mut hold_ids): (Vec<(OrderId, Option<PaymentId>)>, Vec<HoldId>) = (Vec::new(), Vec::new());
     let mut units: BTreeMap<ProductId, i64> = BTreeMap::new();
     for order in orders {
-        order_ids.push(order.id);
+        settled.push((order.id, None));
         hold_ids.push(order.hold_id);
         *units.entry(order.product_id).or_default() += order.qty.units();
     }
-    orders::settle(script, &order_ids, OrderStatus::Cancelled);
+    orders::settle(script, &settled, by);
     holds::set_status(script, &hold_ids, HoldStatus::Used, HoldStatus::Cancelled);
     units
 }

@@ -17,7 +17,7 @@ use crate::{
         due::{SweepPosition, SweepScope},
         holds, orders, sweeper_state,
     },
-    domain::{HoldStatus, Order},
+    domain::{HoldStatus, Order, SettledBy},
     error::Error,
 };
 
@@ -87,7 +87,7 @@ fn script(overdue: &[Order]) -> Script {
     if overdue.is_empty() {
         return script;
     }
-    cancel_orders(&mut script, overdue.iter());
+    cancel_orders(&mut script, overdue.iter(), SettledBy::Overdue);
     let units = overdue.iter().map(|order| order.qty.units()).sum();
     sweeper_state::add(&mut script, 0, overdue.len(), units);
     script

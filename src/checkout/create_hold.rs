@@ -50,12 +50,18 @@ pub struct CreateHold {
     pub request_id: RequestId,
     /// Who holds.
     pub buyer_id: Option<BuyerId>,
+    /// What the buyer expects a unit to cost, in cents.
+    pub expected_unit_price_cents: Option<i64>,
 }
 
 impl CreateHold {
-    /// Checks that this command repeats the request that made a hold of `qty` units for `buyer_id`.
-    fn repeats(&self, qty: Quantity, buyer_id: &Option<BuyerId>) -> Result<(), Refusal> {
-        if self.qty == qty && self.buyer_id == *buyer_id { Ok(()) } else { Err(Refusal::RequestIdReused) }
+    /// Checks that this command repeats the request that made a hold of `qty` units for `buyer_id` at this price.
+    fn repeats(&self, qty: Quantity, buyer_id: &Option<BuyerId>, unit_price_cents: i64) -> Result<(), Refusal> {
+        let Self { product_id: _, qty: own_qty, request_id: _, buyer_id: own_buyer_id, expected_unit_price_cents } =
+            self;
+        let same_price = expected_unit_price_cents.is_none_or(|expected| expected == unit_price_cents);
+        let same = *own_qty == qty && own_buyer_id == buyer_id && same_price;
+        if same { Ok(()) } else { Err(Refusal::RequestIdReused) }
     }
 }
 

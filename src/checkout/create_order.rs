@@ -18,7 +18,9 @@ use crate::{
         holds::{self, StoredHold},
         orders::{self, NewOrder, StoredOrder},
     },
-    domain::{HoldId, HoldStatus, Order, OrderId, OrderStatus, Refusal, RequestId, hold::NotOrderable},
+    domain::{
+        BuyerId, HoldId, HoldStatus, Order, OrderId, OrderStatus, Refusal, RequestId, SettledBy, hold::NotOrderable,
+    },
     error::{Error, Missing},
     lane::{Batch, Calls, LaneKey, Outcome, Outcomes},
 };
@@ -30,6 +32,8 @@ pub struct CreateOrder {
     pub hold_id: HoldId,
     /// The caller's request_id, or one that the server made up.
     pub request_id: RequestId,
+    /// Who holds, where the caller says. Another buyer's hold is not found.
+    pub buyer_id: Option<BuyerId>,
 }
 
 /// Tells a caller which order it has, and whether this call made it.
@@ -156,9 +160,13 @@ impl CreateOrderBatch {
         let mut new: Vec<NewOrder> = Vec::new();
         let mut making: HashMap<HoldId, usize> = HashMap::new();
         let decisions = commands.iter().map(|command| {
-            let CreateOrder { hold_id, request_id } = command;
+            let CreateOrder { hold_id, request_id, buyer_id } = command;
             if busy.contains(hold_id) {
                 return OrderDecision::Wait;
+            }
+            let has_another_buyer = |stored: &StoredHold| buyer_id.is_some() && stored.hold.buyer_id != *buyer_id;
+            if holds.get(hold_id).is_some_and(has_another_buyer) {
+                return OrderDecision::Refuse(Missing::Hold(*hold_id).into());
             }
             if let Some(stored) = made.get(hold_id) {
                 return repeat(stored, request_id);
@@ -209,8 +217,12 @@ fn order_of(new: &NewOrder, id: OrderId) -> Order {
         product_id: new.hold.product_id,
         qty: new.hold.qty,
         amount_cents: new.hold.amount_cents(),
-        status: OrderStatus::Pending,
+        status: new.settled_by().map_or(OrderStatus::Pending, SettledBy::order_status),
         payment_due_at: new.payment_due_at,
         created_at: new.created_at,
+        buyer_id: new.hold.buyer_id.clone(),
+        // A free order is settled by the statement that makes it, a moment after its hold was read.
+        settled_at: new.settled_by().map(|_| new.created_at),
+        payment_id: None,
     }
 }

@@ -2,10 +2,15 @@
 
 use tracing::info;
 
-use super::{Checkout, ProductView};
+use super::{
+    Checkout, ProductView,
+    operator_actions::{Method, OperatorCall, changed, changed_time},
+};
 use crate::{
-    db::{Committed, Connection, Database, Failure, Plan, Script, Transactions, products},
-    domain::{NewProduct, Product, ProductId, Refusal, RequestId},
+    db::{
+        Committed, Connection, Database, Failure, Plan, Script, Transactions, operator_actions::ActionProduct, products,
+    },
+    domain::{FieldChange, NewProduct, Principal, Product, ProductId, Refusal, RequestId},
     error::Error,
     lane::{Calls, LaneKey, RunOne},
 };
@@ -17,6 +22,27 @@ pub struct CreateProduct {
     pub product: NewProduct,
     /// The caller's request_id, or one that the server made up.
     pub request_id: RequestId,
+    /// Who asks.
+    pub principal: Principal,
+}
+
+impl CreateProduct {
+    fn call(&self) -> OperatorCall<'_> {
+        let Self { product: _, request_id, principal } = self;
+        OperatorCall { principal, method: Method::CreateProduct, request_id: Some(request_id) }
+    }
+
+    fn changes(&self) -> [Option<FieldChange>; 6] {
+        let NewProduct { name, price_cents, total_stock, max_per_buyer, starts_at, ends_at } = &self.product;
+        [
+            changed_time("ends_at", None, *ends_at),
+            changed("max_per_buyer", None, *max_per_buyer),
+            changed("name", None, Some(name.as_str())),
+            changed("price_cents", None, Some(*price_cents)),
+            changed_time("starts_at", None, *starts_at),
+            changed("total_stock", None, Some(*total_stock)),
+        ]
+    }
 }
 
 /// Runs CreateProduct commands, one by one.
@@ -35,13 +61,14 @@ impl CreateProductBatch {
 /// # Errors
 /// `Refused` (the request_id is another request's), or temporary.
 pub async fn create_product(transactions: Transactions<'_>, command: &CreateProduct) -> Result<ProductView, Error> {
-    let CreateProduct { product, request_id } = command;
+    let CreateProduct { product, request_id, principal: _ } = command;
     let Committed { value: earlier, ids, .. } = transactions
         .transaction("create_product", async |conn: &mut Connection, _attempt| {
             let earlier = products::created_by(conn, request_id, product).await?;
             let mut script = Script::default();
             if earlier.is_none() {
                 products::insert(&mut script, request_id, product);
+                command.call().write(&mut script, ActionProduct::JustInserted, command.changes())?;
             }
             Ok::<_, Failure>(Plan { script, value: earlier })
         })
@@ -61,7 +88,8 @@ impl RunOne for CreateProductBatch {
         create_product(self.database.for_callers(calls.wanted(), calls.outcome_unknown()), command).await
     }
 
-    fn record(&self, _command: &CreateProduct, result: &Result<ProductView, Error>) {
+    fn record(&self, command: &CreateProduct, result: &Result<ProductView, Error>) {
+        command.call().log(result.as_ref().ok().map(|view| view.product.id), result);
         if let Ok(ProductView { product, .. }) = result {
             info!(product_id = product.id.get(), total_stock = product.total_stock, "Product created");
         }

@@ -26,8 +26,8 @@ use crate::{
         payment_webhooks::{self, NewEvent, StoredEvent},
     },
     domain::{
-        HoldId, IdempotencyKey, Order, OrderId, OrderStatus, PaymentEvent, PaymentResult, PaymentStatus, ProductId,
-        Refusal, Settlement, payment,
+        HoldId, IdempotencyKey, Invalid, Order, OrderId, OrderStatus, PaymentEvent, PaymentStatus, ProductId, Refusal,
+        SettledBy, Settlement, payment,
     },
     error::{Error, Missing},
     lane::{Batch, BusyRow, Calls, LaneKey, Outcome, Outcomes},
@@ -114,8 +114,16 @@ impl Checkout {
     /// Settles an order by a payment event.
     ///
     /// # Errors
-    /// `NotFound` (nothing is stored), `Refused` (the key is another order's), or temporary.
+    /// `NotFound` (nothing is stored), `Refused` (the key is another order's), `Invalid` (an amount is required), or
+    /// temporary.
     pub async fn handle_payment_webhook(&self, command: HandlePaymentWebhook) -> Result<WebhookAnswer, Error> {
+        let HandlePaymentWebhook { idempotency_key, order_id, event } = &command;
+        if self.require_amount && event.status == PaymentStatus::Success && event.amount_cents.is_none() {
+            let error =
+                Error::from(Invalid::new("amount_cents", "is required for a success, by this server's settings"));
+            record_early(&idempotency_key.to_string(), order_id.get(), &error);
+            return Err(error);
+        }
         self.handle_payment_webhook.submit(LaneKey::WholeUseCase, command).await
     }
 }
@@ -241,13 +249,13 @@ impl<'s> Ledger<'s> {
             if stored.order_id != *order_id {
                 return Err(NotHandled::Refused(Refusal::IdempotencyKeyReused.into()));
             }
-            let differs = event.contradicts(stored.event);
+            let differs = event.contradicts(&stored.event);
             return Ok(WebhookAnswer { settlement: stored.settlement, first_time: false, differs });
         }
         let missing = || NotHandled::Refused(Missing::Order(*order_id).into());
         let order = self.orders.get_mut(order_id).ok_or_else(missing)?;
-        let settlement = payment::settle(order, *event);
-        let cancels = settlement.result == PaymentResult::Applied && settlement.order_status == OrderStatus::Cancelled;
+        let settlement = payment::settle(order, event);
+        let cancels = settlement.settled_by() == Some(SettledBy::Failure);
         if cancels && !self.holds.contains(&order.hold_id) {
             return Err(NotHandled::Busy(busy::hold(order.hold_id)));
         }
@@ -255,13 +263,16 @@ impl<'s> Ledger<'s> {
             return Err(NotHandled::Busy(busy::product(order.product_id)));
         }
         order.status = settlement.order_status;
-        let stored = StoredEvent { order_id: *order_id, event: *event, settlement };
+        if settlement.settled_by() == Some(SettledBy::Payment) {
+            order.payment_id.clone_from(&event.payment_id);
+        }
+        let stored = StoredEvent { order_id: *order_id, event: event.clone(), settlement };
         self.events.insert(idempotency_key.clone(), stored);
         self.new.push(NewEvent {
             key: idempotency_key.clone(),
             order_id: *order_id,
             product_id: order.product_id,
-            event: *event,
+            event: event.clone(),
             settlement,
         });
         Ok(WebhookAnswer { settlement, first_time: true, differs: false })
@@ -269,20 +280,15 @@ impl<'s> Ledger<'s> {
 
     /// Writes what the batch changed. An order changes at most once in a batch, because it leaves `pending` only once.
     fn script(self) -> Script {
-        let (mut paid, mut cancelled) = (Vec::new(), Vec::new());
-        let applied = self.new.iter().filter(|new| new.settlement.result == PaymentResult::Applied);
-        for event in applied {
-            match event.settlement.order_status {
-                OrderStatus::Paid => paid.push(event.order_id),
-                OrderStatus::Cancelled => cancelled.push(event.order_id),
-                OrderStatus::Pending => {}
-            }
-        }
+        let settled_by = |by| self.new.iter().filter(move |new| new.settlement.settled_by() == Some(by));
+        let paid: Vec<_> =
+            settled_by(SettledBy::Payment).map(|new| (new.order_id, new.event.payment_id.clone())).collect();
+        let failed = settled_by(SettledBy::Failure).filter_map(|new| self.orders.get(&new.order_id));
         let mut script = Script::default();
         payment_webhooks::insert(&mut script, &self.new);
         payment_exceptions::insert(&mut script, &self.new);
-        orders::settle(&mut script, &paid, OrderStatus::Paid);
-        cancel_orders(&mut script, cancelled.iter().filter_map(|id| self.orders.get(id)));
+        orders::settle(&mut script, &paid, SettledBy::Payment);
+        cancel_orders(&mut script, failed, SettledBy::Failure);
         script
     }
 }

@@ -8,8 +8,10 @@
 //! by order would only cut the same commands into smaller batches, each with the same cost. With one lane, 256 callers
 //! on two cores made 1.1 times as many checkouts as with two.
 
+pub mod accept_payment;
 pub mod adjust_stock;
 mod busy;
+pub mod cancel_order;
 mod cancel_orders;
 pub mod cancel_overdue_orders;
 pub mod create_hold;
@@ -22,7 +24,14 @@ pub mod get_product;
 pub mod get_sale_stats;
 pub mod handle_payment_webhook;
 mod labels;
+pub mod list_holds;
+pub mod list_operator_actions;
+pub mod list_orders;
+pub mod list_payment_events;
 pub mod list_payment_exceptions;
+pub mod list_products;
+mod operator_actions;
+pub mod page;
 mod product_waits;
 pub mod readiness;
 pub mod release_hold;
@@ -37,20 +46,29 @@ pub mod update_product;
 
 use std::sync::Arc;
 
+pub use accept_payment::AcceptPayment;
 pub use adjust_stock::AdjustStock;
 pub use create_hold::CreateHold;
 pub use create_order::CreateOrder;
 pub use create_product::CreateProduct;
 pub use get_product::ProductView;
 pub use handle_payment_webhook::{HandlePaymentWebhook, WebhookAnswer};
+pub use list_holds::ListHolds;
+pub use list_operator_actions::ListOperatorActions;
+pub use list_orders::ListOrders;
+pub use list_payment_events::{EventsOf, ListPaymentEvents};
 pub use list_payment_exceptions::ListPaymentExceptions;
+pub use list_products::ListProducts;
 pub use readiness::Readiness;
 pub use request_ids::request_id_or_made_up;
 pub use resolve_payment_exception::ResolvePaymentException;
 pub use settings::Settings;
 pub use update_product::UpdateProduct;
 
-pub use crate::db::sweeper_state::SweeperTotals;
+pub use crate::db::{
+    payment_webhooks::{ListedEvent, StoredEvent},
+    sweeper_state::SweeperTotals,
+};
 use crate::{
     config::DatabaseConfig,
     db::Database,
@@ -67,11 +85,13 @@ pub struct Checkout {
     database: Database,
     lanes: Arc<LaneGroup>,
     take_backs: TakeBacks,
+    require_amount: bool,
     get_product: Lanes<get_product::GetProductBatch>,
     create_hold: Lanes<create_hold::CreateHoldBatch>,
     get_hold: Lanes<get_hold::GetHoldBatch>,
     release_hold: Lanes<release_hold::ReleaseHoldBatch>,
     create_order: Lanes<create_order::CreateOrderBatch>,
+    cancel_order: Lanes<cancel_order::CancelOrderBatch>,
     get_order: Lanes<get_order::GetOrderBatch>,
     handle_payment_webhook: Lanes<handle_payment_webhook::HandlePaymentWebhookBatch>,
     create_product: Lanes<OneByOne<create_product::CreateProductBatch>>,
@@ -80,6 +100,12 @@ pub struct Checkout {
     get_sale_stats: Lanes<get_sale_stats::GetSaleStatsBatch>,
     list_payment_exceptions: Lanes<OneByOne<list_payment_exceptions::ListPaymentExceptionsBatch>>,
     resolve_payment_exception: Lanes<OneByOne<resolve_payment_exception::ResolvePaymentExceptionBatch>>,
+    accept_payment: Lanes<OneByOne<accept_payment::AcceptPaymentBatch>>,
+    list_products: Lanes<OneByOne<list_products::ListProductsBatch>>,
+    list_holds: Lanes<OneByOne<list_holds::ListHoldsBatch>>,
+    list_orders: Lanes<OneByOne<list_orders::ListOrdersBatch>>,
+    list_payment_events: Lanes<OneByOne<list_payment_events::ListPaymentEventsBatch>>,
+    list_operator_actions: Lanes<OneByOne<list_operator_actions::ListOperatorActionsBatch>>,
 }
 
 impl Checkout {
@@ -101,6 +127,7 @@ impl Checkout {
             get_hold: group.lanes(get_hold::GetHoldBatch::new(db()), rows),
             release_hold: group.lanes(release_hold::ReleaseHoldBatch::new(db(), waits()), rows),
             create_order: group.lanes(create_order::CreateOrderBatch::new(db(), settings.payment_due), rows),
+            cancel_order: group.lanes(cancel_order::CancelOrderBatch::new(db(), waits()), rows),
             get_order: group.lanes(get_order::GetOrderBatch::new(db()), rows),
             handle_payment_webhook: group
                 .lanes(handle_payment_webhook::HandlePaymentWebhookBatch::new(db(), waits()), rows),
@@ -112,8 +139,15 @@ impl Checkout {
                 .one_by_one(list_payment_exceptions::ListPaymentExceptionsBatch::new(db()), rows),
             resolve_payment_exception: group
                 .one_by_one(resolve_payment_exception::ResolvePaymentExceptionBatch::new(db()), rows),
+            accept_payment: group.one_by_one(accept_payment::AcceptPaymentBatch::new(db()), rows),
+            list_products: group.one_by_one(list_products::ListProductsBatch::new(db()), rows),
+            list_holds: group.one_by_one(list_holds::ListHoldsBatch::new(db()), rows),
+            list_orders: group.one_by_one(list_orders::ListOrdersBatch::new(db()), rows),
+            list_payment_events: group.one_by_one(list_payment_events::ListPaymentEventsBatch::new(db()), rows),
+            list_operator_actions: group.one_by_one(list_operator_actions::ListOperatorActionsBatch::new(db()), rows),
             lanes: Arc::new(group),
             take_backs: in_background(),
+            require_amount: settings.require_amount,
             database: db(),
         })
     }

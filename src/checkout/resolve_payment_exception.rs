@@ -4,10 +4,13 @@
 
 use tracing::{info, warn};
 
-use super::Checkout;
+use super::{
+    Checkout,
+    operator_actions::{Method, OperatorCall, changed},
+};
 use crate::{
-    db::{Committed, Connection, Database, Failure, Plan, Script, payment_exceptions},
-    domain::{PaymentException, PaymentExceptionId, Remark},
+    db::{Committed, Connection, Database, Failure, Plan, Script, operator_actions::ActionProduct, payment_exceptions},
+    domain::{PaymentException, PaymentExceptionId, Principal, Remark},
     error::{Error, Missing},
     lane::{Calls, LaneKey, RunOne},
 };
@@ -19,6 +22,14 @@ pub struct ResolvePaymentException {
     pub id: PaymentExceptionId,
     /// What was done.
     pub note: Remark,
+    /// Who asks.
+    pub principal: Principal,
+}
+
+impl ResolvePaymentException {
+    fn call(&self) -> OperatorCall<'_> {
+        OperatorCall { principal: &self.principal, method: Method::ResolvePaymentException, request_id: None }
+    }
 }
 
 /// Shows a resolved exception, and says whether this call resolved it.
@@ -50,7 +61,7 @@ impl RunOne for ResolvePaymentExceptionBatch {
         command: &ResolvePaymentException,
         calls: Calls<'_, ResolvePaymentException>,
     ) -> Result<ResolvedException, Error> {
-        let ResolvePaymentException { id, note } = command;
+        let ResolvePaymentException { id, note, principal: _ } = command;
         let Committed { value: resolved, .. } = self
             .database
             .for_callers(calls.wanted(), calls.outcome_unknown())
@@ -62,6 +73,9 @@ impl RunOne for ResolvePaymentExceptionBatch {
                 let first_time = exception.resolve(note, now);
                 if let (true, Some(resolution)) = (first_time, &exception.resolution) {
                     payment_exceptions::resolve(&mut script, *id, resolution);
+                    let changes =
+                        [changed("exception_id", None, Some(*id)), changed("note", None, Some(note.as_str()))];
+                    command.call().write(&mut script, ActionProduct::Known(exception.product_id), changes)?;
                 }
                 Ok::<_, Failure>(Plan { script, value: Ok(ResolvedException { exception, first_time }) })
             })
@@ -70,6 +84,7 @@ impl RunOne for ResolvePaymentExceptionBatch {
     }
 
     fn record(&self, command: &ResolvePaymentException, result: &Result<ResolvedException, Error>) {
+        command.call().log(result.as_ref().ok().map(|resolved| resolved.exception.product_id), result);
         let Ok(ResolvedException { exception, first_time }) = result else { return };
         let (exception_id, order_id) = (exception.id.get(), exception.order_id.get());
         let same_note = exception.resolution.as_ref().is_some_and(|resolution| resolution.note == command.note);

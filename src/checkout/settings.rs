@@ -27,6 +27,8 @@ pub struct Settings {
     pub hold_ttl: Duration,
     /// How long an order may stay unpaid; `None`: for ever.
     pub payment_due: Option<Duration>,
+    /// Whether a payment's success has to say its amount.
+    pub require_amount: bool,
     /// Commands that wait in one lane, at least 1.
     pub lane_queue: usize,
 }

@@ -21,7 +21,7 @@ use crate::{
         holds::{self, ExpiredHold},
         orders,
     },
-    domain::{BuyerId, HoldId, HoldStatus, Order, ProductId},
+    domain::{BuyerId, HoldId, HoldStatus, Order, ProductId, SettledBy},
 };
 
 /// Rows that one transaction takes back at least, as far as there are any. So the next one is not short again.
@@ -148,7 +148,7 @@ impl TakenBack {
 
     /// Writes the new status of the holds and orders. The caller writes the product's stock.
     pub(super) fn write(&self, script: &mut Script) {
-        cancel_orders_but_for_stock(script, self.overdue.iter().map(|overdue| &overdue.order));
+        cancel_orders_but_for_stock(script, self.overdue.iter().map(|overdue| &overdue.order), SettledBy::Overdue);
         let expired: Vec<HoldId> = self.expired.iter().map(ExpiredHold::id).collect();
         holds::set_status(script, &expired, HoldStatus::Active, HoldStatus::Expired);
     }
@@ -212,6 +212,9 @@ mod tests {
             status: OrderStatus::Pending,
             payment_due_at: None,
             created_at: std::time::SystemTime::UNIX_EPOCH,
+            buyer_id: None,
+            settled_at: None,
+            payment_id: None,
         };
         Overdue { order, buyer_id: buyer_id.map(|id| BuyerId::parse(id).unwrap()) }
     }

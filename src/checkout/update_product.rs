@@ -6,10 +6,15 @@
 
 use tracing::info;
 
-use super::{Checkout, ProductView, labels::Labels, product_waits::ProductWaits};
+use super::{
+    Checkout, ProductView,
+    labels::Labels,
+    operator_actions::{Method, OperatorCall, changed, changed_time},
+    product_waits::ProductWaits,
+};
 use crate::{
-    db::{Committed, Connection, Database, Failure, Plan, Script, lapsed, products},
-    domain::{Invalid, Product, ProductChange, ProductId},
+    db::{Committed, Connection, Database, Failure, Plan, Script, lapsed, operator_actions::ActionProduct, products},
+    domain::{FieldChange, Invalid, Principal, Product, ProductChange, ProductId, ProductName},
     error::{Error, Missing},
     lane::{Calls, LaneKey, RunOne},
 };
@@ -21,6 +26,27 @@ pub struct UpdateProduct {
     pub product_id: ProductId,
     /// What to change.
     pub change: ProductChange,
+    /// Who asks.
+    pub principal: Principal,
+}
+
+impl UpdateProduct {
+    fn call(&self) -> OperatorCall<'_> {
+        OperatorCall { principal: &self.principal, method: Method::UpdateProduct, request_id: None }
+    }
+}
+
+/// Lists what changes between two states of a product, in the order of the fields' names.
+fn changes(before: (&Product, &str), after: (&Product, &str)) -> [Option<FieldChange>; 6] {
+    let ((before, name_before), (after, name_after)) = (before, after);
+    [
+        changed_time("ends_at", before.ends_at, after.ends_at),
+        changed("max_per_buyer", before.max_per_buyer, after.max_per_buyer),
+        changed("name", Some(name_before), Some(name_after)),
+        changed("paused", Some(before.paused), Some(after.paused)),
+        changed("price_cents", Some(before.price_cents), Some(after.price_cents)),
+        changed_time("starts_at", before.starts_at, after.starts_at),
+    ]
 }
 
 /// Runs UpdateProduct commands, one by one.
@@ -36,7 +62,7 @@ impl UpdateProductBatch {
     }
 
     async fn update(&self, command: &UpdateProduct, calls: Calls<'_, UpdateProduct>) -> Result<ProductView, Error> {
-        let UpdateProduct { product_id, change } = command;
+        let UpdateProduct { product_id, change, principal: _ } = command;
         let Committed { value: updated, .. } = self
             .database
             .for_callers(calls.wanted(), calls.outcome_unknown())
@@ -47,10 +73,14 @@ impl UpdateProductBatch {
                 let (Some((mut product, _now)), Some(name)) = (locked, name) else {
                     return Ok(Plan { script, value: Err(Missing::Product(*product_id).into()) });
                 };
+                let before = product.clone();
                 if let Err(invalid) = product.change(change) {
                     return Ok(Plan { script, value: Err(in_product(invalid).into()) });
                 }
                 products::update(&mut script, &product, change.name.as_ref());
+                let new_name = change.name.as_ref().map_or(name.as_str(), ProductName::as_str);
+                let changes = changes((&before, &name), (&product, new_name));
+                command.call().write(&mut script, ActionProduct::Known(*product_id), changes)?;
                 let product = product.answered(lapsed::read(conn, *product_id).await?.total());
                 Ok::<_, Failure>(Plan { script, value: Ok(view(product, name, change)) })
             })
@@ -70,7 +100,8 @@ impl RunOne for UpdateProductBatch {
         updated
     }
 
-    fn record(&self, _command: &UpdateProduct, result: &Result<ProductView, Error>) {
+    fn record(&self, command: &UpdateProduct, result: &Result<ProductView, Error>) {
+        command.call().log(Some(command.product_id), result);
         if let Ok(ProductView { product, .. }) = result {
             info!(product_id = product.id.get(), paused = product.paused, "Product updated");
         }

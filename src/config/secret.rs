@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::{
-    gateway::{WebhookAuth, WebhookSecret},
+    gateway::{StripeSecret, WebhookAuth, WebhookSecret},
     startup::BadSetting,
 };
 
@@ -36,11 +36,14 @@ pub(super) const WEBHOOK_SECRETS_FILE: SettingName =
     SettingName { env: "FLASHSALE_WEBHOOK_SECRETS_FILE", flag: "webhook-secrets-file" };
 pub(super) const WEBHOOK_ALLOW_UNSIGNED: SettingName =
     SettingName { env: "FLASHSALE_WEBHOOK_ALLOW_UNSIGNED", flag: "webhook-allow-unsigned" };
+pub(super) const STRIPE_SECRETS: SettingName = SettingName { env: "FLASHSALE_STRIPE_SECRETS", flag: "stripe-secrets" };
+pub(super) const STRIPE_SECRETS_FILE: SettingName =
+    SettingName { env: "FLASHSALE_STRIPE_SECRETS_FILE", flag: "stripe-secrets-file" };
 
 /// Limits the bytes that the file of a secret may have. A larger file is some other file.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
-/// Limits the secrets. Two are enough to replace a secret; more serve several senders.
-const WEBHOOK_SECRETS_MAX: usize = 16;
+/// Limits the secrets of a list. Two are enough to replace a secret; more serve several senders.
+const SECRETS_MAX: usize = 16;
 
 /// Returns the URL, and the setting that it came from.
 pub(super) fn database_url(
@@ -92,21 +95,37 @@ pub(super) fn webhook_auth(
         );
         return Err(BadSetting::new(WEBHOOK_SECRETS, reason));
     };
+    Ok(WebhookAuth::Signed(parse_each(setting, &list, WebhookSecret::parse)?))
+}
+
+pub(super) fn stripe_secrets(
+    value: Option<SecretString>,
+    file: Option<PathBuf>,
+) -> Result<Vec<StripeSecret>, BadSetting> {
+    match read(value, STRIPE_SECRETS, file, STRIPE_SECRETS_FILE)? {
+        Some((setting, list)) => parse_each(setting, &list, StripeSecret::parse),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Reads secrets that are separated by commas. The errors of `parse` must not repeat any text of a secret.
+fn parse_each<S, E: fmt::Display>(
+    setting: SettingName,
+    list: &SecretString,
+    parse: fn(&str) -> Result<S, E>,
+) -> Result<Vec<S>, BadSetting> {
     let parts: Vec<&str> = list.expose_secret().split(',').map(str::trim).collect();
-    if parts.len() > WEBHOOK_SECRETS_MAX {
-        return Err(BadSetting::new(setting, format!("has more than {WEBHOOK_SECRETS_MAX} secrets")));
+    if parts.len() > SECRETS_MAX {
+        return Err(BadSetting::new(setting, format!("has more than {SECRETS_MAX} secrets")));
     }
-    let mut secrets = Vec::with_capacity(parts.len());
-    for (index, part) in parts.iter().enumerate() {
-        let place = format!("secret {} of {}", index + 1, parts.len());
+    let parse_part = |(index, part): (usize, &&str)| {
+        let bad = |reason: String| BadSetting::new(setting, format!("secret {} of {}{reason}", index + 1, parts.len()));
         if part.is_empty() {
-            return Err(BadSetting::new(setting, format!("{place} is empty")));
+            return Err(bad(" is empty".to_owned()));
         }
-        let secret =
-            WebhookSecret::parse(part).map_err(|error| BadSetting::new(setting, format!("{place}: {error}")))?;
-        secrets.push(secret);
-    }
-    Ok(WebhookAuth::Signed(secrets))
+        parse(part).map_err(|error| bad(format!(": {error}")))
+    };
+    parts.iter().enumerate().map(parse_part).collect()
 }
 
 /// Returns the secret, and the setting that it came from.

@@ -264,11 +264,40 @@ fn webhooks_are_verified_wherever_there_is_a_secret() {
 }
 
 #[test]
+fn stripes_secrets_are_taken_as_text_and_do_not_open_the_webhook() {
+    let stripe = |flags: &[&str]| gateway(&[&["--webhook-allow-unsigned"], flags].concat()).unwrap().stripe.len();
+    assert_eq!(stripe(&[]), 0);
+    assert_eq!(stripe(&["--stripe-secrets=whsec_used-as=text!"]), 1);
+    assert_eq!(stripe(&["--stripe-secrets", "whsec_used_as_text, whsec_and_this_one_too"]), 2);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secrets");
+    std::fs::write(&path, "whsec_used_as_text,whsec_and_this_one_too\n").unwrap();
+    assert_eq!(stripe(&[&format!("--stripe-secrets-file={}", path.display())]), 2);
+
+    assert!(line(gateway(&["--stripe-secrets=whsec_used_as_text"])).contains("FLASHSALE_WEBHOOK_SECRETS"));
+    let many = vec!["whsec_used_as_text"; 17].join(",");
+    for (secrets, expected) in [
+        ("", "is empty"),
+        ("whsec_used_as_text,", "secret 2 of 2 is empty"),
+        ("whsec_hunter2", "secret 1 of 1: a Stripe secret must have 16 to 255"),
+        ("whsec_used_as_text,whsec_hunter2 hunter2", "secret 2 of 2: "),
+        (&many, "more than 16"),
+    ] {
+        let line = line(gateway(&["--webhook-allow-unsigned", "--stripe-secrets", secrets]));
+        assert!(line.starts_with("FLASHSALE_STRIPE_SECRETS (--stripe-secrets) "), "{line}");
+        assert!(line.contains(expected) && !line.contains("hunter2"), "{line}");
+    }
+    let flags = ["--webhook-allow-unsigned", "--stripe-secrets=whsec_used_as_text", "--stripe-secrets-file=x"];
+    assert!(line(gateway(&flags)).contains("is given, and so is FLASHSALE_STRIPE_SECRETS_FILE"));
+}
+
+#[test]
 fn secrets_are_not_printed_with_the_settings() {
     let config = server(&["--database-url=mysql://u:hunter2@h/sale"]).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
-    let config = gateway(&["--webhook-secrets", SECRET]).unwrap();
-    assert!(!format!("{config:?}").contains("MDEyMzQ1"));
+    let config = gateway(&["--webhook-secrets", SECRET, "--stripe-secrets=whsec_hunter2_hunter2"]).unwrap();
+    let printed = format!("{config:?}");
+    assert!(!printed.contains("MDEyMzQ1") && !printed.contains("hunter2"), "{printed}");
 }
 
 #[test]
@@ -283,7 +312,8 @@ fn every_setting_has_an_environment_twin_and_the_table_names_both() {
             let flag = argument.get_long().expect("a flag");
             assert!(table.contains(&format!("//! | `{env}` | `--{flag}` |")), "{env} --{flag}");
             let default: Vec<&str> = argument.get_default_values().iter().filter_map(|value| value.to_str()).collect();
-            assert!(argument.is_hide_env_values_set() || env != "DATABASE_URL" && env != "FLASHSALE_WEBHOOK_SECRETS");
+            let is_secret = env == "DATABASE_URL" || env.ends_with("_SECRETS");
+            assert!(argument.is_hide_env_values_set() || !is_secret, "{env}");
             if let [default] = default[..] {
                 assert!(
                     table.lines().any(|line| line.starts_with(&format!("//! | `{env}`")) && line.contains(default))

@@ -29,7 +29,7 @@ use super::{
     render::{push_hex, write_hex_literal},
     statement::Statement,
 };
-use crate::domain::{BuyerId, HoldId, ProductId, ids::TOKEN_LENGTH_MAX};
+use crate::domain::{BuyerId, HoldId, ProductId, ids::CALLER_ID_LENGTH_MAX};
 
 /// Counts what a buyer has of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +82,7 @@ fn lookups(list: &str, product: &str) -> String {
 }
 
 /// Limits the length of a buyer's id in hex: two digits for each byte.
-const HEX_LENGTH_MAX: usize = 2 * TOKEN_LENGTH_MAX;
+const HEX_LENGTH_MAX: usize = 2 * CALLER_ID_LENGTH_MAX;
 
 /// Stands for the list where the SQL has it as a value.
 const LIST: &str = "CONVERT(? USING utf8mb4)";

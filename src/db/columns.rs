@@ -10,16 +10,17 @@ use diesel::{
     internal::derives::as_expression::Bound,
     mysql::{Mysql, MysqlValue},
     serialize::{self, IsNull, Output, ToSql},
-    sql_types::{BigInt, Binary, Integer, Text},
+    sql_types::{BigInt, Binary, Integer, Nullable, Text},
 };
 
 use super::schema::sql_types::{
-    HoldsStatusEnum, OrdersStatusEnum, PaymentExceptionsKindEnum, PaymentWebhooksOrderStatusEnum,
+    HoldsStatusEnum, OrdersSettledByEnum, OrdersStatusEnum, PaymentExceptionsKindEnum, PaymentWebhooksOrderStatusEnum,
     PaymentWebhooksResultEnum, PaymentWebhooksStatusEnum,
 };
 use crate::domain::{
-    BuyerId, HoldId, HoldStatus, IdempotencyKey, OrderId, OrderStatus, PaymentExceptionId, PaymentExceptionKind,
-    PaymentResult, PaymentStatus, ProductId, Quantity, Remark, RequestId, StockDelta,
+    BuyerId, HoldId, HoldStatus, IdempotencyKey, OperatorActionId, OrderId, OrderStatus, PaymentEventId,
+    PaymentExceptionId, PaymentExceptionKind, PaymentId, PaymentResult, PaymentStatus, Principal, ProductId, Quantity,
+    Remark, RequestId, SettledBy, StockDelta,
 };
 
 /// Reads a column of an SQL type into a type of the domain, by that type's `stored`.
@@ -46,11 +47,15 @@ stored! {
     HoldId: BigInt as i64;
     OrderId: BigInt as i64;
     PaymentExceptionId: BigInt as i64;
+    PaymentEventId: BigInt as i64;
+    OperatorActionId: BigInt as i64;
     StockDelta: BigInt as i64;
     Quantity: Integer as i32;
     BuyerId: Binary as Vec<u8>;
     RequestId: Binary as Vec<u8>;
     IdempotencyKey: Binary as Vec<u8>;
+    PaymentId: Binary as Vec<u8>;
+    Principal: Text as String;
     Remark: Text as String;
 }
 
@@ -97,8 +102,22 @@ macro_rules! stored_words {
                 }
             }
 
+            impl ToSql<Nullable<$sql_type>, Mysql> for $type {
+                fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Mysql>) -> serialize::Result {
+                    ToSql::<$sql_type, Mysql>::to_sql(self, out)
+                }
+            }
+
             impl AsExpression<$sql_type> for $type {
                 type Expression = Bound<$sql_type, Self>;
+
+                fn as_expression(self) -> Self::Expression {
+                    Bound::new(self)
+                }
+            }
+
+            impl AsExpression<Nullable<$sql_type>> for $type {
+                type Expression = Bound<Nullable<$sql_type>, Self>;
 
                 fn as_expression(self) -> Self::Expression {
                     Bound::new(self)
@@ -134,6 +153,7 @@ stored_words! {
     PaymentStatus as PaymentWebhooksStatusEnum {
         Success: "success",
         Failure: "failure",
+        AttemptFailed: "attempt_failed",
     }
 }
 
@@ -144,6 +164,18 @@ stored_words! {
         LateSuccess: "late_success",
         DuplicateSuccess: "duplicate_success",
         AmountMismatch: "amount_mismatch",
+        AttemptFailed: "attempt_failed",
+    }
+}
+
+stored_words! {
+    SettledBy as OrdersSettledByEnum {
+        Payment: "payment",
+        Acceptance: "acceptance",
+        NoCharge: "no_charge",
+        Failure: "failure",
+        Caller: "caller",
+        Overdue: "overdue",
     }
 }
 

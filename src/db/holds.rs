@@ -1,6 +1,7 @@
 //! Table `holds`.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     time::{Duration, SystemTime},
 };
@@ -21,7 +22,7 @@ use super::{
     render::Index,
     schema::holds,
     script::{script_time, script_time_plus_ttl},
-    statement::{Statement, datetime, system_time},
+    statement::{Statement, datetime, latest, system_time},
 };
 use crate::domain::{BuyerId, Hold, HoldId, HoldStatus, ProductId, Quantity, RequestId};
 
@@ -138,6 +139,60 @@ pub async fn made_by(
         .filter(holds::request_id.eq_any(request_ids))
         .select(HoldRow::as_select());
     load(conn, select(query).force_index(BY_REQUEST)).await
+}
+
+/// Reads up to `limit` holds of a product in these stored states, from the latest expires_at backwards.
+///
+/// It goes by the index that the expired holds of a product are found by, because one index more would cost every hold
+/// that is made. That index has a range for each state, and each range gives at most `limit` rows.
+pub async fn list(
+    conn: &mut Connection,
+    product_id: ProductId,
+    states: &[HoldStatus],
+    after: Option<(SystemTime, i64)>,
+    limit: usize,
+) -> Result<Vec<StoredHold>, Failure> {
+    let (at, id) = after.map_or((datetime(latest()), i64::MAX), |(at, id)| (datetime(at), id));
+    let in_state = |status: HoldStatus| {
+        let query = holds::table
+            .filter(holds::product_id.eq(product_id.get()))
+            .filter(holds::status.eq(status))
+            .filter(holds::expires_at.lt(at).or(holds::expires_at.eq(at).and(holds::id.lt(id))))
+            .order((holds::expires_at.desc(), holds::id.desc()))
+            .limit(limit.try_into().unwrap_or(i64::MAX))
+            .select(HoldRow::as_select());
+        select(query).force_index(BY_PRODUCT_AND_EXPIRY)
+    };
+    let mut stored = load(conn, Read::union_all(states.iter().copied().map(in_state))).await?;
+    stored.sort_by_key(|stored| Reverse((stored.hold.expires_at, stored.hold.id)));
+    stored.truncate(limit);
+    Ok(stored)
+}
+
+/// Reads up to `limit` holds of a product that a buyer has in these stored states, newest first.
+pub async fn list_of_buyer(
+    conn: &mut Connection,
+    product_id: ProductId,
+    buyer_id: &BuyerId,
+    states: &[HoldStatus],
+    before: Option<i64>,
+    limit: usize,
+) -> Result<Vec<StoredHold>, Failure> {
+    let in_state = |status: HoldStatus| {
+        let query = holds::table
+            .filter(holds::product_id.eq(product_id.get()))
+            .filter(holds::buyer_id.eq(buyer_id.as_bytes()))
+            .filter(holds::status.eq(status))
+            .filter(holds::id.lt(before.unwrap_or(i64::MAX)))
+            .order(holds::id.desc())
+            .limit(limit.try_into().unwrap_or(i64::MAX))
+            .select(HoldRow::as_select());
+        select(query).force_index(BY_BUYER)
+    };
+    let mut stored = load(conn, Read::union_all(states.iter().copied().map(in_state))).await?;
+    stored.sort_by_key(|stored| Reverse(stored.hold.id));
+    stored.truncate(limit);
+    Ok(stored)
 }
 
 /// Describes an active hold whose time is over.
@@ -299,15 +354,16 @@ fn rows<'h, T>(
 where
     T: AsExpression<Datetime> + Clone,
 {
-    let row = |hold: &'h NewHold| {
+    // One line for each column, in the order of [`NewHoldRow`].
+    let row = |NewHold { qty, request_id, buyer_id }: &'h NewHold| {
         (
             holds::product_id.eq(product_id.get()),
             holds::unit_price_cents.eq(unit_price_cents),
             holds::created_at.eq(created_at.clone()),
             holds::expires_at.eq(expires_at.clone()),
-            holds::qty.eq(hold.qty.get()),
-            holds::request_id.eq(hold.request_id.as_bytes()),
-            holds::buyer_id.eq(hold.buyer_id.as_ref().map(BuyerId::as_bytes)),
+            holds::qty.eq(qty.get()),
+            holds::request_id.eq(request_id.as_bytes()),
+            holds::buyer_id.eq(buyer_id.as_ref().map(BuyerId::as_bytes)),
         )
     };
     holds.iter().map(row).collect()

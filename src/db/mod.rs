@@ -41,6 +41,7 @@ pub mod holds;
 pub mod lapsed;
 pub mod migrate;
 pub mod named_lock;
+pub mod operator_actions;
 pub mod orders;
 pub mod payment_exceptions;
 pub mod payment_webhooks;

@@ -1,6 +1,7 @@
 //! Table `orders`.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     time::SystemTime,
 };
@@ -8,21 +9,29 @@ use std::{
 use chrono::NaiveDateTime;
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, NullableExpressionMethods, QueryDsl, Queryable, Selectable,
-    SelectableHelper, dsl::AsSelect, mysql::Mysql,
+    SelectableHelper,
+    dsl::{AsSelect, sql},
+    expression::SqlLiteral,
+    mysql::Mysql,
+    sql_types::{Binary, Datetime, Nullable},
 };
 
 use super::{
     Connection, Failure, Script,
     due::{SweepPosition, SweepScope},
-    read::{Read, padded, read as select, statement_time},
-    render::Index,
+    read::{ROW_TIME, Read, padded, read as select, row_time, statement_time},
+    render::{Index, write_hex_literal},
     schema::orders,
     statement::{datetime, system_time},
 };
-use crate::domain::{Hold, HoldId, Order, OrderId, OrderStatus, ProductId, Quantity, RequestId};
+use crate::domain::{
+    BuyerId, Hold, HoldId, Order, OrderId, OrderStatus, PaymentId, ProductId, Quantity, RequestId, SettledBy,
+};
 
 const PRIMARY: Index = Index { table: "orders", name: "PRIMARY" };
 const BY_HOLD: Index = Index { table: "orders", name: "orders_hold" };
+const BY_BUYER: Index = Index { table: "orders", name: "orders_buyer" };
+const BY_SETTLED: Index = Index { table: "orders", name: "orders_settled" };
 const BY_DUE: Index = Index { table: "orders", name: "orders_due" };
 pub(super) const BY_PRODUCT_AND_DUE: Index = Index { table: "orders", name: "orders_product_due" };
 
@@ -38,6 +47,9 @@ struct OrderRow {
     payment_due_at: Option<NaiveDateTime>,
     created_at: NaiveDateTime,
     request_id: RequestId,
+    buyer_id: Option<BuyerId>,
+    settled_at: Option<NaiveDateTime>,
+    payment_id: Option<PaymentId>,
 }
 
 /// Describes an order as it was read, with the request that made it.
@@ -60,6 +72,10 @@ impl From<OrderRow> for StoredOrder {
             status: row.status,
             payment_due_at: row.payment_due_at.map(system_time),
             created_at: system_time(row.created_at),
+            buyer_id: row.buyer_id,
+            // Any change of a row sets settled_at, also one that somebody makes by hand.
+            settled_at: row.settled_at.filter(|_| row.status != OrderStatus::Pending).map(system_time),
+            payment_id: row.payment_id,
         };
         Self { order, request_id: row.request_id }
     }
@@ -99,6 +115,12 @@ pub async fn lock_or_busy(
     }
     let busy = read(conn, missing).await?.into_keys().collect();
     Ok((locked, busy))
+}
+
+/// Locks an order, by its primary key, and waits for whoever has it.
+pub async fn lock(conn: &mut Connection, id: OrderId) -> Result<Option<Order>, Failure> {
+    let query = orders::table.find(id.get()).select(OrderRow::as_select()).for_update();
+    Ok(load(conn, select(query)).await?.into_iter().next().map(|stored| stored.order))
 }
 
 /// Reads orders by their primary key, without a lock.
@@ -152,6 +174,138 @@ pub async fn lock_overdue(
     Ok(load(conn, read).await?.into_iter().map(|stored| stored.order).collect())
 }
 
+/// Says which orders of a product to list, and in which order.
+#[derive(Debug, Clone, Copy)]
+pub enum OrdersBy<'a> {
+    /// Those in this state, or in any, from the latest payment_due_at backwards.
+    Status(Option<OrderStatus>),
+    /// The pending ones whose payment is overdue, from the latest payment_due_at backwards.
+    Overdue,
+    /// Those of this buyer, newest first.
+    Buyer(&'a BuyerId),
+    /// Those that were settled after this time, the oldest first.
+    SettledAfter(SystemTime),
+}
+
+impl OrdersBy<'_> {
+    /// Returns the time that the list is ordered by.
+    pub fn time_of(self, order: &Order) -> Option<SystemTime> {
+        match self {
+            Self::Status(_) | Self::Overdue => order.payment_due_at,
+            Self::Buyer(_) => None,
+            Self::SettledAfter(_) => order.settled_at,
+        }
+    }
+}
+
+/// Describes an order for a list.
+#[derive(Debug, Clone)]
+pub struct ListedOrder {
+    /// The order as it is stored.
+    pub order: Order,
+    /// When it was read.
+    pub now: SystemTime,
+}
+
+/// Reads up to `limit` orders of a product that follow the time and the id of `after` in the list.
+pub async fn list(
+    conn: &mut Connection,
+    product_id: ProductId,
+    by: OrdersBy<'_>,
+    after: Option<(Option<SystemTime>, i64)>,
+    limit: usize,
+) -> Result<Vec<ListedOrder>, Failure> {
+    let read = match by {
+        OrdersBy::Status(None) => {
+            let states = [OrderStatus::Pending, OrderStatus::Paid, OrderStatus::Cancelled];
+            Read::union_all(states.map(|status| in_state(product_id, status, false, after, limit)))
+        }
+        OrdersBy::Status(Some(status)) => in_state(product_id, status, false, after, limit),
+        OrdersBy::Overdue => in_state(product_id, OrderStatus::Pending, true, after, limit),
+        OrdersBy::Buyer(buyer_id) => of_buyer(product_id, buyer_id, after.map(|(_, id)| id), limit),
+        OrdersBy::SettledAfter(time) => settled_after(product_id, time, after, limit),
+    };
+    let rows: Vec<(OrderRow, NaiveDateTime)> = read.rows(conn).await?;
+    let listed = |(row, now)| ListedOrder { order: StoredOrder::from(row).order, now: system_time(now) };
+    let mut listed: Vec<ListedOrder> = rows.into_iter().map(listed).collect();
+    if let OrdersBy::Status(None) = by {
+        listed.sort_by_key(|listed| Reverse((listed.order.payment_due_at, listed.order.id)));
+        listed.truncate(limit);
+    }
+    Ok(listed)
+}
+
+/// What diesel knows of the columns of [`list`].
+type ListColumns = (AsSelect<OrderRow, Mysql>, Datetime);
+
+/// One range of the index on product, state and payment_due_at, read backwards. An order that never becomes overdue has
+/// no payment_due_at, and comes last.
+fn in_state(
+    product_id: ProductId,
+    status: OrderStatus,
+    is_overdue: bool,
+    after: Option<(Option<SystemTime>, i64)>,
+    limit: usize,
+) -> Read<ListColumns> {
+    let query = orders::table
+        .filter(orders::product_id.eq(product_id.get()))
+        .filter(orders::status.eq(status))
+        .order((orders::payment_due_at.desc(), orders::id.desc()))
+        .limit(limit.try_into().unwrap_or(i64::MAX))
+        .select((OrderRow::as_select(), row_time()));
+    let is_past = orders::payment_due_at.lt(statement_time().nullable());
+    let read = match (after, is_overdue) {
+        (None, false) => select(query),
+        (None, true) => select(query.filter(is_past)),
+        (Some((None, id)), _) => select(query.filter(orders::payment_due_at.is_null()).filter(orders::id.lt(id))),
+        (Some((Some(at), id)), is_overdue) => {
+            let at = datetime(at);
+            let before = orders::payment_due_at.eq(at).and(orders::id.lt(id)).or(orders::payment_due_at.lt(at));
+            if is_overdue {
+                select(query.filter(is_past).filter(before))
+            } else {
+                select(query.filter(before.or(orders::payment_due_at.is_null())))
+            }
+        }
+    };
+    read.force_index(BY_PRODUCT_AND_DUE)
+}
+
+fn of_buyer(product_id: ProductId, buyer_id: &BuyerId, before: Option<i64>, limit: usize) -> Read<ListColumns> {
+    let query = orders::table
+        .filter(orders::product_id.eq(product_id.get()))
+        .filter(orders::buyer_id.eq(buyer_id.as_bytes()))
+        .filter(orders::id.lt(before.unwrap_or(i64::MAX)))
+        .order(orders::id.desc())
+        .limit(limit.try_into().unwrap_or(i64::MAX))
+        .select((OrderRow::as_select(), row_time()));
+    select(query).force_index(BY_BUYER)
+}
+
+/// Reads settled orders so that a reader who goes on from the last of them misses none.
+///
+/// An order gets its settled_at when its row is written, and becomes visible when its transaction commits, which may be
+/// later than the commit of an order with a later settled_at. So the rows are read with shared locks: an order of a
+/// transaction that is not over is in the index, and is waited for. A row is in the index some microseconds after its
+/// settled_at was read, and so the last second is left to a later call.
+fn settled_after(
+    product_id: ProductId,
+    time: SystemTime,
+    after: Option<(Option<SystemTime>, i64)>,
+    limit: usize,
+) -> Read<ListColumns> {
+    let (at, id) = after.map_or((time, i64::MAX), |(at, id)| (at.unwrap_or(time), id));
+    let at = datetime(at);
+    let query = orders::table
+        .filter(orders::product_id.eq(product_id.get()))
+        .filter(orders::settled_at.gt(at).or(orders::settled_at.eq(at).and(orders::id.gt(id))))
+        .filter(orders::settled_at.lt(sql::<Nullable<Datetime>>("UTC_TIMESTAMP(6) - INTERVAL 1 SECOND")))
+        .order((orders::settled_at, orders::id))
+        .limit(limit.try_into().unwrap_or(i64::MAX))
+        .select((OrderRow::as_select(), row_time()));
+    select(query).force_index(BY_SETTLED).lock_in_share_mode()
+}
+
 /// Returns the place of an order in a sweep, where its payment can be overdue.
 pub fn place(order: &Order) -> Option<SweepPosition> {
     order.payment_due_at.map(|at| SweepPosition { at, id: order.id.get() })
@@ -190,7 +344,14 @@ pub struct NewOrder {
     pub created_at: SystemTime,
 }
 
-/// Makes pending orders.
+impl NewOrder {
+    /// Returns what settles the order at once: an order that costs nothing is paid from the beginning.
+    pub fn settled_by(&self) -> Option<SettledBy> {
+        (self.hold.amount_cents() == 0).then_some(SettledBy::NoCharge)
+    }
+}
+
+/// Makes orders: pending, or paid where they cost nothing.
 pub fn insert(script: &mut Script, orders: &[NewOrder]) {
     if orders.is_empty() {
         return;
@@ -204,19 +365,50 @@ pub fn insert(script: &mut Script, orders: &[NewOrder]) {
             orders::payment_due_at.eq(new.payment_due_at.map(datetime)),
             orders::created_at.eq(datetime(new.created_at)),
             orders::request_id.eq(new.request_id.as_bytes().to_vec()),
+            orders::buyer_id.eq(new.hold.buyer_id.as_ref().map(|buyer_id| buyer_id.as_bytes().to_vec())),
+            orders::status.eq(new.settled_by().map_or(OrderStatus::Pending, SettledBy::order_status)),
+            orders::settled_by.eq(new.settled_by()),
+            orders::settled_at.eq(sql::<Nullable<Datetime>>(match new.settled_by() {
+                Some(_) => ROW_TIME,
+                None => "NULL",
+            })),
         )
     };
     let rows: Vec<_> = orders.iter().map(row).collect();
     script.insert_for_ids(diesel::insert_into(orders::table).values(rows));
 }
 
-/// Settles locked orders, all of which are pending.
-pub fn settle(script: &mut Script, ids: &[OrderId], to: OrderStatus) {
-    if ids.is_empty() {
+/// Settles locked orders, all of which are pending. Where a payment is known that paid an order, it is stored.
+///
+/// settled_at is the time when the row is written, and not when it was locked: whoever lists orders by it must not have
+/// passed it yet.
+pub fn settle(script: &mut Script, orders: &[(OrderId, Option<PaymentId>)], by: SettledBy) {
+    if orders.is_empty() {
         return;
     }
     let rows = orders::table
-        .filter(orders::id.eq_any(ids.iter().map(|id| id.get())))
+        .filter(orders::id.eq_any(orders.iter().map(|(id, _)| id.get())))
         .filter(orders::status.eq(OrderStatus::Pending));
-    script.update_by(PRIMARY, ids.len(), diesel::update(rows).set(orders::status.eq(to)));
+    let changes = (
+        orders::status.eq(by.order_status()),
+        orders::settled_by.eq(by),
+        orders::settled_at.eq(row_time().nullable()),
+        payment_ids(orders).map(|payment_ids| orders::payment_id.eq(payment_ids)),
+    );
+    script.update_by(PRIMARY, orders.len(), diesel::update(rows).set(changes));
+}
+
+/// Returns SQL of each order's payment_id, or `None` where no order has one.
+///
+/// It is text, because diesel's CASE has a number of branches that the compiler has to know.
+fn payment_ids(orders: &[(OrderId, Option<PaymentId>)]) -> Option<SqlLiteral<Nullable<Binary>>> {
+    let mut text = String::from("CASE `orders`.`id`");
+    let length = text.len();
+    for (id, payment_id) in orders {
+        if let Some(payment_id) = payment_id {
+            text.push_str(&format!(" WHEN {id} THEN "));
+            write_hex_literal(&mut text, payment_id.as_bytes());
+        }
+    }
+    (text.len() > length).then(|| sql(&format!("{text} END")))
 }

@@ -32,11 +32,13 @@ struct ExceptionRow {
     id: PaymentExceptionId,
     kind: PaymentExceptionKind,
     order_id: OrderId,
+    product_id: ProductId,
     idempotency_key: IdempotencyKey,
     amount_cents: Option<i64>,
     created_at: NaiveDateTime,
     resolved_at: Option<NaiveDateTime>,
     note: Option<Remark>,
+    accepted: bool,
     #[diesel(select_expression = row_time(), select_expression_type = SqlLiteral<Datetime>)]
     now: NaiveDateTime,
 }
@@ -47,7 +49,7 @@ impl TryFrom<ExceptionRow> for PaymentException {
     fn try_from(row: ExceptionRow) -> Result<Self, Failure> {
         let resolution = match (row.resolved_at, row.note) {
             (None, None) => None,
-            (Some(at), Some(note)) => Some(Resolution { resolved_at: system_time(at), note }),
+            (Some(at), Some(note)) => Some(Resolution { resolved_at: system_time(at), note, accepted: row.accepted }),
             (Some(_), None) | (None, Some(_)) => {
                 let text = format!("payment exception {} has one of resolved_at and note, and not the other", row.id);
                 return Err(Failure { kind: FailureKind::Wrong, text });
@@ -57,6 +59,7 @@ impl TryFrom<ExceptionRow> for PaymentException {
             id: row.id,
             kind: row.kind,
             order_id: row.order_id,
+            product_id: row.product_id,
             key: row.idempotency_key,
             amount_cents: row.amount_cents,
             created_at: system_time(row.created_at),
@@ -110,6 +113,12 @@ pub async fn lock(
     Ok(Some((PaymentException::try_from(row)?, now)))
 }
 
+/// Reads an exception by its primary key, without a lock.
+pub async fn read_unlocked(conn: &mut Connection, id: PaymentExceptionId) -> Result<Option<PaymentException>, Failure> {
+    let query = payment_exceptions::table.find(id.get()).select(ExceptionRow::as_select());
+    read(query).first::<ExceptionRow>(conn).await?.map(PaymentException::try_from).transpose()
+}
+
 /// Stores the exceptions among these events, in the order of their keys, in which the events are stored as well.
 pub fn insert(script: &mut Script, events: &[NewEvent]) {
     let mut exceptions: Vec<(&NewEvent, PaymentExceptionKind)> =
@@ -138,6 +147,7 @@ pub fn resolve(script: &mut Script, id: PaymentExceptionId, resolution: &Resolut
     let changes = (
         payment_exceptions::resolved_at.eq(datetime(resolution.resolved_at)),
         payment_exceptions::note.eq(resolution.note.as_str()),
+        payment_exceptions::accepted.eq(resolution.accepted),
     );
     script.update(1, diesel::update(row).set(changes));
 }

@@ -9,7 +9,7 @@ use diesel::{
     dsl::{not, sql},
     expression::SqlLiteral,
     mysql::Mysql,
-    sql_types::{BigInt, Binary, Bool, Datetime, Nullable},
+    sql_types::{BigInt, Binary, Bool, Datetime, Nullable, Text},
 };
 use sha2::{Digest, Sha256};
 
@@ -80,7 +80,7 @@ pub async fn read(conn: &mut Connection, id: ProductId) -> Result<Option<(Produc
         lapsed: lapsed::LapsedRow,
     }
     let columns = columns_of::<ProductRow>()?;
-    let text = format!("SELECT {columns}, {} FROM products WHERE id = ?", lapsed::columns());
+    let text = format!("SELECT {columns}, {} FROM products WHERE id = ?", lapsed::columns("?"));
     let statement = Statement::new(&text).integer(id.get()).integer(id.get()).integer(id.get());
     let rows: Vec<Read> = statement.rows(conn).await?;
     Ok(rows.into_iter().next().map(|row| (row.product.into_product().0, row.lapsed.into())))
@@ -184,6 +184,49 @@ pub async fn read_unlocked(
         }
     }
     Ok(view)
+}
+
+/// Describes a product for a list, as it is stored.
+#[derive(Debug, Clone)]
+pub struct ListedProduct {
+    /// Its name.
+    pub name: String,
+    /// The product.
+    pub product: Product,
+    /// What it has past its time, and not yet taken back.
+    pub lapsed: LapsedUnits,
+    /// When it was read.
+    pub now: SystemTime,
+}
+
+/// Reads up to `limit` products that are older than `before`, newest first, each with what it has past its time.
+pub async fn list(
+    conn: &mut Connection,
+    before: Option<ProductId>,
+    limit: usize,
+) -> Result<Vec<ListedProduct>, Failure> {
+    #[derive(QueryableByName)]
+    struct ListedRow {
+        #[diesel(embed)]
+        product: ProductRow,
+        #[diesel(embed)]
+        lapsed: lapsed::LapsedRow,
+        #[diesel(sql_type = Text)]
+        name: String,
+    }
+    let text = format!(
+        "SELECT {}, {}, products.name FROM {PRIMARY} WHERE id < ? ORDER BY id DESC LIMIT ?",
+        columns_of::<ProductRow>()?,
+        lapsed::columns("products.id"),
+    );
+    let before = before.map_or(i64::MAX, ProductId::get);
+    let statement = Statement::new(&text).integer(before).integer(limit.try_into().unwrap_or(i64::MAX));
+    let rows: Vec<ListedRow> = statement.rows(conn).await?;
+    let listed = |ListedRow { product, lapsed, name }: ListedRow| {
+        let (product, now) = product.into_product();
+        ListedProduct { name, product, lapsed: lapsed.into(), now }
+    };
+    Ok(rows.into_iter().map(listed).collect())
 }
 
 /// Reads a product's name, by its primary key.

@@ -12,7 +12,7 @@ use diesel::{
     dsl::sql,
     expression::{QueryMetadata, SqlLiteral},
     mysql::Mysql,
-    query_builder::{AstPass, Query, QueryFragment, QueryId},
+    query_builder::{AstPass, MoveableBindCollector, Query, QueryFragment, QueryId},
     query_dsl::CompatibleType,
     sql_types::Datetime,
 };
@@ -47,6 +47,32 @@ impl<S> Read<S> {
     /// Makes the database use this index for the index's table.
     pub(super) fn force_index(mut self, index: Index) -> Self {
         self.rendered = self.rendered.and_then(|mut rendered| rendered.force_index(index).map(|()| rendered));
+        self
+    }
+
+    /// Joins queries with the same columns: one statement, so that all of them see one moment.
+    pub(super) fn union_all(reads: impl IntoIterator<Item = Self>) -> Self {
+        let rendered = reads.into_iter().map(|read| read.rendered).reduce(|joined, next| {
+            let (mut joined, next) = (joined?, next?);
+            joined.text.push_str(") UNION ALL (");
+            joined.text.push_str(&next.text);
+            joined.values.append_bind_data(&next.values);
+            Ok(joined)
+        });
+        let none = || Err(diesel::result::Error::QueryBuilderError("a union of no queries".into()));
+        let mut rendered = rendered.unwrap_or_else(none);
+        if let Ok(rendered) = &mut rendered {
+            rendered.text = format!("({})", rendered.text);
+        }
+        Self { rendered, columns: PhantomData }
+    }
+
+    /// Makes the rows shared locks, so that the statement waits for transactions that have changed them and are not over.
+    pub(super) fn lock_in_share_mode(mut self) -> Self {
+        if let Ok(rendered) = &mut self.rendered {
+            // diesel says FOR SHARE, which MariaDB doesn't know.
+            rendered.text.push_str(" LOCK IN SHARE MODE");
+        }
         self
     }
 
@@ -108,9 +134,12 @@ pub(super) fn statement_time() -> SqlLiteral<Datetime> {
     sql("UTC_TIMESTAMP(6)")
 }
 
+/// SQL of the time when a row is read or written.
+pub(super) const ROW_TIME: &str = "SYSDATE(6)";
+
 /// Returns SQL of the time when the row is read, after the wait for its lock.
 pub(super) fn row_time() -> SqlLiteral<Datetime> {
-    sql("SYSDATE(6)")
+    sql(ROW_TIME)
 }
 
 #[cfg(test)]

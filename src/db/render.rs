@@ -48,15 +48,16 @@ impl Rendered {
 
     /// Adds the hint to the one place where the query names the index's table as its source.
     pub(super) fn force_index(&mut self, index: Index) -> QueryResult<()> {
-        let table = format!("`{}` ", index.table);
-        let mut places = ["FROM ", "UPDATE "].into_iter().flat_map(|keyword| {
-            let source = format!("{keyword}{table}");
-            self.text.match_indices(&source).map(|(at, _)| at + source.len()).collect::<Vec<_>>()
+        let places = ["FROM", "UPDATE"].map(|keyword| format!("{keyword} `{}`", index.table));
+        let mut places = places.iter().flat_map(|source| {
+            let ends = self.text.match_indices(source).map(|(at, source)| at + source.len());
+            // A column is the table's name and a point.
+            ends.filter(|end| !self.text[*end..].starts_with('.')).collect::<Vec<_>>()
         });
-        let (Some(at), None) = (places.next(), places.next()) else {
+        let (Some(end), None) = (places.next(), places.next()) else {
             return Err(QueryBuilderError(format!("the index {index} has no place in {}", self.text).into()));
         };
-        self.text.insert_str(at, &format!("FORCE INDEX ({}) ", index.name));
+        self.text.insert_str(end, &format!(" FORCE INDEX ({})", index.name));
         Ok(())
     }
 

@@ -7,6 +7,10 @@ pub mod sql_types {
 
     #[derive(diesel::query_builder::QueryId, Clone, diesel::sql_types::SqlType)]
     #[diesel(mysql_type(name = "Enum"))]
+    pub struct OrdersSettledByEnum;
+
+    #[derive(diesel::query_builder::QueryId, Clone, diesel::sql_types::SqlType)]
+    #[diesel(mysql_type(name = "Enum"))]
     pub struct OrdersStatusEnum;
 
     #[derive(diesel::query_builder::QueryId, Clone, diesel::sql_types::SqlType)]
@@ -39,16 +43,33 @@ diesel::table! {
         status -> HoldsStatusEnum,
         expires_at -> Datetime,
         created_at -> Datetime,
-        #[max_length = 64]
+        #[max_length = 255]
         request_id -> Varbinary,
-        #[max_length = 64]
+        #[max_length = 255]
         buyer_id -> Nullable<Varbinary>,
+    }
+}
+
+diesel::table! {
+    operator_actions (id) {
+        id -> Bigint,
+        created_at -> Datetime,
+        #[max_length = 255]
+        principal -> Varchar,
+        #[max_length = 100]
+        method -> Varchar,
+        #[max_length = 255]
+        request_id -> Nullable<Varbinary>,
+        product_id -> Nullable<Bigint>,
+        #[max_length = 65535]
+        changes -> Text,
     }
 }
 
 diesel::table! {
     use diesel::sql_types::*;
     use super::sql_types::OrdersStatusEnum;
+    use super::sql_types::OrdersSettledByEnum;
 
     orders (id) {
         id -> Bigint,
@@ -60,8 +81,15 @@ diesel::table! {
         status -> OrdersStatusEnum,
         payment_due_at -> Nullable<Datetime>,
         created_at -> Datetime,
-        #[max_length = 64]
+        #[max_length = 255]
         request_id -> Varbinary,
+        #[max_length = 255]
+        buyer_id -> Nullable<Varbinary>,
+        settled_at -> Nullable<Datetime>,
+        #[max_length = 10]
+        settled_by -> Nullable<OrdersSettledByEnum>,
+        #[max_length = 255]
+        payment_id -> Nullable<Varbinary>,
     }
 }
 
@@ -82,6 +110,7 @@ diesel::table! {
         resolved_at -> Nullable<Datetime>,
         #[max_length = 1000]
         note -> Nullable<Varchar>,
+        accepted -> Bool,
     }
 }
 
@@ -97,7 +126,7 @@ diesel::table! {
         idempotency_key -> Varbinary,
         order_id -> Bigint,
         product_id -> Bigint,
-        #[max_length = 7]
+        #[max_length = 14]
         status -> PaymentWebhooksStatusEnum,
         amount_cents -> Nullable<Bigint>,
         #[max_length = 9]
@@ -105,6 +134,8 @@ diesel::table! {
         #[max_length = 17]
         result -> PaymentWebhooksResultEnum,
         created_at -> Datetime,
+        #[max_length = 255]
+        payment_id -> Nullable<Varbinary>,
     }
 }
 
@@ -120,7 +151,7 @@ diesel::table! {
         starts_at -> Nullable<Datetime>,
         ends_at -> Nullable<Datetime>,
         paused -> Bool,
-        #[max_length = 64]
+        #[max_length = 255]
         request_id -> Varbinary,
         #[max_length = 32]
         request_digest -> Binary,
@@ -143,7 +174,7 @@ diesel::table! {
         delta -> Bigint,
         #[max_length = 1000]
         reason -> Varchar,
-        #[max_length = 64]
+        #[max_length = 255]
         request_id -> Varbinary,
         total_stock -> Bigint,
         available_stock -> Bigint,
@@ -166,6 +197,7 @@ diesel::table! {
 
 diesel::allow_tables_to_appear_in_same_query!(
     holds,
+    operator_actions,
     orders,
     payment_exceptions,
     payment_webhooks,

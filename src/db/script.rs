@@ -11,7 +11,12 @@ use std::{
 };
 
 use diesel::{
-    QueryResult, dsl::sql, expression::SqlLiteral, mysql::Mysql, query_builder::QueryFragment, sql_types::Datetime,
+    QueryResult,
+    dsl::sql,
+    expression::SqlLiteral,
+    mysql::Mysql,
+    query_builder::QueryFragment,
+    sql_types::{BigInt, Datetime, Nullable},
 };
 
 use super::render::{Index, Rendered};
@@ -117,6 +122,14 @@ impl Script {
         self.push(Rendered::of(&insert));
     }
 
+    /// Adds an INSERT that may use [`last_inserted_id`], and leaves the ids of the INSERT before it to be read back.
+    pub(super) fn insert_beside(&mut self, insert: impl QueryFragment<Mysql>) {
+        self.set(format_args!("{FIRST_ID} = LAST_INSERT_ID()"));
+        self.insert(insert);
+        // With a value, LAST_INSERT_ID returns that value from now on.
+        self.set(format_args!("{FIRST_ID} = LAST_INSERT_ID({FIRST_ID})"));
+    }
+
     /// Adds an assignment to the SET that the script ends in, or adds a SET. Fewer statements cost the server less.
     fn set(&mut self, assignment: fmt::Arguments<'_>) {
         if self.ends_in_set {
@@ -176,6 +189,14 @@ impl Script {
 /// Names the variable of a session that has the time of its last script.
 pub(super) const SCRIPT_TIME: &str = "@script_time";
 const SCRIPT_TIME_PLUS_TTL: &str = "@expires_at";
+
+/// The variable of a session with the first id of the INSERT that a script reads back.
+const FIRST_ID: &str = "@first_id";
+
+/// Returns SQL of the first id of the INSERT before: see [`Script::insert_beside`].
+pub(super) fn last_inserted_id() -> SqlLiteral<Nullable<BigInt>> {
+    sql(FIRST_ID)
+}
 
 /// Returns SQL of the time when a script gets to its INSERT, by [`Script::insert_at_script_time`].
 pub(super) fn script_time() -> SqlLiteral<Datetime> {

@@ -4,7 +4,7 @@
 //! itself, and the audit's checks. Where such a text reads a whole row of a table, [`columns_of`] writes the columns, so
 //! that the row is still typed by the schema.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::{
@@ -104,6 +104,11 @@ where
 /// Converts a DATETIME(6) to a time: it is UTC in every session.
 pub(super) fn system_time(value: NaiveDateTime) -> SystemTime {
     value.and_utc().into()
+}
+
+/// Returns the last second that a DATETIME has, at the end of the year 9999.
+pub(super) fn latest() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799)
 }
 
 /// Converts a time to a DATETIME(6).

@@ -4,10 +4,10 @@
 
 use std::fmt;
 
-/// Limits the characters of a request_id or buyer_id.
-pub const TOKEN_LENGTH_MAX: usize = 64;
-/// Limits the bytes of an idempotency_key.
-pub const IDEMPOTENCY_KEY_LENGTH_MAX: usize = 255;
+/// Limits the bytes of a request_id or buyer_id.
+pub const CALLER_ID_LENGTH_MAX: usize = 255;
+/// Limits the bytes of an idempotency_key or payment_id.
+pub const PROVIDER_ID_LENGTH_MAX: usize = 255;
 /// Limits the characters of a product's name.
 pub const NAME_LENGTH_MAX: usize = 255;
 /// Limits the characters of a reason or note.
@@ -86,6 +86,14 @@ id!(
     /// Identifies a payment exception. It is at least 1.
     PaymentExceptionId, "exception_id"
 );
+id!(
+    /// Identifies a payment event that was taken. It is at least 1.
+    PaymentEventId, "event_id"
+);
+id!(
+    /// Identifies an operator's action. It is at least 1.
+    OperatorActionId, "action_id"
+);
 
 /// Counts units. It is at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,18 +124,28 @@ impl Quantity {
     }
 }
 
-fn parse_token(field: &'static str, value: &str) -> Result<Box<[u8]>, Invalid> {
-    let visible = |byte: &u8| byte.is_ascii_graphic();
-    if value.is_empty() || value.len() > TOKEN_LENGTH_MAX || !value.as_bytes().iter().all(visible) {
+fn parse_caller_id(field: &'static str, value: &str) -> Result<Box<[u8]>, Invalid> {
+    let is_bare = value.trim() == value && !value.chars().any(char::is_control);
+    if value.is_empty() || value.len() > CALLER_ID_LENGTH_MAX || !is_bare {
         return Err(Invalid::new(
             field,
-            format!("must be 1 to {TOKEN_LENGTH_MAX} visible ASCII characters (no spaces)"),
+            format!(
+                "must be 1 to {CALLER_ID_LENGTH_MAX} bytes of UTF-8 without control characters and without a space at \
+                either end"
+            ),
         ));
     }
     Ok(value.as_bytes().into())
 }
 
-/// Makes a create call repeatable. A caller's request_id has 1 to 64 visible ASCII characters.
+fn parse_provider_id(field: &'static str, value: &str) -> Result<Box<[u8]>, Invalid> {
+    if value.is_empty() || value.len() > PROVIDER_ID_LENGTH_MAX {
+        return Err(Invalid::new(field, format!("must be 1 to {PROVIDER_ID_LENGTH_MAX} bytes, got {}", value.len())));
+    }
+    Ok(value.as_bytes().into())
+}
+
+/// Makes a create call repeatable. A caller's request_id has 1 to 255 bytes of UTF-8, compared byte for byte.
 ///
 /// Where a caller sends none, the server makes one up. So the server can repeat the call itself after a commit whose
 /// outcome it never learned.
@@ -137,7 +155,7 @@ pub struct RequestId(Box<[u8]>);
 impl RequestId {
     /// Takes the field `request_id` of a request.
     pub fn parse(value: &str) -> Result<Self, Invalid> {
-        parse_token("request_id", value).map(Self)
+        parse_caller_id("request_id", value).map(Self)
     }
 
     /// Makes a request_id that no caller can send, because it starts with a zero byte.
@@ -167,14 +185,14 @@ impl RequestId {
     }
 }
 
-/// Names a buyer: 1 to 64 visible ASCII characters.
+/// Names a buyer: 1 to 255 bytes of UTF-8, compared byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BuyerId(Box<[u8]>);
 
 impl BuyerId {
     /// Takes the field `buyer_id` of a request.
     pub fn parse(value: &str) -> Result<Self, Invalid> {
-        parse_token("buyer_id", value).map(Self)
+        parse_caller_id("buyer_id", value).map(Self)
     }
 
     /// Takes a value that the database gave.
@@ -201,13 +219,7 @@ pub struct IdempotencyKey(Box<[u8]>);
 impl IdempotencyKey {
     /// Takes the field `idempotency_key` of a request.
     pub fn parse(value: &str) -> Result<Self, Invalid> {
-        if value.is_empty() || value.len() > IDEMPOTENCY_KEY_LENGTH_MAX {
-            return Err(Invalid::new(
-                "idempotency_key",
-                format!("must be 1 to {IDEMPOTENCY_KEY_LENGTH_MAX} bytes, got {}", value.len()),
-            ));
-        }
-        Ok(Self(value.as_bytes().into()))
+        parse_provider_id("idempotency_key", value).map(Self)
     }
 
     /// Takes a value that the database gave.
@@ -222,6 +234,33 @@ impl IdempotencyKey {
 }
 
 impl fmt::Display for IdempotencyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        String::from_utf8_lossy(&self.0).fmt(f)
+    }
+}
+
+/// Identifies a payment at the payment provider: 1 to 255 bytes, compared byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PaymentId(Box<[u8]>);
+
+impl PaymentId {
+    /// Takes the field `payment_id` of a request.
+    pub fn parse(value: &str) -> Result<Self, Invalid> {
+        parse_provider_id("payment_id", value).map(Self)
+    }
+
+    /// Takes a value that the database gave.
+    pub fn stored(value: Vec<u8>) -> Self {
+        Self(value.into())
+    }
+
+    /// Returns the bytes, as stored.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for PaymentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         String::from_utf8_lossy(&self.0).fmt(f)
     }
@@ -296,13 +335,14 @@ mod tests {
     }
 
     #[test]
-    fn a_request_id_has_1_to_64_visible_ascii_characters() {
-        let longest = "x".repeat(64);
-        for good in ["a", "!~", "a-b_c:1", longest.as_str()] {
+    fn a_callers_id_has_1_to_255_bytes_without_control_characters_and_outer_spaces() {
+        let longest = "x".repeat(255);
+        for good in ["a", "!~", "a-b_c:1", "ann@example.org", "a b", "é", "🛒", longest.as_str()] {
+            assert_eq!(RequestId::parse(good).unwrap().as_bytes(), good.as_bytes());
             assert!(RequestId::parse(good).unwrap().is_callers(), "{good:?}");
         }
-        let too_long = "x".repeat(65);
-        for bad in ["", " ", "a b", "a\n", "é", "\u{0}a", too_long.as_str()] {
+        let too_long = "é".repeat(128);
+        for bad in ["", " ", " a", "a ", "a\n", "a\u{a0}", "\u{0}a", "a\u{7f}b", "a\u{85}b", too_long.as_str()] {
             assert_eq!(RequestId::parse(bad).unwrap_err().field, "request_id", "{bad:?}");
             assert_eq!(BuyerId::parse(bad).unwrap_err().field, "buyer_id", "{bad:?}");
         }
@@ -314,7 +354,7 @@ mod tests {
         assert!(!made_up.is_callers());
         assert_ne!(made_up, RequestId::made_up(7, 9));
         assert_ne!(made_up, RequestId::made_up(8, 8));
-        assert!(made_up.as_bytes().len() <= TOKEN_LENGTH_MAX);
+        assert!(made_up.as_bytes().len() <= CALLER_ID_LENGTH_MAX);
     }
 
     #[test]
@@ -326,6 +366,7 @@ mod tests {
         let too_many_bytes = "é".repeat(128);
         for bad in ["", too_many_bytes.as_str()] {
             assert_eq!(IdempotencyKey::parse(bad).unwrap_err().field, "idempotency_key");
+            assert_eq!(PaymentId::parse(bad).unwrap_err().field, "payment_id");
         }
     }
 

@@ -6,6 +6,7 @@
 pub mod hold;
 pub mod ids;
 pub mod lapsed;
+pub mod operator_action;
 pub mod order;
 pub mod payment;
 pub mod payment_exception;
@@ -15,11 +16,12 @@ pub mod stats;
 
 pub use hold::{Hold, HoldStatus};
 pub use ids::{
-    BuyerId, HoldId, IdempotencyKey, Invalid, OrderId, PaymentExceptionId, ProductId, ProductName, Quantity, Remark,
-    RequestId,
+    BuyerId, HoldId, IdempotencyKey, Invalid, OperatorActionId, OrderId, PaymentEventId, PaymentExceptionId, PaymentId,
+    ProductId, ProductName, Quantity, Remark, RequestId,
 };
 pub use lapsed::LapsedUnits;
-pub use order::{Order, OrderStatus};
+pub use operator_action::{FieldChange, OperatorAction, Principal};
+pub use order::{Order, OrderStatus, SettledBy};
 pub use payment::{PaymentEvent, PaymentResult, PaymentStatus, Settlement};
 pub use payment_exception::{PaymentException, PaymentExceptionKind};
 pub use product::{NewProduct, Product, ProductChange, StockDelta};

@@ -2,7 +2,11 @@
 
 use std::time::SystemTime;
 
-use super::ids::{IdempotencyKey, OrderId, PaymentExceptionId, Remark};
+use super::{
+    ids::{IdempotencyKey, OrderId, PaymentExceptionId, ProductId, Remark},
+    order::{Order, OrderStatus},
+    refusal::Refusal,
+};
 
 /// Says what is wrong with a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +26,8 @@ pub struct Resolution {
     pub resolved_at: SystemTime,
     /// What was done.
     pub note: Remark,
+    /// Whether the payment was accepted as payment of its order.
+    pub accepted: bool,
 }
 
 /// Describes a payment that needs a person.
@@ -33,6 +39,8 @@ pub struct PaymentException {
     pub kind: PaymentExceptionKind,
     /// The id of the order that was paid for.
     pub order_id: OrderId,
+    /// The id of the order's product.
+    pub product_id: ProductId,
     /// The event's key.
     pub key: IdempotencyKey,
     /// What was paid in cents, where the provider said.
@@ -50,8 +58,23 @@ impl PaymentException {
         if self.resolution.is_some() {
             return false;
         }
-        self.resolution = Some(Resolution { resolved_at: now, note: note.clone() });
+        self.resolution = Some(Resolution { resolved_at: now, note: note.clone(), accepted: false });
         true
+    }
+
+    /// Accepts the payment as payment of `order`, and tells whether this call did it. A repeat changes nothing.
+    pub fn accept(&mut self, order: &Order, note: &Remark, now: SystemTime) -> Result<bool, Refusal> {
+        let refused = Err(Refusal::PaymentNotAcceptable);
+        match (&self.resolution, self.kind, order.status) {
+            (Some(Resolution { accepted: true, .. }), _, _) => Ok(false),
+            (Some(Resolution { accepted: false, .. }), _, _) => refused,
+            (None, PaymentExceptionKind::AmountMismatch, OrderStatus::Pending) => {
+                self.resolution = Some(Resolution { resolved_at: now, note: note.clone(), accepted: true });
+                Ok(true)
+            }
+            (None, PaymentExceptionKind::AmountMismatch, OrderStatus::Paid | OrderStatus::Cancelled)
+            | (None, PaymentExceptionKind::LateSuccess | PaymentExceptionKind::DuplicateSuccess, _) => refused,
+        }
     }
 }
 
@@ -59,19 +82,57 @@ impl PaymentException {
 mod tests {
     use std::time::Duration;
 
-    use super::*;
+    use super::{super::order::tests::order, *};
 
-    #[test]
-    fn an_exception_stays_as_it_was_resolved_first() {
-        let mut exception = PaymentException {
+    fn exception(kind: PaymentExceptionKind) -> PaymentException {
+        PaymentException {
             id: PaymentExceptionId::stored(1),
-            kind: PaymentExceptionKind::LateSuccess,
-            order_id: OrderId::stored(2),
+            kind,
+            order_id: OrderId::stored(1),
+            product_id: ProductId::stored(1),
             key: IdempotencyKey::stored(b"key".to_vec()),
             amount_cents: None,
             created_at: SystemTime::UNIX_EPOCH,
             resolution: None,
-        };
+        }
+    }
+
+    #[test]
+    fn only_another_amount_for_a_pending_order_is_accepted_and_only_once() {
+        use OrderStatus::*;
+        use PaymentExceptionKind::*;
+        let note = Remark::parse("note", "a cent off").unwrap();
+        let now = SystemTime::UNIX_EPOCH;
+        for (kind, status, accepted) in [
+            (AmountMismatch, Pending, true),
+            (AmountMismatch, Paid, false),
+            (AmountMismatch, Cancelled, false),
+            (LateSuccess, Pending, false),
+            (LateSuccess, Cancelled, false),
+            (DuplicateSuccess, Pending, false),
+            (DuplicateSuccess, Paid, false),
+        ] {
+            let mut exception = exception(kind);
+            let before = exception.clone();
+            let expected = if accepted { Ok(true) } else { Err(Refusal::PaymentNotAcceptable) };
+            assert_eq!(exception.accept(&order(status), &note, now), expected, "{kind:?} {status:?}");
+            if !accepted {
+                assert_eq!(exception, before);
+                continue;
+            }
+            let first = exception.clone();
+            let other = Remark::parse("note", "another note").unwrap();
+            assert_eq!(exception.accept(&order(Paid), &other, now), Ok(false), "a repeat changes nothing");
+            assert_eq!(exception, first);
+        }
+        let mut refunded = exception(AmountMismatch);
+        assert!(refunded.resolve(&note, now));
+        assert_eq!(refunded.accept(&order(Pending), &note, now), Err(Refusal::PaymentNotAcceptable));
+    }
+
+    #[test]
+    fn an_exception_stays_as_it_was_resolved_first() {
+        let mut exception = exception(PaymentExceptionKind::LateSuccess);
         let refunded = Remark::parse("note", "refunded").unwrap();
         assert!(exception.resolve(&refunded, SystemTime::UNIX_EPOCH));
         let first = exception.clone();

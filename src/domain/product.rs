@@ -134,6 +134,16 @@ impl Product {
         }
     }
 
+    /// Checks that a unit costs what the buyer has seen, where the buyer says what that is.
+    pub fn at_expected_price(&self, expected_unit_price_cents: Option<i64>) -> Result<(), Refusal> {
+        match expected_unit_price_cents {
+            Some(expected) if expected != self.price_cents => {
+                Err(Refusal::PriceChanged { unit_price_cents: self.price_cents })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Takes `qty` units from what is available.
     pub fn take(&mut self, qty: Quantity) -> Result<(), Refusal> {
         if self.available_stock < qty.units() {
@@ -295,6 +305,17 @@ mod tests {
         for (qty, already_taken, allowed) in [(2, 0, true), (1, 1, true), (1, 2, false), (3, 0, false), (2, 1, false)] {
             let expected = if allowed { Ok(()) } else { Err(Refusal::BuyerLimit { limit: 2, already_taken }) };
             assert_eq!(product.within_limit(units(qty), already_taken), expected, "{qty} + {already_taken}");
+        }
+    }
+
+    #[test]
+    fn a_buyer_pays_no_other_price_than_the_one_expected() {
+        let product = product(1);
+        assert_eq!(product.at_expected_price(None), Ok(()));
+        assert_eq!(product.at_expected_price(Some(1000)), Ok(()));
+        for expected in [0, 999, 1001] {
+            let refusal = Refusal::PriceChanged { unit_price_cents: 1000 };
+            assert_eq!(product.at_expected_price(Some(expected)), Err(refusal));
         }
     }
 

@@ -49,6 +49,18 @@ pub enum Refusal {
         /// The id of its order.
         order_id: OrderId,
     },
+    /// A unit costs another price than the buyer has seen.
+    PriceChanged {
+        /// The price of one unit in cents.
+        unit_price_cents: i64,
+    },
+    /// The order is paid, and can't be cancelled.
+    OrderPaid {
+        /// The order's id.
+        order_id: OrderId,
+    },
+    /// The payment can't be accepted as payment of its order.
+    PaymentNotAcceptable,
     /// The request_id was sent before with other arguments.
     RequestIdReused,
     /// The idempotency_key was sent before for another order.
@@ -67,6 +79,9 @@ impl Refusal {
             Self::HoldExpired { .. } => "HOLD_EXPIRED",
             Self::HoldCancelled { .. } => "HOLD_CANCELLED",
             Self::HoldUsed { .. } => "HOLD_USED",
+            Self::PriceChanged { .. } => "PRICE_CHANGED",
+            Self::OrderPaid { .. } => "ORDER_PAID",
+            Self::PaymentNotAcceptable => "PAYMENT_NOT_ACCEPTABLE",
             Self::RequestIdReused => "REQUEST_ID_REUSED",
             Self::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
         }

@@ -6,6 +6,7 @@
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 
+use super::request::stripe::Ignored;
 use crate::pb::{
     CreateHoldResponse, CreateOrderResponse, GetProductResponse, HandlePaymentWebhookResponse, OrderStatus,
 };
@@ -43,6 +44,13 @@ pub(super) struct WebhookAnswer {
     refund_required: bool,
 }
 
+/// Shows an event that was ignored, and why.
+#[derive(Debug, Serialize)]
+pub(super) struct IgnoredAnswer {
+    ignored: bool,
+    message: &'static str,
+}
+
 impl ProductAnswer {
     pub(super) fn of(response: GetProductResponse) -> Option<Self> {
         let product = response.product?;
@@ -78,6 +86,12 @@ impl WebhookAnswer {
             idempotency_key: response.idempotency_key,
             refund_required: response.refund_required,
         })
+    }
+}
+
+impl IgnoredAnswer {
+    pub(super) fn of(ignored: Ignored) -> Self {
+        Self { ignored: true, message: ignored.message() }
     }
 }
 

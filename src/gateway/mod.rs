@@ -5,7 +5,8 @@
 //! | GET /api/products/{id} | | 200 `{"id":1,"name":"…","price_cents":1000,"available_stock":95}` |
 //! | POST /api/holds | `{"product_id":1,"qty":5}`, optional `buyer_id` | 201 `{"hold_id":123,"expires_at":"2025-01-27T12:32:00+00:00"}` |
 //! | POST /api/orders | `{"hold_id":123}` | 201 `{"order_id":456,"status":"pending"}` |
-//! | POST /api/payments/webhook | `{"idempotency_key":"…","order_id":456,"status":"success"}`, optional `amount_cents` | 200 `{"order_id":456,"order_status":"paid","idempotency_key":"…"}`, and `"refund_required":true` where it is |
+//! | POST /api/payments/webhook | `{"idempotency_key":"…","order_id":456,"status":"success"}`, optional `amount_cents`, `payment_id` | 200 `{"order_id":456,"order_status":"paid","idempotency_key":"…"}`, and `"refund_required":true` where it is |
+//! | POST /api/payments/stripe | an event of Stripe; served only where a secret of Stripe is set | 200 as above, or `{"ignored":true,"message":"…"}` |
 //! | GET /healthz | | 200 `{"status":"ok"}`, always |
 //! | GET /readyz | | 200 `{"status":"ready"}`, or 503 while the server can't be reached or isn't ready |
 //!
@@ -38,7 +39,10 @@ use connections::Connections;
 
 pub use self::{
     server_url::{ServerUrl, ServerUrlError},
-    signature::{WebhookAuth, WebhookSecret, WebhookSecretError},
+    signature::{
+        standard::{WebhookAuth, WebhookSecret, WebhookSecretError},
+        stripe::{StripeSecret, StripeSecretError},
+    },
     upstream::{NoCertificates, Upstream},
 };
 
@@ -61,6 +65,15 @@ struct TimeLimits {
     drain_time_max: Duration,
 }
 
+/// Says whose payment events are believed.
+#[derive(Clone, Debug)]
+pub struct EventSenders {
+    /// Which events POST /api/payments/webhook takes.
+    pub webhook: WebhookAuth,
+    /// The secrets of the endpoint at Stripe. Without any, POST /api/payments/stripe isn't served.
+    pub stripe: Vec<StripeSecret>,
+}
+
 /// Serves until `shutdown` is done. Then it accepts no more connections, and requests under way have 12 s to finish.
 ///
 /// # Errors
@@ -68,22 +81,22 @@ struct TimeLimits {
 pub async fn serve(
     listener: TcpListener,
     upstream: Upstream,
-    webhook: WebhookAuth,
+    senders: EventSenders,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let limits = TimeLimits { head_time_max: HEAD_TIME_MAX, drain_time_max: DRAIN_TIME_MAX };
-    serve_within(limits, listener, upstream, webhook, shutdown).await
+    serve_within(limits, listener, upstream, senders, shutdown).await
 }
 
 async fn serve_within(
     limits: TimeLimits,
     mut listener: TcpListener,
     upstream: Upstream,
-    webhook: WebhookAuth,
+    senders: EventSenders,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     info!(address = %listener.local_addr()?, "Listening");
-    let connections = Connections::new(routes::router(upstream, webhook), limits.head_time_max);
+    let connections = Connections::new(routes::router(upstream, senders), limits.head_time_max);
     let accept = async {
         loop {
             // axum's `accept` waits while the process has too many open files.
@@ -136,7 +149,8 @@ mod tests {
         let upstream = Upstream::new(&"http://127.0.0.1:1".parse().unwrap(), Duration::from_secs(5)).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { stopped.await.unwrap_or_default() };
-        let serving = tokio::spawn(serve_within(limits, listener, upstream, WebhookAuth::Unsigned, shutdown));
+        let senders = EventSenders { webhook: WebhookAuth::Unsigned, stripe: Vec::new() };
+        let serving = tokio::spawn(serve_within(limits, listener, upstream, senders, shutdown));
         Served { address, stop, serving }
     }
 

@@ -243,6 +243,7 @@ fn field_at_fault(reason: &str, asked: Asked) -> Option<&'static str> {
     match reason {
         "OUT_OF_STOCK" => Some("qty"),
         "BUYER_LIMIT" => Some("buyer_id"),
+        "PRICE_CHANGED" => Some("expected_unit_price_cents"),
         "PRODUCT_NOT_FOUND" | "SALE_NOT_STARTED" | "SALE_ENDED" | "SALE_PAUSED" => Some("product_id"),
         "HOLD_NOT_FOUND" | "HOLD_EXPIRED" | "HOLD_CANCELLED" | "HOLD_USED" => Some("hold_id"),
         "ORDER_NOT_FOUND" => Some("order_id"),

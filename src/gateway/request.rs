@@ -11,10 +11,16 @@
 //! | `product_id`, `hold_id`, `order_id` | body | required, 64-bit integer |
 //! | `qty` | body | required, 32-bit integer, in units |
 //! | `buyer_id` | body | optional, string |
+//! | `expected_unit_price_cents` | body | optional, 64-bit integer |
 //! | `idempotency_key` | body | required, string, passed on byte for byte |
-//! | `status` | body | required, `success` or `failure` |
+//! | `status` | body | required, `success`, `failure` or `attempt_failed` |
 //! | `amount_cents` | body | optional, 64-bit integer |
+//! | `payment_id` | body | optional, string |
 //! | `Idempotency-Key` | header | optional, at most once, ASCII text; becomes `request_id` |
+//!
+//! The fields of Stripe's events are in [`stripe`].
+
+pub(super) mod stripe;
 
 use std::collections::HashMap;
 
@@ -32,7 +38,7 @@ const INTEGER_64: &str = "must be an integer of 64 bits";
 const INTEGER_32: &str = "must be an integer of 32 bits";
 const STRING: &str = "must be a string";
 const ASCII_HEADER: &str = "must be given once, in ASCII";
-const EVENT_STATUS: &str = "must be \"success\" or \"failure\"";
+const EVENT_STATUS: &str = "must be \"success\", \"failure\" or \"attempt_failed\"";
 
 /// Says what is wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +51,15 @@ pub(super) enum BadRequest {
     NotAnObject,
     /// At least one field has the wrong type. Each comes with what it must be.
     Fields(Vec<(&'static str, &'static str)>),
+}
+
+/// Holds what an event asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Event {
+    /// It is about the payment of an order.
+    Payment(HandlePaymentWebhookRequest),
+    /// It is about no order.
+    Ignored(stripe::Ignored),
 }
 
 /// Says what is wrong with a webhook, and holds what could be read of it nonetheless.
@@ -64,13 +79,13 @@ impl From<BadRequest> for BadWebhook {
     }
 }
 
-/// Reads an id in a path: decimal digits, from 1 to 2^63-1. Any other text names nothing.
-pub(super) fn path_id(segment: &str) -> Option<i64> {
+/// Reads an id that is written as text: decimal digits, from 1 to 2^63-1. Any other text names nothing.
+pub(super) fn decimal_id(text: &str) -> Option<i64> {
     // `parse` alone would accept a sign, too.
-    if !segment.bytes().all(|byte| byte.is_ascii_digit()) {
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    segment.parse().ok().filter(|id| *id >= 1)
+    text.parse().ok().filter(|id| *id >= 1)
 }
 
 /// Reads the body and header of POST /api/holds.
@@ -79,9 +94,12 @@ pub(super) fn create_hold(headers: &HeaderMap, body: &[u8]) -> Result<CreateHold
     let product_id = fields.required("product_id", INTEGER_64);
     let qty = fields.required("qty", INTEGER_32);
     let buyer_id = fields.optional("buyer_id", STRING);
+    let expected_unit_price_cents = fields.optional("expected_unit_price_cents", INTEGER_64);
     let request_id = fields.request_id(headers);
     match (product_id, qty, fields.faults.is_empty()) {
-        (Some(product_id), Some(qty), true) => Ok(CreateHoldRequest { product_id, qty, request_id, buyer_id }),
+        (Some(product_id), Some(qty), true) => {
+            Ok(CreateHoldRequest { product_id, qty, request_id, buyer_id, expected_unit_price_cents })
+        }
         _ => Err(BadRequest::Fields(fields.faults)),
     }
 }
@@ -92,7 +110,7 @@ pub(super) fn create_order(headers: &HeaderMap, body: &[u8]) -> Result<CreateOrd
     let hold_id = fields.required("hold_id", INTEGER_64);
     let request_id = fields.request_id(headers);
     match (hold_id, fields.faults.is_empty()) {
-        (Some(hold_id), true) => Ok(CreateOrderRequest { hold_id, request_id }),
+        (Some(hold_id), true) => Ok(CreateOrderRequest { hold_id, request_id, buyer_id: None }),
         _ => Err(BadRequest::Fields(fields.faults)),
     }
 }
@@ -104,14 +122,8 @@ pub(super) fn payment_webhook(headers: &HeaderMap, body: &[u8]) -> Result<Handle
     let order_id = fields.required("order_id", INTEGER_64);
     let status = fields.event_status("status");
     let amount_cents = fields.optional("amount_cents", INTEGER_64);
-    match (idempotency_key, order_id, status, fields.faults.is_empty()) {
-        (Some(idempotency_key), Some(order_id), Some(status), true) => {
-            Ok(HandlePaymentWebhookRequest { idempotency_key, order_id, status: status.into(), amount_cents })
-        }
-        (idempotency_key, order_id, _, _) => {
-            Err(BadWebhook { fault: BadRequest::Fields(fields.faults), idempotency_key, order_id })
-        }
-    }
+    let payment_id = fields.optional("payment_id", STRING);
+    fields.payment_event(idempotency_key, order_id, status, amount_cents, payment_id)
 }
 
 /// Whether the one content type is `application/json` or `application/*+json`, with any parameters.
@@ -153,8 +165,15 @@ impl<'a> JsonFields<'a> {
     }
 
     /// Returns the text of a field. `null` is the same as absent.
+    ///
+    /// The name of a field in an object inside has the names of the outer objects before it, like `data.object.id`.
     fn raw(&self, name: &str) -> Option<&'a str> {
-        let value = self.values.get(name)?.get();
+        let mut names = name.split('.');
+        let mut value = self.values.get(names.next()?)?.get();
+        for name in names {
+            let inner: HashMap<String, &'a RawValue> = serde_json::from_str(value).ok()?;
+            value = inner.get(name)?.get();
+        }
         (value != "null").then_some(value)
     }
 
@@ -182,8 +201,31 @@ impl<'a> JsonFields<'a> {
         match status.as_str() {
             "success" => Some(PaymentStatus::Success),
             "failure" => Some(PaymentStatus::Failure),
+            "attempt_failed" => Some(PaymentStatus::AttemptFailed),
             _ => self.fault(name, EVENT_STATUS),
         }
+    }
+
+    /// Makes the request of a payment event from its fields, unless one is at fault.
+    fn payment_event(
+        self,
+        idempotency_key: Option<String>,
+        order_id: Option<i64>,
+        status: Option<PaymentStatus>,
+        amount_cents: Option<i64>,
+        payment_id: Option<String>,
+    ) -> Result<HandlePaymentWebhookRequest, BadWebhook> {
+        match (idempotency_key, order_id, status, self.faults.is_empty()) {
+            (Some(idempotency_key), Some(order_id), Some(status), true) => {
+                let status = status.into();
+                Ok(HandlePaymentWebhookRequest { idempotency_key, order_id, status, amount_cents, payment_id })
+            }
+            (idempotency_key, order_id, _, _) => Err(self.bad_webhook(idempotency_key, order_id)),
+        }
+    }
+
+    fn bad_webhook(self, idempotency_key: Option<String>, order_id: Option<i64>) -> BadWebhook {
+        BadWebhook { fault: BadRequest::Fields(self.faults), idempotency_key, order_id }
     }
 
     fn request_id(&mut self, headers: &HeaderMap) -> Option<String> {

@@ -15,13 +15,13 @@ use serde::Serialize;
 use tracing::{Instrument, error, warn};
 
 use super::{
-    answer::{HoldAnswer, OrderAnswer, ProductAnswer, WebhookAnswer},
+    EventSenders,
+    answer::{HoldAnswer, IgnoredAnswer, OrderAnswer, ProductAnswer, WebhookAnswer},
     body,
     reply::{Asked, Reply},
     request,
-    signature::WebhookAuth,
     upstream::{self, CallError, Upstream},
-    webhook,
+    webhook::{self, Delivered, Sender},
 };
 use crate::{metric_names::GATEWAY_REQUESTS, pb::GetProductRequest, telemetry};
 
@@ -29,15 +29,17 @@ const PRODUCT: &str = "/api/products/{id}";
 const HOLDS: &str = "/api/holds";
 const ORDERS: &str = "/api/orders";
 const WEBHOOK: &str = "/api/payments/webhook";
+const STRIPE: &str = "/api/payments/stripe";
 const HEALTHZ: &str = "/healthz";
 const READYZ: &str = "/readyz";
 
 /// Lists the routes: path, name in metrics, name of the span. A path as a client sent it is never a name.
-const ROUTES: [(&str, &str, &str); 6] = [
+const ROUTES: [(&str, &str, &str); 7] = [
     (PRODUCT, "get_product", "GET /api/products/{id}"),
     (HOLDS, "create_hold", "POST /api/holds"),
     (ORDERS, "create_order", "POST /api/orders"),
     (WEBHOOK, "payment_webhook", "POST /api/payments/webhook"),
+    (STRIPE, "stripe_event", "POST /api/payments/stripe"),
     (HEALTHZ, "healthz", "GET /healthz"),
     (READYZ, "readyz", "GET /readyz"),
 ];
@@ -47,11 +49,16 @@ const UNKNOWN_ROUTE: (&str, &str) = ("unknown", "unknown route");
 #[derive(Clone, Debug)]
 struct Gateway {
     upstream: Upstream,
-    webhook: WebhookAuth,
+    senders: EventSenders,
 }
 
-pub(super) fn router(upstream: Upstream, webhook: WebhookAuth) -> Router {
-    Router::new()
+pub(super) fn router(upstream: Upstream, senders: EventSenders) -> Router {
+    let mut router = Router::new();
+    if !senders.stripe.is_empty() {
+        webhook::show_ignored_events();
+        router = router.route(STRIPE, post(stripe_event));
+    }
+    router
         .route(PRODUCT, get(get_product))
         .route(HOLDS, post(create_hold))
         .route(ORDERS, post(create_order))
@@ -61,7 +68,7 @@ pub(super) fn router(upstream: Upstream, webhook: WebhookAuth) -> Router {
         .fallback(route_not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(observe))
-        .with_state(Gateway { upstream, webhook })
+        .with_state(Gateway { upstream, senders })
 }
 
 async fn observe(matched: Option<MatchedPath>, request: Request, next: Next) -> Response {
@@ -111,7 +118,7 @@ async fn get_product(
 ) -> Result<Response, Reply> {
     // Only a path whose escapes aren't UTF-8 can't be read.
     let Path(id) = path.map_err(|_| Reply::no_such_product(""))?;
-    let product_id = request::path_id(&id).ok_or_else(|| Reply::no_such_product(&id))?;
+    let product_id = request::decimal_id(&id).ok_or_else(|| Reply::no_such_product(&id))?;
     let product = gateway
         .upstream
         .get_product(request.headers(), GetProductRequest { product_id })
@@ -139,9 +146,19 @@ async fn create_order(State(gateway): State<Gateway>, request: Request) -> Resul
 }
 
 async fn payment_webhook(State(gateway): State<Gateway>, request: Request) -> Result<Response, Reply> {
+    deliver(&gateway.upstream, Sender::Standard(&gateway.senders.webhook), request).await
+}
+
+async fn stripe_event(State(gateway): State<Gateway>, request: Request) -> Result<Response, Reply> {
+    deliver(&gateway.upstream, Sender::Stripe(&gateway.senders.stripe), request).await
+}
+
+async fn deliver(upstream: &Upstream, sender: Sender<'_>, request: Request) -> Result<Response, Reply> {
     let (head, body) = request.into_parts();
-    let handled = webhook::deliver(&gateway.upstream, &gateway.webhook, &head, body).await?;
-    answer(StatusCode::OK, WebhookAnswer::of(handled))
+    match webhook::deliver(upstream, sender, &head, body).await? {
+        Delivered::Handled(handled) => answer(StatusCode::OK, WebhookAnswer::of(handled)),
+        Delivered::Ignored(ignored) => answer(StatusCode::OK, Some(IgnoredAnswer::of(ignored))),
+    }
 }
 
 /// Turns a call without a response into a refusal. Logs it unless the server has logged it.

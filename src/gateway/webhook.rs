@@ -1,19 +1,60 @@
-//! Delivers a payment webhook to the server. A delivery that the server has not logged is logged here, and only here.
+//! Delivers payment events to the server, whoever sent them. A delivery that the server has not logged is logged here,
+//! and only here.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
-use http::request::Parts;
+use http::{HeaderMap, request::Parts};
 use tracing::{debug, error, warn};
 
 use super::{
     body,
     reply::{Asked, Reply},
-    request::{self, BadWebhook},
-    signature::WebhookAuth,
+    request::{
+        self, BadWebhook, Event,
+        stripe::{self, Ignored},
+    },
+    signature::{
+        SignatureError,
+        standard::WebhookAuth,
+        stripe::{StripeSecret, verify},
+    },
     upstream::{CallError, Upstream},
 };
-use crate::pb::HandlePaymentWebhookResponse;
+use crate::{metric_names::STRIPE_EVENTS_IGNORED, pb::HandlePaymentWebhookResponse};
+
+/// Says how the sender of an event signs and writes it.
+#[derive(Clone, Copy)]
+pub(super) enum Sender<'a> {
+    /// It signs by Standard Webhooks and writes this project's own fields.
+    Standard(&'a WebhookAuth),
+    /// It is Stripe. The event is signed with one of these secrets.
+    Stripe(&'a [StripeSecret]),
+}
+
+/// Says what became of an event that was believed and understood.
+pub(super) enum Delivered {
+    /// The server has handled it.
+    Handled(HandlePaymentWebhookResponse),
+    /// It is about no order.
+    Ignored(Ignored),
+}
+
+impl Sender<'_> {
+    fn verify(self, headers: &HeaderMap, body: &[u8], now: i64) -> Result<(), SignatureError> {
+        match self {
+            Self::Standard(auth) => auth.verify(headers, body, now),
+            Self::Stripe(secrets) => verify(secrets, headers, body, now),
+        }
+    }
+
+    fn read(self, headers: &HeaderMap, body: &[u8]) -> Result<Event, BadWebhook> {
+        match self {
+            Self::Standard(_) => request::payment_webhook(headers, body).map(Event::Payment),
+            Self::Stripe(_) => stripe::event(headers, body),
+        }
+    }
+}
 
 /// Holds what the gateway has read of a delivery.
 #[derive(Default)]
@@ -36,15 +77,22 @@ impl From<Reply> for Undelivered {
     }
 }
 
-/// Checks a webhook, hands it to the server, and logs it unless the server has logged it.
+/// Shows the counter of ignored events from the start: an alarm can't watch a metric that doesn't exist.
+pub(super) fn show_ignored_events() {
+    for event_type in Ignored::event_types() {
+        metrics::counter!(STRIPE_EVENTS_IGNORED, "type" => event_type).increment(0);
+    }
+}
+
+/// Checks an event, hands it to the server, and logs it unless the server has logged it.
 pub(super) async fn deliver(
     upstream: &Upstream,
-    auth: &WebhookAuth,
+    sender: Sender<'_>,
     head: &Parts,
     body: Body,
-) -> Result<HandlePaymentWebhookResponse, Reply> {
+) -> Result<Delivered, Reply> {
     let mut delivery = Delivery::default();
-    let ended = delivery.run(upstream, auth, head, body).await;
+    let ended = delivery.run(upstream, sender, head, body).await;
     ended.map_err(|undelivered| {
         delivery.log(&undelivered);
         match undelivered {
@@ -58,17 +106,26 @@ impl Delivery {
     async fn run(
         &mut self,
         upstream: &Upstream,
-        auth: &WebhookAuth,
+        sender: Sender<'_>,
         head: &Parts,
         body: Body,
-    ) -> Result<HandlePaymentWebhookResponse, Undelivered> {
-        let body = read_signed(auth, head, body).await?;
-        let message = request::payment_webhook(&head.headers, &body).map_err(|bad: BadWebhook| {
+    ) -> Result<Delivered, Undelivered> {
+        let body = read_signed(sender, head, body).await?;
+        let event = sender.read(&head.headers, &body).map_err(|bad: BadWebhook| {
             (self.idempotency_key, self.order_id) = (bad.idempotency_key, bad.order_id);
             Reply::from(bad.fault)
         })?;
+        let message = match event {
+            Event::Payment(message) => message,
+            Event::Ignored(ignored) => {
+                metrics::counter!(STRIPE_EVENTS_IGNORED, "type" => ignored.event_type).increment(1);
+                debug!(r#type = ignored.event_type, "Stripe event ignored");
+                return Ok(Delivered::Ignored(ignored));
+            }
+        };
         (self.idempotency_key, self.order_id) = (Some(message.idempotency_key.clone()), Some(message.order_id));
-        upstream.handle_payment_webhook(&head.headers, message).await.map_err(Undelivered::Failed)
+        let handled = upstream.handle_payment_webhook(&head.headers, message).await.map_err(Undelivered::Failed)?;
+        Ok(Delivered::Handled(handled))
     }
 
     fn log(&self, why: &Undelivered) {
@@ -87,9 +144,9 @@ impl Delivery {
 }
 
 /// Reads the body of a webhook and checks its signature, before anything reads the JSON.
-async fn read_signed(auth: &WebhookAuth, head: &Parts, body: Body) -> Result<Vec<u8>, Reply> {
+async fn read_signed(sender: Sender<'_>, head: &Parts, body: Body) -> Result<Vec<u8>, Reply> {
     let body = body::read(&head.headers, body).await?;
-    auth.verify(&head.headers, &body, unix_now()).map_err(|cause| {
+    sender.verify(&head.headers, &body, unix_now()).map_err(|cause| {
         debug!(%cause, "Webhook signature not accepted");
         Reply::unauthenticated()
     })?;

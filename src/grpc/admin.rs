@@ -7,28 +7,25 @@ use tonic::{Request, Response, Status};
 use super::{
     convert::{self, BadFields, failed, limit, not_negative, timestamp},
     gate::Gate,
-    page_token::Listing,
-    update_mask,
+    lists, update_mask,
 };
 use crate::{
-    checkout::{AdjustStock, CreateProduct, ListPaymentExceptions, ResolvePaymentException, request_id_or_made_up},
+    checkout::{AcceptPayment, AdjustStock, CreateProduct, ResolvePaymentException, request_id_or_made_up},
     domain::{
-        Invalid, NewProduct, PaymentExceptionId, ProductId, ProductName, Remark, RequestId, StockDelta,
+        NewProduct, PaymentExceptionId, Principal, ProductId, ProductName, Remark, RequestId, StockDelta,
         product::check_window,
     },
     error::Error,
     pb::{
-        AdjustStockRequest, AdjustStockResponse, CreateProductRequest, CreateProductResponse, GetSaleStatsRequest,
-        GetSaleStatsResponse, ListPaymentExceptionsRequest, ListPaymentExceptionsResponse,
-        ResolvePaymentExceptionRequest, ResolvePaymentExceptionResponse, UpdateProductRequest, UpdateProductResponse,
+        AcceptPaymentRequest, AcceptPaymentResponse, AdjustStockRequest, AdjustStockResponse, CreateProductRequest,
+        CreateProductResponse, GetSaleStatsRequest, GetSaleStatsResponse, ListHoldsRequest, ListHoldsResponse,
+        ListOperatorActionsRequest, ListOperatorActionsResponse, ListOrdersRequest, ListOrdersResponse,
+        ListPaymentEventsRequest, ListPaymentEventsResponse, ListPaymentExceptionsRequest,
+        ListPaymentExceptionsResponse, ListProductsRequest, ListProductsResponse, ResolvePaymentExceptionRequest,
+        ResolvePaymentExceptionResponse, UpdateProductRequest, UpdateProductResponse,
         admin_service_server::AdminService,
     },
 };
-
-/// Says how many exceptions a page has where the caller sets no page_size.
-const PAGE_SIZE_DEFAULT: usize = 50;
-/// Limits the exceptions on a page.
-const PAGE_SIZE_MAX: usize = 1000;
 
 /// Answers the RPCs of the service by a checkout.
 #[derive(Debug)]
@@ -66,7 +63,8 @@ fn create_product(request: &CreateProductRequest) -> Result<CreateProduct, Error
         return Err(bad.error());
     };
     let product = NewProduct { name, price_cents, total_stock, max_per_buyer, starts_at, ends_at };
-    Ok(CreateProduct { product, request_id: request_id_or_made_up(request_id) })
+    let principal = Principal::unknown();
+    Ok(CreateProduct { product, request_id: request_id_or_made_up(request_id), principal })
 }
 
 fn adjust_stock(request: &AdjustStockRequest) -> Result<AdjustStock, Error> {
@@ -79,29 +77,7 @@ fn adjust_stock(request: &AdjustStockRequest) -> Result<AdjustStock, Error> {
     else {
         return Err(bad.error());
     };
-    Ok(AdjustStock { product_id, delta, reason, request_id })
-}
-
-/// Returns the size of a page: the default for 0, and the limit for anything above it.
-fn page_size(value: i32) -> Result<usize, Invalid> {
-    match usize::try_from(value) {
-        Ok(0) => Ok(PAGE_SIZE_DEFAULT),
-        Ok(size) => Ok(size.min(PAGE_SIZE_MAX)),
-        Err(_) => Err(Invalid::new("page_size", format!("must be at least 0, got {value}"))),
-    }
-}
-
-fn list_payment_exceptions(request: &ListPaymentExceptionsRequest) -> Result<(Listing, ListPaymentExceptions), Error> {
-    let mut bad = BadFields::default();
-    let page_size = bad.take(page_size(request.page_size));
-    let product_id = bad.take_optional(request.product_id.map(ProductId::parse));
-    let include_resolved = request.include_resolved.unwrap_or(false);
-    let listing = Listing { product_id: product_id.flatten(), include_resolved };
-    let before = bad.take(listing.parse(&request.page_token));
-    let (Some(page_size), Some(product_id), Some(before)) = (page_size, product_id, before) else {
-        return Err(bad.error());
-    };
-    Ok((listing, ListPaymentExceptions { product_id, include_resolved, before, page_size }))
+    Ok(AdjustStock { product_id, delta, reason, request_id, principal: Principal::unknown() })
 }
 
 fn resolve_payment_exception(request: &ResolvePaymentExceptionRequest) -> Result<ResolvePaymentException, Error> {
@@ -109,7 +85,15 @@ fn resolve_payment_exception(request: &ResolvePaymentExceptionRequest) -> Result
     let id = bad.take(PaymentExceptionId::parse(request.exception_id));
     let note = bad.take(Remark::parse("note", &request.note));
     let (Some(id), Some(note)) = (id, note) else { return Err(bad.error()) };
-    Ok(ResolvePaymentException { id, note })
+    Ok(ResolvePaymentException { id, note, principal: Principal::unknown() })
+}
+
+fn accept_payment(request: &AcceptPaymentRequest) -> Result<AcceptPayment, Error> {
+    let mut bad = BadFields::default();
+    let id = bad.take(PaymentExceptionId::parse(request.exception_id));
+    let note = bad.take(Remark::parse("note", &request.note));
+    let (Some(id), Some(note)) = (id, note) else { return Err(bad.error()) };
+    Ok(AcceptPayment { id, note, principal: Principal::unknown() })
 }
 
 #[tonic::async_trait]
@@ -154,13 +138,67 @@ impl AdminService for AdminRpcs {
         &self,
         request: Request<ListPaymentExceptionsRequest>,
     ) -> Result<Response<ListPaymentExceptionsResponse>, Status> {
-        let (listing, command) = list_payment_exceptions(request.get_ref()).map_err(failed)?;
-        let page =
-            self.gate.checkout().await.map_err(failed)?.list_payment_exceptions(command).await.map_err(failed)?;
-        let last = page.exceptions.last().filter(|_| page.more);
-        let next_page_token = last.map(|last| listing.token(last.id)).unwrap_or_default();
-        let exceptions = page.exceptions.into_iter().map(convert::payment_exception).collect();
+        let (listing, command) = lists::payment_exceptions(request.get_ref()).map_err(failed)?;
+        let checkout = self.gate.checkout().await.map_err(failed)?;
+        let page = checkout.list_payment_exceptions(command).await.map_err(failed)?;
+        let (exceptions, next_page_token) = listing.show(page, convert::payment_exception);
         Ok(Response::new(ListPaymentExceptionsResponse { exceptions, next_page_token }))
+    }
+
+    async fn list_products(
+        &self,
+        request: Request<ListProductsRequest>,
+    ) -> Result<Response<ListProductsResponse>, Status> {
+        let (listing, command) = lists::products(request.get_ref()).map_err(failed)?;
+        let page = self.gate.checkout().await.map_err(failed)?.list_products(command).await.map_err(failed)?;
+        let (products, next_page_token) = listing.show(page, convert::product);
+        Ok(Response::new(ListProductsResponse { products, next_page_token }))
+    }
+
+    async fn list_holds(&self, request: Request<ListHoldsRequest>) -> Result<Response<ListHoldsResponse>, Status> {
+        let (listing, command) = lists::holds(request.get_ref()).map_err(failed)?;
+        let page = self.gate.checkout().await.map_err(failed)?.list_holds(command).await.map_err(failed)?;
+        let (holds, next_page_token) = listing.show(page, convert::hold);
+        Ok(Response::new(ListHoldsResponse { holds, next_page_token }))
+    }
+
+    async fn list_orders(&self, request: Request<ListOrdersRequest>) -> Result<Response<ListOrdersResponse>, Status> {
+        let (listing, command) = lists::orders(request.get_ref()).map_err(failed)?;
+        let page = self.gate.checkout().await.map_err(failed)?.list_orders(command).await.map_err(failed)?;
+        let (orders, next_page_token) = listing.show(page, convert::order);
+        Ok(Response::new(ListOrdersResponse { orders, next_page_token }))
+    }
+
+    async fn list_payment_events(
+        &self,
+        request: Request<ListPaymentEventsRequest>,
+    ) -> Result<Response<ListPaymentEventsResponse>, Status> {
+        let (listing, command) = lists::payment_events(request.get_ref()).map_err(failed)?;
+        let page = self.gate.checkout().await.map_err(failed)?.list_payment_events(command).await.map_err(failed)?;
+        let (events, next_page_token) = listing.show(page, convert::payment_event);
+        Ok(Response::new(ListPaymentEventsResponse { events, next_page_token }))
+    }
+
+    async fn list_operator_actions(
+        &self,
+        request: Request<ListOperatorActionsRequest>,
+    ) -> Result<Response<ListOperatorActionsResponse>, Status> {
+        let (listing, command) = lists::operator_actions(request.get_ref()).map_err(failed)?;
+        let page = self.gate.checkout().await.map_err(failed)?.list_operator_actions(command).await.map_err(failed)?;
+        let (actions, next_page_token) = listing.show(page, convert::operator_action);
+        Ok(Response::new(ListOperatorActionsResponse { actions, next_page_token }))
+    }
+
+    async fn accept_payment(
+        &self,
+        request: Request<AcceptPaymentRequest>,
+    ) -> Result<Response<AcceptPaymentResponse>, Status> {
+        let command = accept_payment(request.get_ref()).map_err(failed)?;
+        let accepted = self.gate.checkout().await.map_err(failed)?.accept_payment(command).await.map_err(failed)?;
+        Ok(Response::new(AcceptPaymentResponse {
+            exception: Some(convert::payment_exception(accepted.exception)),
+            order: Some(convert::order(accepted.order)),
+        }))
     }
 
     async fn resolve_payment_exception(
@@ -168,8 +206,8 @@ impl AdminService for AdminRpcs {
         request: Request<ResolvePaymentExceptionRequest>,
     ) -> Result<Response<ResolvePaymentExceptionResponse>, Status> {
         let command = resolve_payment_exception(request.get_ref()).map_err(failed)?;
-        let exception =
-            self.gate.checkout().await.map_err(failed)?.resolve_payment_exception(command).await.map_err(failed)?;
+        let checkout = self.gate.checkout().await.map_err(failed)?;
+        let exception = checkout.resolve_payment_exception(command).await.map_err(failed)?;
         Ok(Response::new(ResolvePaymentExceptionResponse { exception: Some(convert::payment_exception(exception)) }))
     }
 }

@@ -8,10 +8,10 @@ use tracing::error;
 
 use super::status;
 use crate::{
-    checkout::ProductView,
+    checkout::{ListedEvent, ProductView, StoredEvent},
     domain::{
-        Hold, HoldStatus, Invalid, Order, OrderStatus, PaymentException, PaymentExceptionKind, SaleStats,
-        payment_exception::Resolution,
+        FieldChange, Hold, HoldStatus, Invalid, OperatorAction, Order, OrderStatus, PaymentException,
+        PaymentExceptionKind, PaymentResult, PaymentStatus, ProductId, SaleStats, payment_exception::Resolution,
     },
     error::Error,
     pb,
@@ -100,21 +100,22 @@ pub(super) fn product(ProductView { name, product }: ProductView) -> pb::Product
 }
 
 pub(super) fn hold(hold: Hold) -> pb::Hold {
-    let status = match hold.status {
+    let Hold { id, product_id, qty, unit_price_cents, status, expires_at, created_at, buyer_id } = hold;
+    let status = match status {
         HoldStatus::Active => pb::HoldStatus::Active,
         HoldStatus::Used => pb::HoldStatus::Used,
         HoldStatus::Expired => pb::HoldStatus::Expired,
         HoldStatus::Cancelled => pb::HoldStatus::Cancelled,
     };
     pb::Hold {
-        hold_id: hold.id.get(),
-        product_id: hold.product_id.get(),
-        qty: hold.qty.get(),
-        unit_price_cents: hold.unit_price_cents,
+        hold_id: id.get(),
+        product_id: product_id.get(),
+        qty: qty.get(),
+        unit_price_cents,
         status: status.into(),
-        expires_at: Some(Timestamp::from(hold.expires_at)),
-        created_at: Some(Timestamp::from(hold.created_at)),
-        buyer_id: hold.buyer_id.map(|buyer_id| buyer_id.to_string()),
+        expires_at: Some(Timestamp::from(expires_at)),
+        created_at: Some(Timestamp::from(created_at)),
+        buyer_id: buyer_id.map(|buyer_id| buyer_id.to_string()),
     }
 }
 
@@ -136,6 +137,49 @@ pub(super) fn order(order: Order) -> pb::Order {
         status: order_status(order.status).into(),
         payment_due_at: order.payment_due_at.map(Timestamp::from),
         created_at: Some(Timestamp::from(order.created_at)),
+        buyer_id: order.buyer_id.map(|buyer_id| buyer_id.to_string()),
+        settled_at: order.settled_at.map(Timestamp::from),
+    }
+}
+
+pub(super) fn payment_event(listed: ListedEvent) -> pb::PaymentEvent {
+    let ListedEvent { id, idempotency_key, event: StoredEvent { order_id, event, settlement }, created_at } = listed;
+    let status = match event.status {
+        PaymentStatus::Success => pb::PaymentStatus::Success,
+        PaymentStatus::Failure => pb::PaymentStatus::Failure,
+        PaymentStatus::AttemptFailed => pb::PaymentStatus::AttemptFailed,
+    };
+    let result = match settlement.result {
+        PaymentResult::Applied => pb::PaymentEventResult::Applied,
+        PaymentResult::Unchanged => pb::PaymentEventResult::Unchanged,
+        PaymentResult::LateSuccess => pb::PaymentEventResult::LateSuccess,
+        PaymentResult::DuplicateSuccess => pb::PaymentEventResult::DuplicateSuccess,
+        PaymentResult::AmountMismatch => pb::PaymentEventResult::AmountMismatch,
+        PaymentResult::AttemptFailed => pb::PaymentEventResult::AttemptFailed,
+    };
+    pb::PaymentEvent {
+        event_id: id.get(),
+        idempotency_key: idempotency_key.to_string(),
+        order_id: order_id.get(),
+        status: status.into(),
+        amount_cents: event.amount_cents,
+        payment_id: event.payment_id.map(|payment_id| payment_id.to_string()),
+        order_status: order_status(settlement.order_status).into(),
+        result: result.into(),
+        created_at: Some(Timestamp::from(created_at)),
+    }
+}
+
+pub(super) fn operator_action(action: OperatorAction) -> pb::OperatorAction {
+    let change = |FieldChange { field, before, after }| pb::FieldChange { field, before, after };
+    pb::OperatorAction {
+        action_id: action.id.get(),
+        created_at: Some(Timestamp::from(action.created_at)),
+        principal: action.principal.as_str().to_owned(),
+        method: action.method,
+        request_id: action.request_id.map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned()),
+        product_id: action.product_id.map(ProductId::get),
+        changes: action.changes.into_iter().map(change).collect(),
     }
 }
 
@@ -162,7 +206,7 @@ pub(super) fn payment_exception(exception: PaymentException) -> pb::PaymentExcep
         PaymentExceptionKind::DuplicateSuccess => pb::PaymentExceptionKind::DuplicateSuccess,
         PaymentExceptionKind::AmountMismatch => pb::PaymentExceptionKind::AmountMismatch,
     };
-    let resolution = exception.resolution.map(|Resolution { resolved_at, note }| (resolved_at, note));
+    let resolution = exception.resolution.map(|Resolution { resolved_at, note, accepted: _ }| (resolved_at, note));
     let (resolved_at, note) = resolution.unzip();
     pb::PaymentException {
         exception_id: exception.id.get(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{
-    convert::{self, BadFields, failed},
+    convert::{self, BadFields, failed, not_negative},
     gate::Gate,
 };
 use crate::{
@@ -13,9 +13,9 @@ use crate::{
     domain::{BuyerId, HoldId, OrderId, ProductId, Quantity, RequestId},
     error::Error,
     pb::{
-        CreateHoldRequest, CreateHoldResponse, CreateOrderRequest, CreateOrderResponse, GetHoldRequest,
-        GetHoldResponse, GetOrderRequest, GetOrderResponse, GetProductRequest, GetProductResponse, ReleaseHoldRequest,
-        ReleaseHoldResponse, flash_sale_service_server::FlashSaleService,
+        CancelOrderRequest, CancelOrderResponse, CreateHoldRequest, CreateHoldResponse, CreateOrderRequest,
+        CreateOrderResponse, GetHoldRequest, GetHoldResponse, GetOrderRequest, GetOrderResponse, GetProductRequest,
+        GetProductResponse, ReleaseHoldRequest, ReleaseHoldResponse, flash_sale_service_server::FlashSaleService,
     },
 };
 
@@ -32,24 +32,33 @@ impl FlashSaleRpcs {
 }
 
 fn create_hold(request: &CreateHoldRequest) -> Result<CreateHold, Error> {
+    let CreateHoldRequest { product_id, qty, request_id, buyer_id, expected_unit_price_cents } = request;
     let mut bad = BadFields::default();
-    let product_id = bad.take(ProductId::parse(request.product_id));
-    let qty = bad.take(Quantity::parse(request.qty));
-    let request_id = bad.take_optional(request.request_id.as_deref().map(RequestId::parse));
-    let buyer_id = bad.take_optional(request.buyer_id.as_deref().map(BuyerId::parse));
-    let (Some(product_id), Some(qty), Some(request_id), Some(buyer_id)) = (product_id, qty, request_id, buyer_id)
+    let product_id = bad.take(ProductId::parse(*product_id));
+    let qty = bad.take(Quantity::parse(*qty));
+    let request_id = bad.take_optional(request_id.as_deref().map(RequestId::parse));
+    let buyer_id = bad.take_optional(buyer_id.as_deref().map(BuyerId::parse));
+    let expected = expected_unit_price_cents.map(|cents| not_negative("expected_unit_price_cents", cents));
+    let expected = bad.take_optional(expected);
+    let (Some(product_id), Some(qty), Some(request_id), Some(buyer_id), Some(expected_unit_price_cents)) =
+        (product_id, qty, request_id, buyer_id, expected)
     else {
         return Err(bad.error());
     };
-    Ok(CreateHold { product_id, qty, request_id: request_id_or_made_up(request_id), buyer_id })
+    let request_id = request_id_or_made_up(request_id);
+    Ok(CreateHold { product_id, qty, request_id, buyer_id, expected_unit_price_cents })
 }
 
 fn create_order(request: &CreateOrderRequest) -> Result<CreateOrder, Error> {
+    let CreateOrderRequest { hold_id, request_id, buyer_id } = request;
     let mut bad = BadFields::default();
-    let hold_id = bad.take(HoldId::parse(request.hold_id));
-    let request_id = bad.take_optional(request.request_id.as_deref().map(RequestId::parse));
-    let (Some(hold_id), Some(request_id)) = (hold_id, request_id) else { return Err(bad.error()) };
-    Ok(CreateOrder { hold_id, request_id: request_id_or_made_up(request_id) })
+    let hold_id = bad.take(HoldId::parse(*hold_id));
+    let request_id = bad.take_optional(request_id.as_deref().map(RequestId::parse));
+    let buyer_id = bad.take_optional(buyer_id.as_deref().map(BuyerId::parse));
+    let (Some(hold_id), Some(request_id), Some(buyer_id)) = (hold_id, request_id, buyer_id) else {
+        return Err(bad.error());
+    };
+    Ok(CreateOrder { hold_id, request_id: request_id_or_made_up(request_id), buyer_id })
 }
 
 #[tonic::async_trait]
@@ -88,6 +97,15 @@ impl FlashSaleService for FlashSaleRpcs {
         let command = create_order(request.get_ref()).map_err(failed)?;
         let order = self.gate.checkout().await.map_err(failed)?.create_order(command).await.map_err(failed)?;
         Ok(Response::new(CreateOrderResponse { order: Some(convert::order(order)) }))
+    }
+
+    async fn cancel_order(
+        &self,
+        request: Request<CancelOrderRequest>,
+    ) -> Result<Response<CancelOrderResponse>, Status> {
+        let id = OrderId::parse(request.get_ref().order_id).map_err(|invalid| failed(invalid.into()))?;
+        let order = self.gate.checkout().await.map_err(failed)?.cancel_order(id).await.map_err(failed)?;
+        Ok(Response::new(CancelOrderResponse { order: Some(convert::order(order)) }))
     }
 
     async fn get_order(&self, request: Request<GetOrderRequest>) -> Result<Response<GetOrderResponse>, Status> {

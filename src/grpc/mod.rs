@@ -9,6 +9,7 @@ mod flash_sale;
 mod gate;
 pub mod health;
 mod layer;
+mod lists;
 mod page_token;
 mod payment;
 mod status;
@@ -109,8 +110,12 @@ pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()>) -> Re
     let listener_on = |address| listen(address).map_err(|cause| ServeError::Listen { address, cause });
     let listener = listener_on(config.listen)?;
     let metrics_listener = listener_on(config.metrics_listen)?;
-    let settings =
-        Settings { hold_ttl: config.hold_ttl, payment_due: config.payment_due, lane_queue: config.lane_queue };
+    let settings = Settings {
+        hold_ttl: config.hold_ttl,
+        payment_due: config.payment_due,
+        require_amount: config.webhook_require_amount,
+        lane_queue: config.lane_queue,
+    };
     let checkout = Checkout::open(&config.database, settings)?;
 
     let (stop, stopped) = watch::channel(false);

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     checkout::{HandlePaymentWebhook, handle_payment_webhook::record_early},
-    domain::{IdempotencyKey, Invalid, OrderId, PaymentEvent, PaymentStatus, ids::IDEMPOTENCY_KEY_LENGTH_MAX},
+    domain::{IdempotencyKey, Invalid, OrderId, PaymentEvent, PaymentId, PaymentStatus, ids::PROVIDER_ID_LENGTH_MAX},
     error::Error,
     pb::{self, HandlePaymentWebhookRequest, HandlePaymentWebhookResponse, payment_service_server::PaymentService},
 };
@@ -31,7 +31,10 @@ fn payment_status(value: i32) -> Result<PaymentStatus, Invalid> {
     match pb::PaymentStatus::try_from(value) {
         Ok(pb::PaymentStatus::Success) => Ok(PaymentStatus::Success),
         Ok(pb::PaymentStatus::Failure) => Ok(PaymentStatus::Failure),
-        Ok(pb::PaymentStatus::Unspecified) | Err(_) => Err(Invalid::new("status", "must be SUCCESS or FAILURE")),
+        Ok(pb::PaymentStatus::AttemptFailed) => Ok(PaymentStatus::AttemptFailed),
+        Ok(pb::PaymentStatus::Unspecified) | Err(_) => {
+            Err(Invalid::new("status", "must be SUCCESS, FAILURE or ATTEMPT_FAILED"))
+        }
     }
 }
 
@@ -41,19 +44,21 @@ fn command(request: &HandlePaymentWebhookRequest) -> Result<HandlePaymentWebhook
     let order_id = bad.take(OrderId::parse(request.order_id));
     let status = bad.take(payment_status(request.status));
     let amount_cents = bad.take_optional(request.amount_cents.map(|cents| not_negative("amount_cents", cents)));
-    let (Some(idempotency_key), Some(order_id), Some(status), Some(amount_cents)) =
-        (idempotency_key, order_id, status, amount_cents)
+    let payment_id = bad.take_optional(request.payment_id.as_deref().map(PaymentId::parse));
+    let (Some(idempotency_key), Some(order_id), Some(status), Some(amount_cents), Some(payment_id)) =
+        (idempotency_key, order_id, status, amount_cents, payment_id)
     else {
         return Err(bad.error());
     };
-    Ok(HandlePaymentWebhook { idempotency_key, order_id, event: PaymentEvent { status, amount_cents } })
+    let event = PaymentEvent { status, amount_cents, payment_id };
+    Ok(HandlePaymentWebhook { idempotency_key, order_id, event })
 }
 
 /// Cuts a key for the log, between two characters, to the length that a valid key may have.
 ///
 /// An invalid key may be as long as the whole message.
 fn logged(idempotency_key: &str) -> &str {
-    let mut end = IDEMPOTENCY_KEY_LENGTH_MAX.min(idempotency_key.len());
+    let mut end = PROVIDER_ID_LENGTH_MAX.min(idempotency_key.len());
     while !idempotency_key.is_char_boundary(end) {
         end -= 1;
     }

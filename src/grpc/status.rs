@@ -135,6 +135,16 @@ fn refused(refusal: &Refusal) -> (Code, String, Metadata) {
             "The hold has already made an order",
             vec![("holdId", hold_id.to_string()), ("orderId", order_id.to_string())],
         ),
+        Refusal::PriceChanged { unit_price_cents } => {
+            failed("The price has changed", vec![("unitPriceCents", unit_price_cents.to_string())])
+        }
+        Refusal::OrderPaid { order_id } => {
+            failed("The order is paid and can't be cancelled", vec![("orderId", order_id.to_string())])
+        }
+        Refusal::PaymentNotAcceptable => failed(
+            "Only a payment of another amount for a pending order can be accepted, before it is resolved",
+            Vec::new(),
+        ),
         Refusal::RequestIdReused => {
             let message = "This request_id was used with other arguments, send a new one";
             (Code::AlreadyExists, message.to_owned(), Vec::new())
@@ -155,6 +165,9 @@ fn subject(refusal: &Refusal) -> String {
         }
         Refusal::SaleNotStarted { .. } | Refusal::SaleEnded | Refusal::SalePaused => "sale".to_owned(),
         Refusal::BuyerLimit { .. } => "buyer".to_owned(),
+        Refusal::PriceChanged { .. } => "price".to_owned(),
+        Refusal::OrderPaid { order_id } => format!("orders/{order_id}"),
+        Refusal::PaymentNotAcceptable => "payment".to_owned(),
         Refusal::RequestIdReused => "request_id".to_owned(),
         Refusal::IdempotencyKeyReused => "idempotency_key".to_owned(),
     }
@@ -205,6 +218,9 @@ mod tests {
             (Refusal::HoldExpired { hold_id }.into(), failed, "HOLD_EXPIRED", vec!["holdId"]),
             (Refusal::HoldCancelled { hold_id }.into(), failed, "HOLD_CANCELLED", vec!["holdId"]),
             (Refusal::HoldUsed { hold_id, order_id }.into(), failed, "HOLD_USED", vec!["holdId", "orderId"]),
+            (Refusal::PriceChanged { unit_price_cents: 5 }.into(), failed, "PRICE_CHANGED", vec!["unitPriceCents"]),
+            (Refusal::OrderPaid { order_id }.into(), failed, "ORDER_PAID", vec!["orderId"]),
+            (Refusal::PaymentNotAcceptable.into(), failed, "PAYMENT_NOT_ACCEPTABLE", vec![]),
             (Refusal::RequestIdReused.into(), Code::AlreadyExists, "REQUEST_ID_REUSED", vec![]),
             (Refusal::IdempotencyKeyReused.into(), Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED", vec![]),
             (Error::LockContention, Code::Unavailable, "LOCK_CONTENTION", vec![]),

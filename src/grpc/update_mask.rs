@@ -3,7 +3,7 @@
 use super::convert::{BadFields, limit, not_negative, timestamp};
 use crate::{
     checkout::UpdateProduct,
-    domain::{Invalid, ProductChange, ProductId, ProductName},
+    domain::{Invalid, Principal, ProductChange, ProductId, ProductName},
     error::Error,
     pb::{Product, UpdateProductRequest},
 };
@@ -58,7 +58,7 @@ pub(super) fn command(request: &UpdateProductRequest) -> Result<UpdateProduct, E
         bad.take(add(path, product, &mut change));
     }
     match product_id {
-        Some(product_id) if bad.is_empty() => Ok(UpdateProduct { product_id, change }),
+        Some(product_id) if bad.is_empty() => Ok(UpdateProduct { product_id, change, principal: Principal::unknown() }),
         Some(_) | None => Err(bad.error()),
     }
 }

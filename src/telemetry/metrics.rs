@@ -12,8 +12,8 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 
 use crate::metric_names::{
-    GATEWAY_REQUESTS, HOLDS, LOCK_CONFLICTS, LOG_LINES_DROPPED, SWEEPER_HOLDS_EXPIRED, SWEEPER_LAST_RUN,
-    SWEEPER_ORDERS_CANCELLED, SWEEPER_RUNS, SWEEPER_STOCK_RELEASED, TRANSACTION_RETRIES, WEBHOOKS,
+    GATEWAY_REQUESTS, HOLDS, LOCK_CONFLICTS, LOG_LINES_DROPPED, STRIPE_EVENTS_IGNORED, SWEEPER_HOLDS_EXPIRED,
+    SWEEPER_LAST_RUN, SWEEPER_ORDERS_CANCELLED, SWEEPER_RUNS, SWEEPER_STOCK_RELEASED, TRANSACTION_RETRIES, WEBHOOKS,
 };
 
 /// Says how often the recorder drops what it no longer needs.
@@ -44,6 +44,7 @@ fn describe() {
     describe_counter!(LOCK_CONFLICTS, "Deadlocks and lock waits that the database reported");
     describe_counter!(TRANSACTION_RETRIES, "Transactions that were run again");
     describe_counter!(GATEWAY_REQUESTS, "Answers of the gateway by route and status");
+    describe_counter!(STRIPE_EVENTS_IGNORED, "Events of Stripe that are about no order");
     describe_counter!(LOG_LINES_DROPPED, "Log lines that were dropped because nobody read them");
     describe_counter!(SWEEPER_RUNS, "Sweeps that ended");
     describe_counter!(SWEEPER_HOLDS_EXPIRED, "Holds that sweeps expired");

@@ -51,7 +51,7 @@ impl Shop {
         let commands = events.iter().map(|&(key, order_id, status)| HandlePaymentWebhook {
             idempotency_key: IdempotencyKey::parse(key).unwrap(),
             order_id: OrderId::stored(order_id),
-            event: PaymentEvent { status, amount_cents: None },
+            event: PaymentEvent { status, amount_cents: None, payment_id: None },
         });
         join_all(commands.map(|command| self.checkout.handle_payment_webhook(command))).await
     }
@@ -87,6 +87,7 @@ fn hold(qty: i32) -> CreateHold {
         qty: Quantity::parse(qty).unwrap(),
         request_id: request_id_or_made_up(None),
         buyer_id: None,
+        expected_unit_price_cents: None,
     }
 }
 
@@ -100,7 +101,7 @@ fn hold_of(buyer_id: &str, qty: i32) -> CreateHold {
 
 fn order(hold_id: i64, request_id: Option<&str>) -> CreateOrder {
     let request_id = request_id_or_made_up(request_id.map(|id| RequestId::parse(id).unwrap()));
-    CreateOrder { hold_id: HoldId::stored(hold_id), request_id }
+    CreateOrder { hold_id: HoldId::stored(hold_id), request_id, buyer_id: None }
 }
 
 fn out_of_stock(requested: i64, available_stock: i64) -> Error {

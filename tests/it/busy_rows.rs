@@ -90,6 +90,30 @@ async fn an_order_and_a_release_of_a_locked_hold_hold_up_no_other() {
     sale.finish().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancellation_of_a_locked_order_or_hold_or_product_holds_up_no_other() {
+    let sale = Sale::start("busy_cancellation").await;
+    let (clients, product_id, other_product) = (sale.clients(), sale.product(10).await, sale.product(10).await);
+    let mut orders = Vec::new();
+    for _ in 0..3 {
+        orders.push(sale.ordered(product_id, 1).await);
+    }
+    for rows in [
+        format!("orders WHERE id = {}", orders[0].order_id),
+        format!("holds WHERE id = {}", orders[0].hold_id),
+        format!("products WHERE id = {product_id}"),
+    ] {
+        let other = sale.ordered(other_product, 1).await.order_id;
+        let mut holder = sale.database.lock_rows(&rows).await;
+        let busy = (0..5).map(|_| clients.cancel(orders[0].order_id)).collect();
+        assert_passed_by(busy, clients.cancel(other)).await.unwrap();
+        holder.execute("ROLLBACK").await;
+    }
+    clients.cancel(orders[0].order_id).await.unwrap();
+    assert_eq!(sale.stock(product_id).await, 8);
+    sale.finish().await;
+}
+
 /// A call that waits for a row holds no connection of the pool.
 #[tokio::test(flavor = "multi_thread")]
 async fn forty_locked_orders_leave_a_pool_of_four_to_the_others() {

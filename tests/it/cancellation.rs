@@ -46,7 +46,7 @@ async fn same_request(database: &TestDatabase, product_id: i64, request_id: &str
 }
 
 fn hold_request(product_id: i64, request_id: &str) -> CreateHoldRequest {
-    CreateHoldRequest { product_id, qty: 2, request_id: Some(request_id.to_owned()), buyer_id: None }
+    CreateHoldRequest { product_id, qty: 2, request_id: Some(request_id.to_owned()), ..Default::default() }
 }
 
 /// Waits until the query returns `expected`.
@@ -110,11 +110,12 @@ async fn a_call_given_up_while_its_row_is_busy_is_passed_over() {
         order_id: ordered,
         status: PaymentStatus::Failure.into(),
         amount_cents: None,
+        ..Default::default()
     };
     let address = sale.server.address();
 
     let mut other = holder(database, "holds", held).await;
-    let request = CreateOrderRequest { hold_id: held, request_id: Some("given-up".to_owned()) };
+    let request = CreateOrderRequest { hold_id: held, request_id: Some("given-up".to_owned()), ..Default::default() };
     give_up::<CreateOrderResponse>(&address, CREATE_ORDER, &request).await;
     give_up::<ReleaseHoldResponse>(&address, RELEASE_HOLD, &ReleaseHoldRequest { hold_id: held }).await;
     other.execute("ROLLBACK").await;

@@ -112,7 +112,7 @@ async fn a_hold_is_made_once_whatever_happens_to_its_commit() {
             if is_known {
                 stored.push([ground.clients().hold(product_id, 1).await.unwrap().hold_id.to_string()]);
             }
-            let request = CreateHoldRequest { product_id, qty: 3, request_id, buyer_id: None };
+            let request = CreateHoldRequest { product_id, qty: 3, request_id, ..Default::default() };
             let hold = ground.under(fault, ground.clients().hold_by(request.clone())).await;
             let hold = hold.unwrap_or_else(|status| panic!("{fault:?} {is_known} {request:?}: {status:?}"));
             assert_eq!((hold.qty, hold.status()), (3, HoldStatus::Active));
@@ -141,7 +141,7 @@ async fn an_order_is_made_once_whatever_happens_to_its_commit() {
     for fault in FAULTS {
         for request_id in [None, Some("mine".to_owned())] {
             let hold_id = ground.clients().hold(product_id, 2).await.unwrap().hold_id;
-            let request = CreateOrderRequest { hold_id, request_id: request_id.clone() };
+            let request = CreateOrderRequest { hold_id, request_id: request_id.clone(), ..Default::default() };
             let order = ground.under(fault, ground.clients().order_by(request.clone())).await;
             let order = order.unwrap_or_else(|status| panic!("{fault:?} {request_id:?}: {status:?}"));
             assert_eq!((order.hold_id, order.status(), order.amount_cents), (hold_id, OrderStatus::Pending, 2000));
@@ -195,6 +195,22 @@ async fn a_release_gives_back_once_whatever_happens_to_its_commit() {
         let released = ground.under(fault, ground.clients().release(hold_id)).await.unwrap();
         assert_eq!(released.status(), HoldStatus::Cancelled, "{fault:?}");
         assert_eq!(ground.clients().available_stock(product_id).await, before, "{fault:?}");
+    }
+    ground.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancellation_gives_back_once_whatever_happens_to_its_commit() {
+    let ground = Ground::start("commit_cancel").await;
+    for fault in FAULTS {
+        let product_id = ground.clients().create_product("Shoe", 1000, 10).await.product_id;
+        // A second cancellation could give these units back in error.
+        let _other = ground.clients().hold(product_id, 2).await.unwrap();
+        let hold = ground.clients().hold(product_id, 3).await.unwrap();
+        let order = ground.clients().order(hold.hold_id).await.unwrap();
+        let cancelled = ground.under(fault, ground.clients().cancel(order.order_id)).await.unwrap();
+        assert_eq!(cancelled.status(), OrderStatus::Cancelled, "{fault:?}");
+        assert_eq!(ground.clients().available_stock(product_id).await, 8, "{fault:?}");
     }
     ground.finish().await;
 }
@@ -323,7 +339,7 @@ async fn a_commit_of_unknown_outcome_is_unavailable_whatever_the_runs_after_it_m
     let ground = Ground::start("commit_unknown").await;
     let product_id = ground.clients().create_product("Shoe", 1000, 10).await.product_id;
     let request_id = Some("mine".to_owned());
-    let request = CreateHoldRequest { product_id, qty: 3, request_id, buyer_id: None };
+    let request = CreateHoldRequest { product_id, qty: 3, request_id, ..Default::default() };
     ground.proxy.hold_back_next_commit();
     let cut_off = async {
         wait::eventually(LIMIT, "the COMMIT", async || ground.proxy.holds_back_a_commit()).await;
@@ -351,6 +367,7 @@ async fn a_batch_of_holds_is_made_once_and_each_caller_gets_its_own() {
         qty: Quantity::parse(qty).unwrap(),
         request_id: request_id_or_made_up(None),
         buyer_id: None,
+        expected_unit_price_cents: None,
     };
     for (fault, is_known) in faults_of_holds() {
         let product_id = ground.clients().create_product("Shoe", 1000, 1000).await.product_id;

@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use flashsale::gateway::{Upstream, WebhookAuth, serve};
+use flashsale::gateway::{EventSenders, Upstream, WebhookAuth, serve};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::{
@@ -29,13 +29,18 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    pub(crate) async fn start(server_url: &str, call_time_max: Duration, auth: WebhookAuth) -> Self {
+    /// Starts a gateway that takes nothing of Stripe's.
+    pub(crate) async fn start(server_url: &str, call_time_max: Duration, webhook: WebhookAuth) -> Self {
+        Self::start_with(server_url, call_time_max, EventSenders { webhook, stripe: Vec::new() }).await
+    }
+
+    pub(crate) async fn start_with(server_url: &str, call_time_max: Duration, senders: EventSenders) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let upstream = Upstream::new(&server_url.parse().unwrap(), call_time_max).unwrap();
         let (stop, stopped) = oneshot::channel();
         let shutdown = async move { stopped.await.unwrap_or_default() };
-        let serving = tokio::spawn(serve(listener, upstream, auth, shutdown));
+        let serving = tokio::spawn(serve(listener, upstream, senders, shutdown));
         // A redirect or a proxy would hide the gateway's own answer.
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -114,6 +119,8 @@ async fn a_path_that_does_not_exist_is_a_route_not_found() {
         "/API/HOLDS",
         "/api//holds",
         "/api/holds%2F",
+        "/api/payments",
+        "/api/payments/stripe",
         "/%00",
         "/%ff",
         "/healthz/",
@@ -243,7 +250,7 @@ async fn every_bad_field_is_named_in_one_answer() {
         json!({
             "idempotency_key": ["must be a string"],
             "order_id": ["must be an integer of 64 bits"],
-            "status": ["must be \"success\" or \"failure\""],
+            "status": ["must be \"success\", \"failure\" or \"attempt_failed\""],
             "amount_cents": ["must be an integer of 64 bits"],
         })
     );

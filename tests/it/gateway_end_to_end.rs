@@ -1,6 +1,7 @@
 //! Tests the whole stack: HTTP to the gateway program, gRPC to the server program, SQL to a database.
 
 mod malformed;
+mod stripe;
 
 use std::time::Duration;
 

@@ -1,20 +1,22 @@
-//! Checks webhook signatures at the gateway, with the Python package `standardwebhooks` as the sender.
+//! Checks webhook signatures at the gateway. The senders are the Python package `standardwebhooks`, and the npm packages
+//! `standardwebhooks` and `svix`.
 //!
 //! The server is away: a webhook that is accepted ends with 503, or with 422 when its fields are wrong.
 
 use std::{
     io::Write,
     process::{Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use flashsale::gateway::{WebhookAuth, WebhookSecret};
 use reqwest::Response;
+use tracing::{Dispatch, subscriber::NoSubscriber};
 
 use crate::{
     gateway::{Gateway, NOBODY, refusal},
-    support::python,
+    support::{node, python},
 };
 
 pub(crate) const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
@@ -33,19 +35,40 @@ at = datetime.fromtimestamp(int(sent), tz=timezone.utc)
 print(Webhook(secret).sign(message_id, at, sys.stdin.buffer.read().decode()))
 ";
 
-/// Returns a signature that the Python package made.
-pub(crate) fn signature(secret: &str, id: &str, sent: u64, body: &str) -> String {
-    let mut sender = Command::new(python::interpreter())
-        .args(["-c", SENDER, secret, id, &sent.to_string()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+/// Does the same as [`SENDER`] for Node. The first argument is the package.
+const NODE_SENDER: &str = "
+const [name, secret, id, sent] = process.argv.slice(1);
+const { Webhook } = require(name);
+const body = require('fs').readFileSync(0, 'utf8');
+console.log(new Webhook(secret).sign(id, new Date(sent * 1000), body));
+";
+
+/// Names the headers of Standard Webhooks, and then those of Svix.
+const NAMES: [[&str; 2]; 3] =
+    [["webhook-id", "svix-id"], ["webhook-timestamp", "svix-timestamp"], ["webhook-signature", "svix-signature"]];
+
+/// Returns what a sender prints, to whom the body is given on its standard input.
+pub(crate) fn printed(mut sender: Command, body: &str) -> String {
+    let sender = sender.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut sender = sender.spawn().unwrap();
     sender.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
     let output = sender.wait_with_output().unwrap();
     assert!(output.status.success(), "could not sign:\n{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// Returns a signature that the Python package made.
+pub(crate) fn signature(secret: &str, id: &str, sent: u64, body: &str) -> String {
+    let mut sender = Command::new(python::interpreter());
+    sender.args(["-c", SENDER, secret, id, &sent.to_string()]);
+    printed(sender, body)
+}
+
+/// Returns a signature that a package of Node made.
+fn node_signature(package: &str, secret: &str, id: &str, sent: u64, body: &str) -> String {
+    let mut sender = node::script(NODE_SENDER);
+    sender.args([package, secret, id, &sent.to_string()]);
+    printed(sender, body)
 }
 
 pub(crate) fn now() -> u64 {
@@ -81,6 +104,48 @@ async fn a_webhook_signed_by_the_python_package_is_let_in() {
     let signature = signature(SECRET, "msg_1", sent, "{}");
     let answer = deliver(&gateway, &sent.to_string(), &signature, "{}").await;
     refusal(answer, 422, "INVALID_ARGUMENT").await;
+}
+
+#[tokio::test]
+async fn a_webhook_signed_by_the_packages_of_node_is_let_in() {
+    let gateway = gateway_with(&[SECRET]).await;
+    let sent = now();
+    let body = r#"{"idempotency_key":"ключ ✓","order_id":456,"status":"attempt_failed"}"#;
+    for (package, name) in [("standardwebhooks", 0), ("svix", 1)] {
+        let signature = node_signature(package, SECRET, "msg_1", sent, body);
+        let values = ["msg_1".to_owned(), sent.to_string(), signature];
+        let send = async |body: &str| {
+            let request = gateway.http.post(gateway.url(PATH)).header("content-type", "application/json");
+            let named = NAMES.iter().map(|names| names[name]).zip(&values);
+            let request = named.fold(request, |request, (name, value)| request.header(name, value));
+            request.body(body.to_owned()).send().await.unwrap()
+        };
+        refusal(send(body).await, 503, "DATABASE_UNAVAILABLE").await;
+        refusal(send(&body.replace("456", "457")).await, 401, "UNAUTHENTICATED").await;
+    }
+}
+
+#[tokio::test]
+async fn each_header_counts_by_either_name_and_two_that_differ_are_refused() {
+    let gateway = gateway_with(&[SECRET]).await;
+    let sent = now();
+    let values = ["msg_1".to_owned(), sent.to_string(), signature(SECRET, "msg_1", sent, BODY)];
+    let send = async |headers: &[(&str, &str)]| {
+        let request = gateway.http.post(gateway.url(PATH)).header("content-type", "application/json").body(BODY);
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).send().await.unwrap()
+    };
+    for odd_one in 0..3 {
+        let named = |index: usize| NAMES[index][usize::from(index == odd_one)];
+        let mut headers: Vec<_> = (0..3).map(|index| (named(index), values[index].as_str())).collect();
+        refusal(send(&headers).await, 503, "DATABASE_UNAVAILABLE").await;
+        headers.push((NAMES[odd_one][0], &values[odd_one]));
+        refusal(send(&headers).await, 503, "DATABASE_UNAVAILABLE").await;
+        for (differs, other) in [(odd_one, ""), (odd_one, "0"), (3, ""), (3, "0")] {
+            let mut headers = headers.clone();
+            headers[differs].1 = other;
+            refusal(send(&headers).await, 401, "UNAUTHENTICATED").await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -143,10 +208,26 @@ async fn the_signature_comes_before_the_content_and_after_the_size() {
 
 /// Collects log lines of this thread, whose runtime serves the gateway.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    fn take(&self) -> String {
+    /// Collects the lines from info on until the guard is dropped.
+    pub(crate) fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        // With one dispatcher alone, a thread that has none switches a line off for all threads, if it reaches it first.
+        static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
+        LazyLock::force(&SECOND);
+        let writer = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .without_time()
+            .with_target(false)
+            .with_max_level(tracing::Level::INFO)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    pub(crate) fn take(&self) -> String {
         String::from_utf8(std::mem::take(&mut self.0.lock().unwrap())).unwrap()
     }
 }
@@ -164,15 +245,7 @@ impl Write for Log {
 #[tokio::test]
 async fn a_webhook_refused_or_failed_is_logged_with_what_could_be_read_of_it() {
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .without_time()
-        .with_target(false)
-        .with_max_level(tracing::Level::INFO)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _here = tracing::subscriber::set_default(subscriber);
+    let _here = log.listen();
 
     let gateway = Gateway::without_server().await;
     gateway.get("/healthz").await;

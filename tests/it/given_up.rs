@@ -12,7 +12,7 @@ use crate::support::{
     client::Clients,
     database::TestDatabase,
     programs::{GatewayProgram, ServerProgram},
-    signal,
+    signal, wait,
 };
 
 /// How many calls run out of time in each of two rounds.
@@ -23,9 +23,13 @@ const OTHERS: usize = 50;
 struct Paused(u32);
 
 impl Paused {
+    /// Returns once every thread has stopped: one that is on a processor goes on for a moment.
     fn new(pid: u32) -> Self {
         assert!(signal::send(pid, "STOP"));
-        Self(pid)
+        let paused = Self(pid);
+        let stopped = wait::look_until(Duration::from_secs(10), || has_stopped(pid).then_some(()));
+        assert!(stopped.is_some(), "a thread of {pid} goes on");
+        paused
     }
 }
 
@@ -33,6 +37,16 @@ impl Drop for Paused {
     fn drop(&mut self) {
         signal::send(self.0, "CONT");
     }
+}
+
+/// Tells whether all threads of a process are in the state T of /proc.
+fn has_stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.map(|thread| thread.unwrap().path().join("stat")).all(|stat| {
+        let stat = std::fs::read_to_string(stat).unwrap_or_default();
+        // The name, in brackets, may have spaces.
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+    })
 }
 
 /// Makes calls that all run out of time at the same moment.

@@ -8,12 +8,14 @@
 
 use flashsale_test_support as support;
 
+mod accept_payment;
 mod adjust_stock;
 mod audit;
 mod batches;
 mod binaries;
 mod borders;
 mod busy_rows;
+mod cancel_order;
 mod cancellation;
 mod clock;
 mod commit;
@@ -23,6 +25,7 @@ mod create_product;
 mod gateway;
 mod gateway_end_to_end;
 mod gateway_server_away;
+mod gateway_stripe;
 mod gateway_webhook;
 mod get_hold;
 mod get_order;
@@ -32,11 +35,14 @@ mod given_up;
 mod handle_payment_webhook;
 mod harness;
 mod lapsed;
+mod lists;
 mod literals;
 mod migrations;
+mod operator_actions;
 mod other_programs;
 mod outage;
 mod payment_exceptions;
+mod payments_as_sent;
 mod protocol;
 mod races;
 mod readiness;

@@ -117,6 +117,64 @@ async fn the_index_on_buyers_is_built_anew_around_the_rows() {
     database.assert_audit_clean().await;
 }
 
+/// The version before had ids of 64 bytes, and no columns for what settles an order.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shops_columns_come_to_the_rows_of_the_version_before() {
+    let database = TestDatabase::create("older_columns").await;
+    let before = schema(&database).await;
+    for version in ["20261128000401", "20261128000301", "20261128000201", "20261128000101"] {
+        let folder = std::fs::read_dir("migrations").unwrap().map(|entry| entry.unwrap().path());
+        let mut folder = folder.filter(|path| path.to_str().unwrap().replace('-', "").contains(version));
+        let down = std::fs::read_to_string(folder.next().unwrap().join("down.sql")).unwrap();
+        for statement in down.split(';').filter(|statement| !statement.trim().is_empty()) {
+            database.execute(statement).await;
+        }
+        database.execute(&format!("DELETE FROM __diesel_schema_migrations WHERE version = '{version}'")).await;
+    }
+    let long = "x".repeat(64);
+    for statement in [
+        "INSERT INTO products VALUES (1, 'Shoe', 1000, 10, 7, NULL, NULL, NULL, FALSE, 'p', REPEAT('d', 32), \
+         UTC_TIMESTAMP(6))",
+        &format!(
+            "INSERT INTO holds VALUES (1, 1, 1, 1000, 'used', '2035-01-01', UTC_TIMESTAMP(6), 'a', '{long}'), \
+             (2, 1, 2, 1000, 'used', '2035-01-01', UTC_TIMESTAMP(6), 'A', 'ann')"
+        ),
+        "INSERT INTO orders VALUES (1, 1, 1, 1, 1000, 'paid', '2035-01-01', UTC_TIMESTAMP(6), 'r'), \
+         (2, 2, 1, 2, 2000, 'pending', '2035-01-01', UTC_TIMESTAMP(6), 'r')",
+        "INSERT INTO payment_webhooks VALUES (1, 'k', 1, 1, 'success', 1000, 'paid', 'applied', UTC_TIMESTAMP(6))",
+    ] {
+        database.execute(statement).await;
+    }
+    assert_eq!(migrate(&database_config(&database.url(), 1)).await.unwrap().len(), 4);
+    assert_eq!(schema(&database).await, before);
+    // A server of the version before settles an order: the time is there all the same.
+    database.execute("UPDATE orders SET status = 'cancelled' WHERE id = 2").await;
+    database.execute("UPDATE holds SET status = 'cancelled' WHERE id = 2").await;
+    database.execute("UPDATE products SET available_stock = 9").await;
+    database
+        .execute(
+            "INSERT INTO payment_webhooks (idempotency_key, order_id, product_id, status, order_status, result, \
+             created_at) VALUES ('f', 2, 1, 'failure', 'cancelled', 'applied', UTC_TIMESTAMP(6))",
+        )
+        .await;
+    let server = TestServer::start(&database).await;
+    assert!(server.clients.get_order(1).await.unwrap().settled_at.is_none());
+    assert!(server.clients.get_order(2).await.unwrap().settled_at.is_some());
+    for (request_id, expected) in [("a", 1), ("A", 2)] {
+        let repeat = server.clients.hold_by(hold_of_request(request_id, expected)).await.unwrap();
+        assert_eq!(repeat.hold_id, i64::from(expected), "ids are compared byte for byte");
+    }
+    server.clients.hold_by(hold_of(&"é".repeat(127), 1, 1)).await.unwrap();
+    server.stop().await;
+    database.assert_conserved().await;
+    database.assert_audit_clean().await;
+}
+
+fn hold_of_request(request_id: &str, number: i32) -> flashsale::pb::CreateHoldRequest {
+    let buyer_id = if number == 1 { "x".repeat(64) } else { "ann".to_owned() };
+    flashsale::pb::CreateHoldRequest { request_id: Some(request_id.to_owned()), ..hold_of(&buyer_id, 1, number) }
+}
+
 async fn migrate_by_program(database: &TestDatabase) {
     let (code, lines) = programs::migrate(&database.url(), &[]).await;
     assert_eq!(code, 0);

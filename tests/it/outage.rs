@@ -119,10 +119,10 @@ impl Buyer {
     async fn buy(&self, product_id: i64, purchase: usize, acknowledged: &mut Acknowledged) {
         let name = format!("{}-{purchase}", self.name);
         let request_id = Some(name.clone());
-        let hold = CreateHoldRequest { product_id, qty: 1, request_id: request_id.clone(), buyer_id: None };
+        let hold = CreateHoldRequest { product_id, qty: 1, request_id: request_id.clone(), ..Default::default() };
         let hold_id = until_done(&self.failed, || self.clients.hold_by(hold.clone())).await.hold_id;
         acknowledged.holds.push((hold_id, name.clone()));
-        let order = CreateOrderRequest { hold_id, request_id };
+        let order = CreateOrderRequest { hold_id, request_id, ..Default::default() };
         let order_id = until_done(&self.failed, || self.clients.order_by(order.clone())).await.order_id;
         acknowledged.orders.push(order_id);
         until_done(&self.failed, || self.clients.pay(&name, order_id, PaymentStatus::Success)).await;
@@ -216,7 +216,7 @@ async fn a_database_that_says_nothing_costs_callers_their_deadline_and_health_no
     proxy.blackhole();
     let silent_since = Instant::now();
     let wire = Wire::connect(&address).await;
-    let hold = CreateHoldRequest { product_id, qty: 1, request_id: Some("mine".to_owned()), buyer_id: None };
+    let hold = CreateHoldRequest { product_id, qty: 1, request_id: Some("mine".to_owned()), ..Default::default() };
     let path = "flashsale.v1.FlashSaleService/CreateHold";
     let answer = wire.call::<CreateHoldResponse>(path, &[("grpc-timeout", "500m")], &hold).await;
     assert_refused(answer, Code::DeadlineExceeded, "DEADLINE_EXCEEDED");

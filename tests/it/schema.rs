@@ -7,13 +7,17 @@ use crate::support::database::TestDatabase;
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/db/schema.rs");
 
 /// The SQL types that stand for an enum's column, and its words in the order of the migrations.
-const ENUMS: [(&str, &str); 6] = [
+const ENUMS: [(&str, &str); 7] = [
     ("HoldsStatusEnum", "enum('active','used','expired','cancelled')"),
+    ("OrdersSettledByEnum", "enum('payment','acceptance','no_charge','failure','caller','overdue')"),
     ("OrdersStatusEnum", "enum('pending','paid','cancelled')"),
     ("PaymentExceptionsKindEnum", "enum('late_success','duplicate_success','amount_mismatch')"),
     ("PaymentWebhooksOrderStatusEnum", "enum('pending','paid','cancelled')"),
-    ("PaymentWebhooksResultEnum", "enum('applied','unchanged','late_success','duplicate_success','amount_mismatch')"),
-    ("PaymentWebhooksStatusEnum", "enum('success','failure')"),
+    (
+        "PaymentWebhooksResultEnum",
+        "enum('applied','unchanged','late_success','duplicate_success','amount_mismatch','attempt_failed')",
+    ),
+    ("PaymentWebhooksStatusEnum", "enum('success','failure','attempt_failed')"),
 ];
 
 /// Holds the tables by name: the lines that diesel's macro has for each, from `holds (id) {` on.

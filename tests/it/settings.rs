@@ -53,6 +53,8 @@ fn a_bad_setting_ends_the_program_with_code_2_and_its_name() {
         (GATEWAY, UNSIGNED, "FLASHSALE_WEBHOOK_ALLOW_UNSIGNED", "--webhook-allow-unsigned", &["", "1", "TRUE"]),
         (GATEWAY, UNSIGNED, "FLASHSALE_WEBHOOK_SECRETS", "--webhook-secrets", &["", ",", "dG9vIHNob3J0"]),
         (GATEWAY, UNSIGNED, "FLASHSALE_WEBHOOK_SECRETS_FILE", "--webhook-secrets-file", &["", "/no/such/file"]),
+        (GATEWAY, UNSIGNED, "FLASHSALE_STRIPE_SECRETS", "--stripe-secrets", &["", ",", "whsec_short"]),
+        (GATEWAY, UNSIGNED, "FLASHSALE_STRIPE_SECRETS_FILE", "--stripe-secrets-file", &["", "/no/such/file"]),
         (SWEEPER, URL, "FLASHSALE_SWEEP_BATCH", "--batch", &["", "0", "10001"]),
         (SWEEPER, URL, "FLASHSALE_DB_POOL_SIZE", "--db-pool-size", &["0"]),
         (SWEEPER, ("", ""), "DATABASE_URL_FILE", "--database-url-file", &["", "/no/such/file"]),
@@ -108,9 +110,11 @@ fn secrets_are_never_printed() {
             assert!(!String::from_utf8(help.stdout).unwrap().contains("hunter2@h") || name.ends_with("FILE"));
         }
     }
-    let secret = [("FLASHSALE_WEBHOOK_SECRETS", "whsec_hunter2")];
-    assert!(!refusal(&run(GATEWAY, &secret, &[])).contains("hunter2"));
-    assert!(!String::from_utf8(run(GATEWAY, &secret, &["--help"]).stdout).unwrap().contains("hunter2"));
+    for name in ["FLASHSALE_WEBHOOK_SECRETS", "FLASHSALE_STRIPE_SECRETS"] {
+        let secret = [UNSIGNED, (name, "whsec_hunter2")];
+        assert!(!refusal(&run(GATEWAY, &secret, &[])).contains("hunter2"));
+        assert!(!String::from_utf8(run(GATEWAY, &secret, &["--help"]).stdout).unwrap().contains("hunter2"));
+    }
 }
 
 #[test]

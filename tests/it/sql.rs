@@ -66,6 +66,7 @@ async fn record() -> BTreeMap<&'static str, String> {
     let mut recorder = Recorder::start(&database, mysqld.engine()).await;
     use_cases::buy(&mut recorder, &server.clients).await;
     use_cases::operate(&mut recorder, &server.clients).await;
+    use_cases::support(&mut recorder, &server.clients).await;
     use_cases::create_holds(&mut recorder, &server.clients).await;
     use_cases::create_holds_of_a_box_office(&mut recorder, &server.clients).await;
     use_cases::clean_up(&mut recorder, &database, &server.clients).await;

@@ -192,7 +192,7 @@ async fn an_overdue_order_at_the_same_moment_is_paid_or_sold_again_and_never_bot
         sale.let_all_orders_be_overdue().await;
         let granted = at_once(8, |number| {
             let clients = if number % 2 == 0 { sale.clients() } else { &second.clients }.clone();
-            let (database, order) = (database.clone(), order);
+            let (database, order) = (database.clone(), order.clone());
             async move {
                 match number {
                     0 | 1 => {

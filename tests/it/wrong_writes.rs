@@ -7,7 +7,7 @@ use std::{
 
 use flashsale::{
     db::{Connection, Failure, Plan, Script, holds, orders, products},
-    domain::{HoldId, HoldStatus, OrderId, OrderStatus, Product, ProductId},
+    domain::{HoldId, HoldStatus, OrderId, Product, ProductId, SettledBy},
     error::Error,
     pb::PaymentStatus,
 };
@@ -83,8 +83,9 @@ async fn an_order_that_is_not_pending_is_not_settled_even_without_a_lock() {
     let product_id = sale.product(10).await;
     let order = sale.ordered(product_id, 1).await;
     sale.clients().pay("k", order.order_id, PaymentStatus::Success).await.unwrap();
-    for to in [OrderStatus::Paid, OrderStatus::Cancelled] {
-        let settled = write(&sale, |script| orders::settle(script, &[OrderId::stored(order.order_id)], to)).await;
+    for by in [SettledBy::Payment, SettledBy::Caller] {
+        let settled =
+            write(&sale, |script| orders::settle(script, &[(OrderId::stored(order.order_id), None)], by)).await;
         assert!(settled.unwrap_err().contains(ROW_COUNT));
         assert_eq!(sale.order_status(order.order_id).await, "paid");
     }

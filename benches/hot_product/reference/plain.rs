@@ -177,6 +177,7 @@ async fn order(conn: &mut AsyncMysqlConnection, hold_id: i64) -> Result<Order, F
         status: OrderStatus::Pending.into(),
         payment_due_at: None,
         created_at: Some(timestamp(created_at)),
+        ..Default::default()
     })
 }
 
@@ -247,6 +248,7 @@ impl FlashSaleService for Plain {
         get_hold(GetHoldRequest) -> GetHoldResponse;
         release_hold(ReleaseHoldRequest) -> ReleaseHoldResponse;
         get_order(GetOrderRequest) -> GetOrderResponse;
+        cancel_order(CancelOrderRequest) -> CancelOrderResponse;
     }
 }
 
@@ -303,5 +305,11 @@ impl AdminService for Plain {
         get_sale_stats(GetSaleStatsRequest) -> GetSaleStatsResponse;
         list_payment_exceptions(ListPaymentExceptionsRequest) -> ListPaymentExceptionsResponse;
         resolve_payment_exception(ResolvePaymentExceptionRequest) -> ResolvePaymentExceptionResponse;
+        accept_payment(AcceptPaymentRequest) -> AcceptPaymentResponse;
+        list_products(ListProductsRequest) -> ListProductsResponse;
+        list_holds(ListHoldsRequest) -> ListHoldsResponse;
+        list_orders(ListOrdersRequest) -> ListOrdersResponse;
+        list_payment_events(ListPaymentEventsRequest) -> ListPaymentEventsResponse;
+        list_operator_actions(ListOperatorActionsRequest) -> ListOperatorActionsResponse;
     }
 }

@@ -86,6 +86,7 @@ impl FlashSaleService for Redis {
         release_hold(ReleaseHoldRequest) -> ReleaseHoldResponse;
         create_order(CreateOrderRequest) -> CreateOrderResponse;
         get_order(GetOrderRequest) -> GetOrderResponse;
+        cancel_order(CancelOrderRequest) -> CancelOrderResponse;
     }
 }
 
@@ -117,5 +118,11 @@ impl AdminService for Redis {
         get_sale_stats(GetSaleStatsRequest) -> GetSaleStatsResponse;
         list_payment_exceptions(ListPaymentExceptionsRequest) -> ListPaymentExceptionsResponse;
         resolve_payment_exception(ResolvePaymentExceptionRequest) -> ResolvePaymentExceptionResponse;
+        accept_payment(AcceptPaymentRequest) -> AcceptPaymentResponse;
+        list_products(ListProductsRequest) -> ListProductsResponse;
+        list_holds(ListHoldsRequest) -> ListHoldsResponse;
+        list_orders(ListOrdersRequest) -> ListOrdersResponse;
+        list_payment_events(ListPaymentEventsRequest) -> ListPaymentEventsResponse;
+        list_operator_actions(ListOperatorActionsRequest) -> ListOperatorActionsResponse;
     }
 }

@@ -248,6 +248,7 @@ mod tests {
             qty: Quantity::stored(1),
             request_id: request_id_or_made_up(None),
             buyer_id: Some(buyer(name)),
+            expected_unit_price_cents: None,
         }
     }
 

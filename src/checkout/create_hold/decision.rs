@@ -68,12 +68,14 @@ pub(super) fn decide(facts: &Facts, commands: &[CreateHold]) -> DecidedBatch {
     let mut decided = DecidedBatch::default();
     for command in commands {
         let decision = if let Some(stored) = facts.earlier.get(&command.request_id) {
-            let Hold { qty, buyer_id, .. } = &stored.hold;
+            let Hold { qty, buyer_id, unit_price_cents, .. } = &stored.hold;
             let as_it_is = Hold { status: stored.hold.status_at(stored.now), ..stored.hold.clone() };
-            command.repeats(*qty, buyer_id).map(|()| HoldDecision::Replay(as_it_is)).map_err(Error::from)
+            let repeats = command.repeats(*qty, buyer_id, *unit_price_cents);
+            repeats.map(|()| HoldDecision::Replay(as_it_is)).map_err(Error::from)
         } else if let Some(&index) = made.get(&command.request_id) {
             let NewHold { qty, buyer_id, .. } = &decided.new[index];
-            command.repeats(*qty, buyer_id).map(|()| HoldDecision::Share(index)).map_err(Error::from)
+            let repeats = command.repeats(*qty, buyer_id, product.price_cents);
+            repeats.map(|()| HoldDecision::Share(index)).map_err(Error::from)
         } else {
             grant(&mut product, &mut units_by_buyer, facts.now, command).map(|()| {
                 made.insert(&command.request_id, decided.new.len());
@@ -97,7 +99,7 @@ pub(super) fn decide(facts: &Facts, commands: &[CreateHold]) -> DecidedBatch {
     decided
 }
 
-/// Grants a new hold, or says why not: the sale comes first, then the buyer, then the stock.
+/// Grants a new hold, or says why not: the sale comes first, then the price, then the buyer, then the stock.
 fn grant(
     product: &mut Product,
     units_by_buyer: &mut BTreeMap<BuyerId, i64>,
@@ -105,6 +107,7 @@ fn grant(
     command: &CreateHold,
 ) -> Result<(), Error> {
     product.on_sale(now)?;
+    product.at_expected_price(command.expected_unit_price_cents)?;
     if product.amount_cents(command.qty).is_none() {
         return Err(Invalid::new("qty", "is too large: qty times the price must fit an int64").into());
     }

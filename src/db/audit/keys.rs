@@ -26,7 +26,7 @@ const fn key(table: &'static str, name: &'static str, columns: &'static str) -> 
     Key { table, name, unique: false, columns }
 }
 
-const KEYS: [Key; 18] = [
+const KEYS: [Key; 21] = [
     unique("products", "PRIMARY", "id"),
     unique("products", "products_request", "request_id"),
     unique("holds", "PRIMARY", "id"),
@@ -37,6 +37,9 @@ const KEYS: [Key; 18] = [
     unique("orders", "orders_hold", "hold_id"),
     key("orders", "orders_due", "status,payment_due_at"),
     key("orders", "orders_product_due", "product_id,status,payment_due_at"),
+    key("orders", "orders_settled", "product_id,settled_at"),
+    key("orders", "orders_buyer", "product_id,buyer_id"),
+    unique("operator_actions", "PRIMARY", "id"),
     unique("payment_webhooks", "PRIMARY", "id"),
     unique("payment_webhooks", "payment_webhooks_key", "idempotency_key"),
     key("payment_webhooks", "payment_webhooks_order", "order_id"),

@@ -13,7 +13,10 @@ pub(super) const ORDERS: Table = Table {
         (SELECT COUNT(*) FROM payment_webhooks FORCE INDEX (payment_webhooks_order) \
             WHERE order_id = orders.id AND result = 'applied' AND status = 'success') AS payments, \
         (SELECT COUNT(*) FROM payment_webhooks FORCE INDEX (payment_webhooks_order) \
-            WHERE order_id = orders.id AND result = 'applied' AND status = 'failure') AS failures \
+            WHERE order_id = orders.id AND result = 'applied' AND status = 'failure') AS failures, \
+        (SELECT COUNT(*) FROM payment_webhooks FORCE INDEX (payment_webhooks_order) \
+            JOIN payment_exceptions FORCE INDEX (payment_exceptions_key) USING (idempotency_key) \
+            WHERE payment_webhooks.order_id = orders.id AND accepted) AS acceptances \
         FROM orders FORCE INDEX (PRIMARY) WHERE {rows} LIMIT 100000) AS orders \
         LEFT JOIN holds FORCE INDEX (PRIMARY) ON holds.id = orders.hold_id \
         LEFT JOIN products FORCE INDEX (PRIMARY) ON products.id = orders.product_id",
@@ -90,7 +93,8 @@ pub(super) const ORDERS: Table = Table {
         Check {
             kind: CLOCK_WENT_BACK,
             fault: "orders.created_at < holds.created_at \
-                OR orders.status = 'cancelled' AND payments = 0 AND failures = 0 AND orders.payment_due_at > SYSDATE(6) \
+                OR orders.status = 'cancelled' AND payments = 0 AND failures = 0 \
+                    AND NOT orders.settled_by <=> 'caller' AND orders.payment_due_at > SYSDATE(6) \
                     AND orders.payment_due_at <= (SELECT latest_at FROM sweeper_state WHERE id = 1)",
             expected: "'hold made ', holds.created_at, ', then the order, and cancelled without a failed payment only \
                 after payment_due_at ', COALESCE(orders.payment_due_at, 'never')",
@@ -106,25 +110,37 @@ pub(super) const ORDERS: Table = Table {
         },
         Check {
             kind: "order_paid_without_event",
-            fault: "orders.status = 'paid' AND payments = 0",
-            expected: "'a payment event that was applied'",
+            fault: "orders.status = 'paid' AND payments + acceptances = 0 \
+                AND NOT (orders.amount_cents = 0 AND orders.settled_by <=> 'no_charge')",
+            expected: "'a payment event that was applied or accepted, or an order that costs nothing'",
             found: "'none'",
             what_to_do: "ask the payment provider; without a payment of theirs the buyer owes the amount",
         },
         Check {
             kind: "order_settled_twice",
-            fault: "payments + failures > 1",
-            expected: "'one payment event that was applied'",
-            found: "payments, ' successes and ', failures, ' failures'",
+            fault: "payments + failures + acceptances > 1 \
+                OR payments + failures + acceptances > 0 AND orders.settled_by <=> 'no_charge'",
+            expected: "'one payment event that was applied or accepted'",
+            found: "payments, ' successes, ', failures, ' failures and ', acceptances, ' acceptances'",
             what_to_do: "ask the payment provider which of them took place, and refund what was paid twice",
+        },
+        Check {
+            kind: "order_settled_by_differs",
+            fault: "orders.settled_by IS NOT NULL \
+                AND orders.status <> IF(orders.settled_by IN ('payment', 'acceptance', 'no_charge'), 'paid', 'cancelled')",
+            expected: "'order ', IF(orders.settled_by IN ('payment', 'acceptance', 'no_charge'), 'paid', 'cancelled'), \
+                ', settled by ', orders.settled_by",
+            found: "'order ', orders.status",
+            what_to_do: "correct the one that was changed; the order's payment events say what it was",
         },
         // SYSDATE is a time after the snapshot was taken, so every sweep that the snapshot shows was over by then.
         Check {
             kind: "order_cancelled_without_cause",
             fault: "orders.status = 'cancelled' AND payments = 0 AND failures = 0 \
+                AND NOT orders.settled_by <=> 'caller' \
                 AND COALESCE(orders.payment_due_at > SYSDATE(6) \
                     AND orders.payment_due_at > (SELECT latest_at FROM sweeper_state WHERE id = 1), TRUE)",
-            expected: "'a failed payment, or payment_due_at in the past'",
+            expected: "'a failed payment, a caller, or payment_due_at in the past'",
             found: "'payment_due_at ', COALESCE(orders.payment_due_at, 'never')",
             what_to_do: "it was cancelled past the service: ask the payment provider, and refund what was paid",
         },

@@ -29,8 +29,9 @@ pub(super) const WEBHOOKS: Table = Table {
         Check {
             kind: "webhook_answer_impossible",
             fault: "CONCAT_WS(' ', webhooks.status, webhooks.result, webhooks.order_status) NOT IN (\
-                'success applied paid', 'failure applied cancelled', 'failure unchanged paid', \
-                'failure unchanged cancelled', 'success late_success cancelled', 'success duplicate_success paid', \
+                'success applied paid', 'success unchanged paid', 'failure applied cancelled', \
+                'failure unchanged paid', 'failure unchanged cancelled', 'attempt_failed attempt_failed pending', \
+                'attempt_failed attempt_failed paid', 'attempt_failed attempt_failed cancelled', 'success late_success cancelled', 'success duplicate_success paid', \
                 'success amount_mismatch pending')",
             expected: "'an answer that a ', webhooks.status, ' can have'",
             found: "webhooks.result, ', order ', webhooks.order_status",

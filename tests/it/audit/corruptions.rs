@@ -69,7 +69,7 @@ const ORDERS: &[(&str, &[&str])] = &[
     ("UPDATE holds SET status = 'expired' WHERE id = 4", &["order_hold_status 1"]),
     (
         "UPDATE orders SET status = 'paid' WHERE id = 1",
-        &["order_hold_status 1", "order_paid_without_event 1", "stock_not_conserved 1"],
+        &["order_hold_status 1", "order_paid_without_event 1", "order_settled_by_differs 1", "stock_not_conserved 1"],
     ),
     (
         "UPDATE orders SET status = 'cancelled' WHERE id = 2",
@@ -77,13 +77,22 @@ const ORDERS: &[(&str, &[&str])] = &[
     ),
     (
         "UPDATE orders SET status = 'pending' WHERE id = 3",
-        &["webhook_answer_differs 2", "webhook_answer_differs 3", "webhook_answer_differs 4"],
+        &[
+            "order_settled_by_differs 3",
+            "webhook_answer_differs 2",
+            "webhook_answer_differs 3",
+            "webhook_answer_differs 4",
+        ],
     ),
-    ("UPDATE IGNORE orders SET status = 'lost' WHERE id = 1", &["order_hold_status 1", "order_values 1"]),
+    (
+        "UPDATE IGNORE orders SET status = 'lost' WHERE id = 1",
+        &["order_hold_status 1", "order_settled_by_differs 1", "order_values 1"],
+    ),
     ("UPDATE orders SET qty = 0 WHERE id = 1", &["order_qty_differs 1", "order_values 1"]),
     ("UPDATE orders SET payment_due_at = created_at - INTERVAL 1 SECOND WHERE id = 2", &["order_times 2"]),
     ("UPDATE orders SET created_at = created_at - INTERVAL 1 HOUR WHERE id = 2", &["clock_went_back 2"]),
     ("UPDATE orders SET created_at = created_at + INTERVAL 3 MINUTE WHERE id = 3", &["order_after_hold_expired 3"]),
+    ("UPDATE orders SET settled_by = 'caller' WHERE id = 3", &["order_settled_by_differs 3"]),
     ("DELETE FROM payment_webhooks WHERE id = 2", &["order_paid_without_event 3"]),
     ("UPDATE orders SET payment_due_at = NULL WHERE id = 1", &["order_cancelled_without_cause 1"]),
     (

@@ -17,6 +17,7 @@ async fn a_payment_event_that_somebody_has_locked_fails_no_other_and_is_answered
         order_id,
         status: PaymentStatus::Success.into(),
         amount_cents: Some(1),
+        ..Default::default()
     };
     assert!(clients.pay_by(wrong_amount.clone()).await.unwrap().refund_required);
     let mut holder = sale.database.lock_rows("payment_webhooks WHERE idempotency_key = 'locked'").await;

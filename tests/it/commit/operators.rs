@@ -3,10 +3,11 @@
 use flashsale::{
     checkout::repair_available_stock::{Repair, repair_available_stock},
     domain::ProductId,
-    pb::{PaymentStatus, Product},
+    pb::{AcceptPaymentRequest, OrderStatus, PaymentStatus, Product},
 };
 
 use super::{FAULTS, Fault, Ground};
+use crate::support::sale::event;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stock_is_adjusted_once_whatever_happens_to_its_commit() {
@@ -54,6 +55,25 @@ async fn an_exception_is_resolved_once_whatever_happens_to_its_commit() {
         assert_eq!(ground.clients().resolve(exception_id, "lost").await.unwrap(), resolved, "{fault:?}");
     }
     assert_eq!(ground.clients().exceptions().await, []);
+    ground.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_is_accepted_once_whatever_happens_to_its_commit() {
+    let ground = Ground::start("commit_accept").await;
+    let product_id = ground.clients().create_product("Shoe", 1000, 100).await.product_id;
+    for (count, fault) in (1..).zip(FAULTS) {
+        let hold = ground.clients().hold(product_id, 1).await.unwrap();
+        let order_id = ground.clients().order(hold.hold_id).await.unwrap().order_id;
+        let key = format!("off {count}");
+        ground.clients().pay_by(event(&key, order_id, PaymentStatus::Success, Some(1))).await.unwrap();
+        let exception_id = ground.clients().exceptions().await[0].exception_id;
+        let request = AcceptPaymentRequest { exception_id, note: "part".to_owned() };
+        let mut admin = ground.clients().admin.clone();
+        let accepted = ground.under(fault, admin.accept_payment(request)).await.unwrap().into_inner();
+        assert_eq!(accepted.order.unwrap().status(), OrderStatus::Paid, "{fault:?}");
+        assert_eq!(ground.count("operator_actions WHERE method LIKE '%/AcceptPayment'").await, count, "{fault:?}");
+    }
     ground.finish().await;
 }
 

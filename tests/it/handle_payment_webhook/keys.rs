@@ -88,7 +88,7 @@ async fn the_event_of_a_pending_order_is_stored_without_a_look_for_its_key() {
     let (one, other) = (sale.ordered(product_id, 1).await.order_id, sale.ordered(product_id, 1).await.order_id);
     let counted = CountedCheckout::open(&sale.database).await;
     let statements = async |key: &str, order_id, amount_cents| {
-        let event = PaymentEvent { status: PaymentStatus::Success, amount_cents };
+        let event = PaymentEvent { status: PaymentStatus::Success, amount_cents, payment_id: None };
         let (key, order_id) = (IdempotencyKey::parse(key).unwrap(), OrderId::stored(order_id));
         let delivery = HandlePaymentWebhook { idempotency_key: key, order_id, event };
         let (answer, sent) = counted.count(counted.checkout.handle_payment_webhook(delivery)).await;

@@ -59,6 +59,9 @@ INSERT INTO
     `stock_adjustments` (`product_id`, `delta`, `reason`, `request_id`, `total_stock`, `available_stock`, `created_at`)
 VALUES (21, 5, ?, ?, ?, ?, UTC_TIMESTAMP(6));
 
+INSERT INTO `operator_actions` (`created_at`, `principal`, `method`, `request_id`, `product_id`, `changes`)
+VALUES (UTC_TIMESTAMP(6), ?, ?, ?, 21, ?);
+
 COMMIT;
 
 -- # A repeat

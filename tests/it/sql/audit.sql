@@ -62,7 +62,14 @@ FROM (
             FROM payment_webhooks FORCE INDEX (payment_webhooks_order)
             WHERE order_id = orders.id
                 AND result = 'applied' AND status = 'failure'
-        ) AS failures
+        ) AS failures,
+        (
+            SELECT COUNT(*)
+            FROM payment_webhooks FORCE INDEX (payment_webhooks_order)
+            JOIN payment_exceptions FORCE INDEX (payment_exceptions_key) USING (idempotency_key)
+            WHERE payment_webhooks.order_id = orders.id
+                AND accepted
+        ) AS acceptances
     FROM orders FORCE INDEX (PRIMARY)
     WHERE id IN (?, …)
     LIMIT ?
@@ -96,7 +103,14 @@ FROM (
             FROM payment_webhooks FORCE INDEX (payment_webhooks_order)
             WHERE order_id = orders.id
                 AND result = 'applied' AND status = 'failure'
-        ) AS failures
+        ) AS failures,
+        (
+            SELECT COUNT(*)
+            FROM payment_webhooks FORCE INDEX (payment_webhooks_order)
+            JOIN payment_exceptions FORCE INDEX (payment_exceptions_key) USING (idempotency_key)
+            WHERE payment_webhooks.order_id = orders.id
+                AND accepted
+        ) AS acceptances
     FROM orders FORCE INDEX (PRIMARY)
     WHERE id IN (?, …)
     LIMIT ?
@@ -131,9 +145,13 @@ SELECT
         IF (
             CONCAT_WS(' ', webhooks.status, webhooks.result, webhooks.order_status) NOT IN (
                 'success applied paid',
+                'success unchanged paid',
                 'failure applied cancelled',
                 'failure unchanged paid',
                 'failure unchanged cancelled',
+                'attempt_failed attempt_failed pending',
+                'attempt_failed attempt_failed paid',
+                'attempt_failed attempt_failed cancelled',
                 'success late_success cancelled',
                 'success duplicate_success paid',
                 'success amount_mismatch pending'

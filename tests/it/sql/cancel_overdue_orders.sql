@@ -11,7 +11,10 @@ SELECT
     `orders`.`status`,
     `orders`.`payment_due_at`,
     `orders`.`created_at`,
-    `orders`.`request_id`
+    `orders`.`request_id`,
+    `orders`.`buyer_id`,
+    `orders`.`settled_at`,
+    `orders`.`payment_id`
 FROM `orders` FORCE INDEX (orders_due)
 WHERE (
     (
@@ -59,7 +62,7 @@ FOR UPDATE SKIP LOCKED;
 -- products by PRIMARY
 
 UPDATE `orders` FORCE INDEX (PRIMARY) SET
-    `status` = 'cancelled'
+    `status` = 'cancelled', `settled_by` = 'overdue', `settled_at` = SYSDATE(6)
 WHERE ((`orders`.`id` IN (?, …)) AND (`orders`.`status` = 'pending'));
 -- orders by PRIMARY
 
@@ -112,7 +115,10 @@ SELECT
     `orders`.`status`,
     `orders`.`payment_due_at`,
     `orders`.`created_at`,
-    `orders`.`request_id`
+    `orders`.`request_id`,
+    `orders`.`buyer_id`,
+    `orders`.`settled_at`,
+    `orders`.`payment_id`
 FROM `orders` FORCE INDEX (orders_product_due)
 WHERE (
     (
@@ -175,7 +181,7 @@ WHERE id = 1;
 -- products by PRIMARY
 
 UPDATE `orders` FORCE INDEX (PRIMARY) SET
-    `status` = 'cancelled'
+    `status` = 'cancelled', `settled_by` = 'overdue', `settled_at` = SYSDATE(6)
 WHERE ((`orders`.`id` IN (?, …)) AND (`orders`.`status` = 'pending'));
 -- orders by PRIMARY
 

@@ -224,7 +224,10 @@ SELECT
     `orders`.`status`,
     `orders`.`payment_due_at`,
     `orders`.`created_at`,
-    `orders`.`request_id`
+    `orders`.`request_id`,
+    `orders`.`buyer_id`,
+    `orders`.`settled_at`,
+    `orders`.`payment_id`
 FROM `orders` FORCE INDEX (orders_product_due)
 WHERE (
     ((`orders`.`product_id` = 23) AND (`orders`.`status` = 'pending'))
@@ -368,7 +371,10 @@ SELECT
     `orders`.`status`,
     `orders`.`payment_due_at`,
     `orders`.`created_at`,
-    `orders`.`request_id`
+    `orders`.`request_id`,
+    `orders`.`buyer_id`,
+    `orders`.`settled_at`,
+    `orders`.`payment_id`
 FROM `orders` FORCE INDEX (orders_product_due)
 WHERE (
     ((`orders`.`product_id` = 20) AND (`orders`.`status` = 'pending'))
@@ -397,7 +403,7 @@ FOR UPDATE SKIP LOCKED;
 -- holds by PRIMARY
 
 UPDATE `orders` FORCE INDEX (PRIMARY) SET
-    `status` = 'cancelled'
+    `status` = 'cancelled', `settled_by` = 'overdue', `settled_at` = SYSDATE(6)
 WHERE ((`orders`.`id` IN (?, …)) AND (`orders`.`status` = 'pending'));
 -- orders by PRIMARY
 
@@ -454,7 +460,7 @@ SELECT
     COUNT(*) AS holds,
     MAX(id) AS last_id
 FROM
-    JSON_TABLE(CONVERT (? USING utf8mb4), '$[*]' COLUMNS (buyer VARCHAR(128) PATH '$')) AS asked_for STRAIGHT_JOIN (SELECT 1 AS number UNION ALL SELECT 2) AS counts STRAIGHT_JOIN holds FORCE INDEX (holds_buyer) ON product_id = 1
+    JSON_TABLE(CONVERT (? USING utf8mb4), '$[*]' COLUMNS (buyer VARCHAR(510) PATH '$')) AS asked_for STRAIGHT_JOIN (SELECT 1 AS number UNION ALL SELECT 2) AS counts STRAIGHT_JOIN holds FORCE INDEX (holds_buyer) ON product_id = 1
     AND buyer_id = UNHEX(buyer)
     AND status = ELT(number, 'active', 'used')
 GROUP BY buyer
@@ -463,7 +469,7 @@ ORDER BY NULL;
 
 SELECT id
 FROM
-    JSON_TABLE(CONVERT (? USING utf8mb4), '$[*]' COLUMNS (buyer VARCHAR(128) PATH '$')) AS asked_for STRAIGHT_JOIN (SELECT 1 AS number UNION ALL SELECT 2) AS counts STRAIGHT_JOIN holds FORCE INDEX (holds_buyer) ON product_id = 1
+    JSON_TABLE(CONVERT (? USING utf8mb4), '$[*]' COLUMNS (buyer VARCHAR(510) PATH '$')) AS asked_for STRAIGHT_JOIN (SELECT 1 AS number UNION ALL SELECT 2) AS counts STRAIGHT_JOIN holds FORCE INDEX (holds_buyer) ON product_id = 1
     AND buyer_id = UNHEX(buyer)
     AND status = ELT(number, 'active', 'used')
     AND number = 1
@@ -536,7 +542,7 @@ WHERE (
     AND NOT EXISTS (
         SELECT 1
         FROM
-            JSON_TABLE(?, '$[*]' COLUMNS (buyer VARCHAR(128) PATH '$')) AS asked_for STRAIGHT_JOIN (SELECT 1 AS number UNION ALL SELECT 2) AS counts STRAIGHT_JOIN holds FORCE INDEX (holds_buyer) ON product_id = 1
+            JSON_TABLE(?, '$[*]' COLUMNS (buyer VARCHAR(510) PATH '$')) AS asked_for STRAIGHT_JOIN (SELECT 1 AS number UNION ALL SELECT 2) AS counts STRAIGHT_JOIN holds FORCE INDEX (holds_buyer) ON product_id = 1
             AND buyer_id = UNHEX(buyer)
             AND status = ELT(number, 'active', 'used')
         GROUP BY buyer
@@ -588,7 +594,7 @@ SELECT
     COUNT(*) AS holds,
     MAX(id) AS last_id
 FROM
-    JSON_TABLE(CONVERT (? USING utf8mb4), '$[*]' COLUMNS (buyer VARCHAR(128) PATH '$')) AS asked_for STRAIGHT_JOIN (SELECT 1 AS number UNION ALL SELECT 2) AS counts STRAIGHT_JOIN holds FORCE INDEX (holds_buyer) ON product_id = 1
+    JSON_TABLE(CONVERT (? USING utf8mb4), '$[*]' COLUMNS (buyer VARCHAR(510) PATH '$')) AS asked_for STRAIGHT_JOIN (SELECT 1 AS number UNION ALL SELECT 2) AS counts STRAIGHT_JOIN holds FORCE INDEX (holds_buyer) ON product_id = 1
     AND buyer_id = UNHEX(buyer)
     AND status = ELT(number, 'active', 'used')
 GROUP BY buyer
@@ -633,7 +639,7 @@ LEFT JOIN (
         COUNT(*) AS holds,
         MAX(id) AS last_id
     FROM
-        JSON_TABLE(CONVERT (? USING utf8mb4), '$[*]' COLUMNS (buyer VARCHAR(128) PATH '$')) AS asked_for STRAIGHT_JOIN (SELECT 1 AS number UNION ALL SELECT 2) AS counts STRAIGHT_JOIN holds FORCE INDEX (holds_buyer) ON product_id = 1
+        JSON_TABLE(CONVERT (? USING utf8mb4), '$[*]' COLUMNS (buyer VARCHAR(510) PATH '$')) AS asked_for STRAIGHT_JOIN (SELECT 1 AS number UNION ALL SELECT 2) AS counts STRAIGHT_JOIN holds FORCE INDEX (holds_buyer) ON product_id = 1
         AND buyer_id = UNHEX(buyer)
         AND status = ELT(number, 'active', 'used')
     GROUP BY buyer
@@ -667,7 +673,7 @@ SELECT
     COUNT(*) AS holds,
     MAX(id) AS last_id
 FROM
-    JSON_TABLE(CONVERT (? USING utf8mb4), '$[*]' COLUMNS (buyer VARCHAR(128) PATH '$')) AS asked_for STRAIGHT_JOIN (SELECT 1 AS number UNION ALL SELECT 2) AS counts STRAIGHT_JOIN holds FORCE INDEX (holds_buyer) ON product_id = 24
+    JSON_TABLE(CONVERT (? USING utf8mb4), '$[*]' COLUMNS (buyer VARCHAR(510) PATH '$')) AS asked_for STRAIGHT_JOIN (SELECT 1 AS number UNION ALL SELECT 2) AS counts STRAIGHT_JOIN holds FORCE INDEX (holds_buyer) ON product_id = 24
     AND buyer_id = UNHEX(buyer)
     AND status = ELT(number, 'active', 'used')
 GROUP BY buyer
@@ -751,7 +757,7 @@ WHERE (
     AND NOT EXISTS (
         SELECT 1
         FROM
-            JSON_TABLE(?, '$[*]' COLUMNS (buyer VARCHAR(128) PATH '$')) AS asked_for STRAIGHT_JOIN (SELECT 1 AS number UNION ALL SELECT 2) AS counts STRAIGHT_JOIN holds FORCE INDEX (holds_buyer) ON product_id = 24
+            JSON_TABLE(?, '$[*]' COLUMNS (buyer VARCHAR(510) PATH '$')) AS asked_for STRAIGHT_JOIN (SELECT 1 AS number UNION ALL SELECT 2) AS counts STRAIGHT_JOIN holds FORCE INDEX (holds_buyer) ON product_id = 24
             AND buyer_id = UNHEX(buyer)
             AND status = ELT(number, 'active', 'used')
         GROUP BY buyer

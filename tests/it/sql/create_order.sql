@@ -20,8 +20,20 @@ FOR UPDATE SKIP LOCKED;
 -- holds by PRIMARY
 
 INSERT INTO
-    `orders` (`hold_id`, `product_id`, `qty`, `amount_cents`, `payment_due_at`, `created_at`, `request_id`)
-VALUES (?, 21, 1, ?, ?, ?, ?);
+    `orders` (
+        `hold_id`,
+        `product_id`,
+        `qty`,
+        `amount_cents`,
+        `payment_due_at`,
+        `created_at`,
+        `request_id`,
+        `buyer_id`,
+        `status`,
+        `settled_by`,
+        `settled_at`
+    )
+VALUES (?, 21, 1, ?, ?, ?, ?, NULL, 'pending', NULL, NULL);
 
 UPDATE `holds` FORCE INDEX (PRIMARY) SET
     `status` = 'used'
@@ -67,7 +79,10 @@ SELECT
     `orders`.`status`,
     `orders`.`payment_due_at`,
     `orders`.`created_at`,
-    `orders`.`request_id`
+    `orders`.`request_id`,
+    `orders`.`buyer_id`,
+    `orders`.`settled_at`,
+    `orders`.`payment_id`
 FROM `orders` FORCE INDEX (orders_hold)
 WHERE (`orders`.`hold_id` IN (?));
 -- orders by orders_hold

@@ -22,6 +22,13 @@ INSERT INTO
     )
 VALUES (?, ?, 10, 10, NULL, NULL, NULL, ?, ?, UTC_TIMESTAMP(6));
 
+SET @first_id = LAST_INSERT_ID ();
+
+INSERT INTO `operator_actions` (`created_at`, `principal`, `method`, `request_id`, `product_id`, `changes`)
+VALUES (UTC_TIMESTAMP(6), ?, ?, ?, @first_id, ?);
+
+SET @first_id = LAST_INSERT_ID (@first_id);
+
 COMMIT;
 
 SELECT

@@ -11,7 +11,10 @@ SELECT
     `orders`.`status`,
     `orders`.`payment_due_at`,
     `orders`.`created_at`,
-    `orders`.`request_id`
+    `orders`.`request_id`,
+    `orders`.`buyer_id`,
+    `orders`.`settled_at`,
+    `orders`.`payment_id`
 FROM `orders` FORCE INDEX (PRIMARY)
 WHERE (`orders`.`id` IN (?))
 ORDER BY `orders`.`id`
@@ -27,12 +30,13 @@ INSERT INTO
         `amount_cents`,
         `order_status`,
         `result`,
-        `created_at`
+        `created_at`,
+        `payment_id`
     )
-VALUES (?, ?, 21, 'success', NULL, 'paid', 'applied', UTC_TIMESTAMP(6));
+VALUES (?, ?, 21, 'success', NULL, 'paid', 'applied', UTC_TIMESTAMP(6), NULL);
 
 UPDATE `orders` FORCE INDEX (PRIMARY) SET
-    `status` = 'paid'
+    `status` = 'paid', `settled_by` = 'payment', `settled_at` = SYSDATE(6)
 WHERE ((`orders`.`id` IN (?)) AND (`orders`.`status` = 'pending'));
 -- orders by PRIMARY
 
@@ -53,7 +57,10 @@ SELECT
     `orders`.`status`,
     `orders`.`payment_due_at`,
     `orders`.`created_at`,
-    `orders`.`request_id`
+    `orders`.`request_id`,
+    `orders`.`buyer_id`,
+    `orders`.`settled_at`,
+    `orders`.`payment_id`
 FROM `orders` FORCE INDEX (PRIMARY)
 WHERE (`orders`.`id` IN (?))
 ORDER BY `orders`.`id`
@@ -61,12 +68,15 @@ FOR UPDATE SKIP LOCKED;
 -- orders by PRIMARY
 
 SELECT
+    `payment_webhooks`.`id`,
     `payment_webhooks`.`idempotency_key`,
     `payment_webhooks`.`order_id`,
     `payment_webhooks`.`status`,
     `payment_webhooks`.`amount_cents`,
     `payment_webhooks`.`order_status`,
-    `payment_webhooks`.`result`
+    `payment_webhooks`.`result`,
+    `payment_webhooks`.`payment_id`,
+    `payment_webhooks`.`created_at`
 FROM `payment_webhooks` FORCE INDEX (payment_webhooks_key)
 WHERE (`payment_webhooks`.`idempotency_key` IN ('two'));
 -- payment_webhooks by payment_webhooks_key
@@ -80,9 +90,10 @@ INSERT INTO
         `amount_cents`,
         `order_status`,
         `result`,
-        `created_at`
+        `created_at`,
+        `payment_id`
     )
-VALUES (?, ?, 21, 'success', NULL, 'paid', 'duplicate_success', UTC_TIMESTAMP(6));
+VALUES (?, ?, 21, 'success', NULL, 'paid', 'duplicate_success', UTC_TIMESTAMP(6), NULL);
 
 INSERT INTO
     `payment_exceptions` (`kind`, `order_id`, `product_id`, `idempotency_key`, `amount_cents`, `created_at`)
@@ -103,7 +114,10 @@ SELECT
     `orders`.`status`,
     `orders`.`payment_due_at`,
     `orders`.`created_at`,
-    `orders`.`request_id`
+    `orders`.`request_id`,
+    `orders`.`buyer_id`,
+    `orders`.`settled_at`,
+    `orders`.`payment_id`
 FROM `orders` FORCE INDEX (PRIMARY)
 WHERE (`orders`.`id` IN (?))
 ORDER BY `orders`.`id`
@@ -152,12 +166,13 @@ INSERT INTO
         `amount_cents`,
         `order_status`,
         `result`,
-        `created_at`
+        `created_at`,
+        `payment_id`
     )
-VALUES (?, ?, 21, 'failure', NULL, 'cancelled', 'applied', UTC_TIMESTAMP(6));
+VALUES (?, ?, 21, 'failure', NULL, 'cancelled', 'applied', UTC_TIMESTAMP(6), NULL);
 
 UPDATE `orders` FORCE INDEX (PRIMARY) SET
-    `status` = 'cancelled'
+    `status` = 'cancelled', `settled_by` = 'failure', `settled_at` = SYSDATE(6)
 WHERE ((`orders`.`id` IN (?)) AND (`orders`.`status` = 'pending'));
 -- orders by PRIMARY
 
@@ -192,7 +207,10 @@ SELECT
     `orders`.`status`,
     `orders`.`payment_due_at`,
     `orders`.`created_at`,
-    `orders`.`request_id`
+    `orders`.`request_id`,
+    `orders`.`buyer_id`,
+    `orders`.`settled_at`,
+    `orders`.`payment_id`
 FROM `orders` FORCE INDEX (PRIMARY)
 WHERE (`orders`.`id` IN (?))
 ORDER BY `orders`.`id`
@@ -200,12 +218,15 @@ FOR UPDATE SKIP LOCKED;
 -- orders by PRIMARY
 
 SELECT
+    `payment_webhooks`.`id`,
     `payment_webhooks`.`idempotency_key`,
     `payment_webhooks`.`order_id`,
     `payment_webhooks`.`status`,
     `payment_webhooks`.`amount_cents`,
     `payment_webhooks`.`order_status`,
-    `payment_webhooks`.`result`
+    `payment_webhooks`.`result`,
+    `payment_webhooks`.`payment_id`,
+    `payment_webhooks`.`created_at`
 FROM `payment_webhooks` FORCE INDEX (payment_webhooks_key)
 WHERE (`payment_webhooks`.`idempotency_key` IN ('four'));
 -- payment_webhooks by payment_webhooks_key
@@ -219,9 +240,10 @@ INSERT INTO
         `amount_cents`,
         `order_status`,
         `result`,
-        `created_at`
+        `created_at`,
+        `payment_id`
     )
-VALUES (?, ?, 21, 'success', NULL, 'cancelled', 'late_success', UTC_TIMESTAMP(6));
+VALUES (?, ?, 21, 'success', NULL, 'cancelled', 'late_success', UTC_TIMESTAMP(6), NULL);
 
 INSERT INTO
     `payment_exceptions` (`kind`, `order_id`, `product_id`, `idempotency_key`, `amount_cents`, `created_at`)
@@ -242,7 +264,10 @@ SELECT
     `orders`.`status`,
     `orders`.`payment_due_at`,
     `orders`.`created_at`,
-    `orders`.`request_id`
+    `orders`.`request_id`,
+    `orders`.`buyer_id`,
+    `orders`.`settled_at`,
+    `orders`.`payment_id`
 FROM `orders` FORCE INDEX (PRIMARY)
 WHERE (`orders`.`id` IN (?))
 ORDER BY `orders`.`id`
@@ -250,14 +275,66 @@ FOR UPDATE SKIP LOCKED;
 -- orders by PRIMARY
 
 SELECT
+    `payment_webhooks`.`id`,
     `payment_webhooks`.`idempotency_key`,
     `payment_webhooks`.`order_id`,
     `payment_webhooks`.`status`,
     `payment_webhooks`.`amount_cents`,
     `payment_webhooks`.`order_status`,
-    `payment_webhooks`.`result`
+    `payment_webhooks`.`result`,
+    `payment_webhooks`.`payment_id`,
+    `payment_webhooks`.`created_at`
 FROM `payment_webhooks` FORCE INDEX (payment_webhooks_key)
 WHERE (`payment_webhooks`.`idempotency_key` IN ('four'));
 -- payment_webhooks by payment_webhooks_key
+
+COMMIT;
+
+-- # A success with a payment_id
+
+BEGIN;
+
+SELECT
+    `orders`.`id`,
+    `orders`.`hold_id`,
+    `orders`.`product_id`,
+    `orders`.`qty`,
+    `orders`.`amount_cents`,
+    `orders`.`status`,
+    `orders`.`payment_due_at`,
+    `orders`.`created_at`,
+    `orders`.`request_id`,
+    `orders`.`buyer_id`,
+    `orders`.`settled_at`,
+    `orders`.`payment_id`
+FROM `orders` FORCE INDEX (PRIMARY)
+WHERE (`orders`.`id` IN (?))
+ORDER BY `orders`.`id`
+FOR UPDATE SKIP LOCKED;
+-- orders by PRIMARY
+
+INSERT INTO
+    `payment_webhooks` (
+        `idempotency_key`,
+        `order_id`,
+        `product_id`,
+        `status`,
+        `amount_cents`,
+        `order_status`,
+        `result`,
+        `created_at`,
+        `payment_id`
+    )
+VALUES (?, ?, 21, 'success', NULL, 'paid', 'applied', UTC_TIMESTAMP(6), ?);
+
+UPDATE `orders` FORCE INDEX (PRIMARY) SET
+    `status` = 'paid',
+    `settled_by` = 'payment',
+    `settled_at` = SYSDATE(6),
+    `payment_id` = CASE `orders`.`id` WHEN ? THEN ? END
+WHERE ((`orders`.`id` IN (?)) AND (`orders`.`status` = 'pending'));
+-- orders by PRIMARY
+
+SET @rows = ? + (ROW_COUNT() <> 1);
 
 COMMIT;

@@ -4,11 +4,13 @@ SELECT
     `payment_exceptions`.`id`,
     `payment_exceptions`.`kind`,
     `payment_exceptions`.`order_id`,
+    `payment_exceptions`.`product_id`,
     `payment_exceptions`.`idempotency_key`,
     `payment_exceptions`.`amount_cents`,
     `payment_exceptions`.`created_at`,
     `payment_exceptions`.`resolved_at`,
     `payment_exceptions`.`note`,
+    `payment_exceptions`.`accepted`,
     SYSDATE(6)
 FROM `payment_exceptions` FORCE INDEX (payment_exceptions_open)
 WHERE ((`payment_exceptions`.`id` < ?) AND (`payment_exceptions`.`resolved_at` IS NULL))
@@ -22,11 +24,13 @@ SELECT
     `payment_exceptions`.`id`,
     `payment_exceptions`.`kind`,
     `payment_exceptions`.`order_id`,
+    `payment_exceptions`.`product_id`,
     `payment_exceptions`.`idempotency_key`,
     `payment_exceptions`.`amount_cents`,
     `payment_exceptions`.`created_at`,
     `payment_exceptions`.`resolved_at`,
     `payment_exceptions`.`note`,
+    `payment_exceptions`.`accepted`,
     SYSDATE(6)
 FROM `payment_exceptions` FORCE INDEX (PRIMARY)
 WHERE (`payment_exceptions`.`id` < ?)
@@ -40,11 +44,13 @@ SELECT
     `payment_exceptions`.`id`,
     `payment_exceptions`.`kind`,
     `payment_exceptions`.`order_id`,
+    `payment_exceptions`.`product_id`,
     `payment_exceptions`.`idempotency_key`,
     `payment_exceptions`.`amount_cents`,
     `payment_exceptions`.`created_at`,
     `payment_exceptions`.`resolved_at`,
     `payment_exceptions`.`note`,
+    `payment_exceptions`.`accepted`,
     SYSDATE(6)
 FROM `payment_exceptions` FORCE INDEX (payment_exceptions_product_open)
 WHERE (
@@ -61,11 +67,13 @@ SELECT
     `payment_exceptions`.`id`,
     `payment_exceptions`.`kind`,
     `payment_exceptions`.`order_id`,
+    `payment_exceptions`.`product_id`,
     `payment_exceptions`.`idempotency_key`,
     `payment_exceptions`.`amount_cents`,
     `payment_exceptions`.`created_at`,
     `payment_exceptions`.`resolved_at`,
     `payment_exceptions`.`note`,
+    `payment_exceptions`.`accepted`,
     SYSDATE(6)
 FROM `payment_exceptions` FORCE INDEX (payment_exceptions_product)
 WHERE ((`payment_exceptions`.`id` < ?) AND (`payment_exceptions`.`product_id` = 2))

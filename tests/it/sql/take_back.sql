@@ -71,7 +71,10 @@ SELECT
     `orders`.`status`,
     `orders`.`payment_due_at`,
     `orders`.`created_at`,
-    `orders`.`request_id`
+    `orders`.`request_id`,
+    `orders`.`buyer_id`,
+    `orders`.`settled_at`,
+    `orders`.`payment_id`
 FROM `orders` FORCE INDEX (orders_product_due)
 WHERE (
     ((`orders`.`product_id` = 4) AND (`orders`.`status` = 'pending'))

@@ -45,4 +45,7 @@ WHERE (`products`.`id` = 21);
 
 SET @rows = ? + (ROW_COUNT() <> 1);
 
+INSERT INTO `operator_actions` (`created_at`, `principal`, `method`, `request_id`, `product_id`, `changes`)
+VALUES (UTC_TIMESTAMP(6), ?, ?, NULL, 21, ?);
+
 COMMIT;

@@ -10,7 +10,11 @@ use flashsale::{
     },
     db::{Database, due::SweepScope},
     domain::ProductId,
-    pb::{CreateProductRequest, ListPaymentExceptionsRequest, PaymentStatus, Product},
+    pb::{
+        AcceptPaymentRequest, CreateProductRequest, HandlePaymentWebhookRequest, HoldStatus, ListHoldsRequest,
+        ListOperatorActionsRequest, ListOrdersRequest, ListPaymentEventsRequest, ListPaymentExceptionsRequest,
+        ListProductsRequest, OrderStatus, PaymentStatus, Product,
+    },
 };
 
 use super::{
@@ -21,7 +25,7 @@ use crate::support::{
     audit::DEFAULT_PAGE,
     client::Clients,
     database::TestDatabase,
-    sale::{hold, hold_of, product, repeatable_hold, repeatable_order},
+    sale::{event, hold, hold_of, product, repeatable_hold, repeatable_order},
     server::database_config,
     wait,
 };
@@ -52,6 +56,12 @@ pub(super) async fn operate(recorder: &mut Recorder, clients: &Clients) {
     ] {
         let request = ListPaymentExceptionsRequest { product_id, include_resolved, ..Default::default() };
         recorder.record("list_payment_exceptions", heading, clients.exceptions_by(request)).await.unwrap();
+    }
+    for (heading, product_id) in [("All", None), ("Of a product", Some(QUIET))] {
+        let request = ListOperatorActionsRequest { product_id, ..Default::default() };
+        let mut admin = clients.admin.clone();
+        let call = async { admin.list_operator_actions(request).await };
+        recorder.record("list_operator_actions", heading, call).await.unwrap();
     }
     let open = clients.exceptions().await[0].exception_id;
     recorder.record("resolve_payment_exception", "An open one", clients.resolve(open, "refunded")).await.unwrap();
@@ -127,6 +137,10 @@ pub(super) async fn buy(recorder: &mut Recorder, clients: &Clients) {
     recorder.record("create_order", "A repeat", clients.order_by(request)).await.unwrap();
     recorder.record("get_order", "Any order", clients.get_order(order.order_id)).await.unwrap();
     let failed = clients.order(other).await.unwrap().order_id;
+    let unwanted = clients.hold(QUIET, 1).await.unwrap().hold_id;
+    let unwanted = clients.order(unwanted).await.unwrap().order_id;
+    recorder.record("cancel_order", "A pending order", clients.cancel(unwanted)).await.unwrap();
+    recorder.record("cancel_order", "A repeat", clients.cancel(unwanted)).await.unwrap();
     for (heading, order_id, key, status) in [
         ("A success", order.order_id, "one", PaymentStatus::Success),
         ("A success that came twice", order.order_id, "two", PaymentStatus::Success),
@@ -136,6 +150,59 @@ pub(super) async fn buy(recorder: &mut Recorder, clients: &Clients) {
     ] {
         recorder.record("handle_payment_webhook", heading, clients.pay(key, order_id, status)).await.unwrap();
     }
+    let held = clients.hold(QUIET, 1).await.unwrap().hold_id;
+    let order_id = clients.order(held).await.unwrap().order_id;
+    let payment_id = Some("pi_1".to_owned());
+    let success = HandlePaymentWebhookRequest { payment_id, ..event("five", order_id, PaymentStatus::Success, None) };
+    let call = clients.pay_by(success);
+    recorder.record("handle_payment_webhook", "A success with a payment_id", call).await.unwrap();
+}
+
+/// Runs the lists of the support desk, and what an operator does about a payment of another amount.
+pub(super) async fn support(recorder: &mut Recorder, clients: &Clients) {
+    let mut admin = clients.admin.clone();
+    let call = async { admin.list_products(ListProductsRequest::default()).await };
+    recorder.record("list_products", "All", call).await.unwrap();
+    let holds = || ListHoldsRequest { product_id: LIMITED, page_size: 1, ..Default::default() };
+    let page_token = admin.list_holds(holds()).await.unwrap().into_inner().next_page_token;
+    for (heading, request) in [
+        ("All of a product", holds()),
+        ("The next page", ListHoldsRequest { page_token, ..holds() }),
+        ("Those in one state", ListHoldsRequest { status: HoldStatus::Used.into(), ..holds() }),
+        ("Those of a buyer", ListHoldsRequest { buyer_id: Some("buyer40".to_owned()), ..holds() }),
+    ] {
+        recorder.record("list_holds", heading, async { admin.list_holds(request).await }).await.unwrap();
+    }
+    let orders = || ListOrdersRequest { product_id: LIMITED, page_size: 1, ..Default::default() };
+    let page_token = admin.list_orders(orders()).await.unwrap().into_inner().next_page_token;
+    let settled_after = Some(prost_types::Timestamp::default());
+    for (heading, request) in [
+        ("All of a product", orders()),
+        ("The next page", ListOrdersRequest { page_token, ..orders() }),
+        ("Those in one state", ListOrdersRequest { status: OrderStatus::Paid.into(), ..orders() }),
+        ("Those that are overdue", ListOrdersRequest { overdue: Some(true), ..orders() }),
+        ("Those of a buyer", ListOrdersRequest { buyer_id: Some("buyer40".to_owned()), ..orders() }),
+        ("Those settled after a time", ListOrdersRequest { settled_after, ..orders() }),
+    ] {
+        recorder.record("list_orders", heading, async { admin.list_orders(request).await }).await.unwrap();
+    }
+    let held = clients.hold(QUIET, 1).await.unwrap().hold_id;
+    let order_id = clients.order(held).await.unwrap().order_id;
+    clients.pay_by(event("a cent off", order_id, PaymentStatus::Success, Some(1))).await.unwrap();
+    for (heading, request) in [
+        ("Of an order", ListPaymentEventsRequest { order_id: Some(order_id), ..Default::default() }),
+        (
+            "With a key",
+            ListPaymentEventsRequest { idempotency_key: Some("a cent off".to_owned()), ..Default::default() },
+        ),
+    ] {
+        let call = async { admin.list_payment_events(request).await };
+        recorder.record("list_payment_events", heading, call).await.unwrap();
+    }
+    let exception_id = clients.exceptions().await[0].exception_id;
+    let accept = AcceptPaymentRequest { exception_id, note: "a cent off".to_owned() };
+    let call = async { admin.accept_payment(accept).await };
+    recorder.record("accept_payment", "A payment of another amount", call).await.unwrap();
 }
 
 /// Runs what nobody calls: the sweeps, the audit, and what a read takes back beside it.

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use flashsale::pb::{
-    CreateHoldRequest, CreateOrderRequest, CreateProductRequest, GetHoldRequest, GetOrderRequest, GetProductRequest,
-    HandlePaymentWebhookRequest, HandlePaymentWebhookResponse, Hold, Order, PaymentStatus, Product, ReleaseHoldRequest,
-    admin_service_client::AdminServiceClient, flash_sale_service_client::FlashSaleServiceClient,
+    CancelOrderRequest, CreateHoldRequest, CreateOrderRequest, CreateProductRequest, GetHoldRequest, GetOrderRequest,
+    GetProductRequest, HandlePaymentWebhookRequest, HandlePaymentWebhookResponse, Hold, Order, PaymentStatus, Product,
+    ReleaseHoldRequest, admin_service_client::AdminServiceClient, flash_sale_service_client::FlashSaleServiceClient,
     payment_service_client::PaymentServiceClient,
 };
 use tonic::{
@@ -141,12 +141,19 @@ impl Clients {
 
     /// Calls CreateOrder without a request_id.
     pub async fn order(&self, hold_id: i64) -> Result<Order, Status> {
-        self.order_by(CreateOrderRequest { hold_id, request_id: None }).await
+        self.order_by(CreateOrderRequest { hold_id, ..Default::default() }).await
     }
 
     /// Calls CreateOrder.
     pub async fn order_by(&self, request: CreateOrderRequest) -> Result<Order, Status> {
         let response = self.sale.clone().create_order(request).await?;
+        Ok(response.into_inner().order.unwrap())
+    }
+
+    /// Calls CancelOrder.
+    pub async fn cancel(&self, order_id: i64) -> Result<Order, Status> {
+        let request = CancelOrderRequest { order_id };
+        let response = self.sale.clone().cancel_order(request).await?;
         Ok(response.into_inner().order.unwrap())
     }
 
@@ -168,7 +175,7 @@ impl Clients {
             idempotency_key: idempotency_key.to_owned(),
             order_id,
             status: status.into(),
-            amount_cents: None,
+            ..Default::default()
         })
         .await
     }

@@ -41,12 +41,13 @@ impl CountedCheckout {
 
     /// Runs CreateHold and counts its statements.
     pub async fn hold(&self, request: CreateHoldRequest) -> (Result<Hold, Error>, Counts) {
-        let CreateHoldRequest { product_id, qty, request_id, buyer_id } = request;
+        let CreateHoldRequest { product_id, qty, request_id, buyer_id, expected_unit_price_cents } = request;
         let command = CreateHold {
             product_id: ProductId::stored(product_id),
             qty: Quantity::stored(qty),
             request_id: request_id_or_made_up(request_id.map(|id| RequestId::parse(&id).unwrap())),
             buyer_id: buyer_id.map(|id| BuyerId::parse(&id).unwrap()),
+            expected_unit_price_cents,
         };
         self.count(self.checkout.create_hold(command)).await
     }

@@ -1,6 +1,7 @@
 //! Finds or makes a Python with the packages that the tests need.
 //!
-//! These are `standardwebhooks`, an independent sender of signed webhooks, and the packages of deploy/sale_day.py.
+//! These are `standardwebhooks` and `stripe`, independent senders of signed webhooks, and the packages of
+//! deploy/sale_day.py.
 
 use std::{
     env, fs,
@@ -9,11 +10,18 @@ use std::{
     sync::OnceLock,
 };
 
-use super::place;
+use super::{install::run, place};
 
 /// The packages: the name in deploy/requirements.txt, and the module.
-const PACKAGES: [(&str, &str); 3] =
-    [("standardwebhooks", "standardwebhooks"), ("grpcio-tools", "grpc_tools"), ("grpcio-status", "grpc_status")];
+const PACKAGES: [(&str, &str); 4] = [
+    ("standardwebhooks", "standardwebhooks"),
+    ("stripe", "stripe"),
+    ("grpcio-tools", "grpc_tools"),
+    ("grpcio-status", "grpc_status"),
+];
+
+const NEEDED: &str = "Python 3 with the packages of deploy/requirements.txt: install it (on Debian: python3 \
+                      python3-venv), or set FLASHSALE_TEST_PYTHON to an interpreter that has them";
 
 /// Returns the interpreter in FLASHSALE_TEST_PYTHON, or `python3`, if it has the packages.
 ///
@@ -38,20 +46,8 @@ fn own_environment() -> PathBuf {
     if !has_packages(&python) {
         let pins = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/requirements.txt")).unwrap();
         let pins = pins.lines().filter(|line| PACKAGES.iter().any(|(name, _)| line.starts_with(&format!("{name}=="))));
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--no-input"]).args(pins));
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder), NEEDED);
+        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--no-input"]).args(pins), NEEDED);
     }
     python
-}
-
-fn run(command: &mut Command) {
-    let failed = match command.output() {
-        Ok(output) if output.status.success() => return,
-        Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
-        Err(error) => error.to_string(),
-    };
-    panic!(
-        "the tests need Python 3 with the packages of deploy/requirements.txt, and {command:?} failed: install it (on \
-         Debian: python3 python3-venv), or set FLASHSALE_TEST_PYTHON to an interpreter that has them.\n{failed}"
-    );
 }

@@ -32,7 +32,7 @@ pub fn hold_of(buyer_id: &str, product_id: i64, qty: i32) -> CreateHoldRequest {
 
 /// Makes a CreateOrder that can be repeated.
 pub fn repeatable_order(hold_id: i64, request_id: &str) -> CreateOrderRequest {
-    CreateOrderRequest { hold_id, request_id: Some(request_id.to_owned()) }
+    CreateOrderRequest { hold_id, request_id: Some(request_id.to_owned()), ..Default::default() }
 }
 
 /// Makes a CreateProduct at 1000 cents, on sale at once, without an end and without a limit.
@@ -47,7 +47,13 @@ pub fn event(
     status: PaymentStatus,
     amount_cents: Option<i64>,
 ) -> HandlePaymentWebhookRequest {
-    HandlePaymentWebhookRequest { idempotency_key: key.to_owned(), order_id, status: status.into(), amount_cents }
+    HandlePaymentWebhookRequest {
+        idempotency_key: key.to_owned(),
+        order_id,
+        status: status.into(),
+        amount_cents,
+        ..Default::default()
+    }
 }
 
 /// Returns the fields that an INVALID_ARGUMENT names, in its order.

@@ -16,7 +16,12 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// Returns the default settings of a server.
 pub fn default_settings() -> Settings {
-    Settings { hold_ttl: Duration::from_secs(120), payment_due: Some(Duration::from_secs(30 * 60)), lane_queue: 4096 }
+    Settings {
+        hold_ttl: Duration::from_secs(120),
+        payment_due: Some(Duration::from_secs(30 * 60)),
+        require_amount: false,
+        lane_queue: 4096,
+    }
 }
 
 /// Returns the settings of a pool on a database, as the programs make it.
