@@ -38,6 +38,7 @@ mod other_programs;
 mod outage;
 mod payment_exceptions;
 mod protocol;
+mod purge;
 mod races;
 mod readiness;
 mod release_hold;
