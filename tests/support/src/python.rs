@@ -12,8 +12,12 @@ use std::{
 use super::place;
 
 /// The packages: the name in deploy/requirements.txt, and the module.
-const PACKAGES: [(&str, &str); 3] =
-    [("standardwebhooks", "standardwebhooks"), ("grpcio-tools", "grpc_tools"), ("grpcio-status", "grpc_status")];
+const PACKAGES: [(&str, &str); 4] = [
+    ("standardwebhooks", "standardwebhooks"),
+    ("grpcio-tools", "grpc_tools"),
+    ("grpcio-status", "grpc_status"),
+    ("rich", "rich"),
+];
 
 /// Returns the interpreter in FLASHSALE_TEST_PYTHON, or `python3`, if it has the packages.
 ///
