@@ -101,7 +101,7 @@ fn a_purge_has_to_be_told_how_old_the_rows_have_to_be() {
         assert!(line.contains("expected a duration"), "{after}: {line}");
     }
     let missing = line(sweeper(&[URL, "purge"]));
-    assert_eq!(missing, "FLASHSALE_PURGE_AFTER (--after) is required");
+    assert_eq!(missing, "--after is required");
 }
 
 #[test]

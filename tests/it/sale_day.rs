@@ -168,6 +168,23 @@ async fn the_operators_program_finds_orders_and_settles_them() {
     sale.finish().await;
 }
 
+/// The first page of what is on sale is empty, because the server has looked at 500 products that aren't.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_goes_on_after_an_empty_page() {
+    let sale = Sale::start("the_operators_pages").await;
+    let program = Program { server: sale.server.address().into() };
+    program.prints(&["put-on-sale", "Boot", "900", "9", "--request-id", "r"], "product 1").await;
+    let paused = "INSERT INTO products (name, price_cents, total_stock, available_stock, paused, request_id,
+                  request_digest, created_at) WITH RECURSIVE numbers (n) AS
+                  (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 600)
+                  SELECT 'Sock', 1, 0, 0, TRUE, CONCAT('sock', n), REPEAT('d', 32), UTC_TIMESTAMP(6) FROM numbers";
+    sale.database.execute(paused).await;
+    program.lists(&["products", "--on-sale"], &["1", "Boot", "900"]).await;
+    let (succeeded, text) = program.run(&["--json", "products"]).await;
+    assert!(succeeded && text.lines().count() == 601, "{text}");
+    sale.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn with_json_each_command_prints_lines_for_a_script() {
     let sale = Sale::start("the_operators_json").await;
