@@ -1,4 +1,4 @@
-//! The sweeper program: it gives back the stock of expired holds and overdue orders once, or audits the tables.
+//! The sweeper program: it gives back the stock of expired holds and overdue orders once, or audits or purges the tables.
 
 use std::{env, error::Error, process::ExitCode};
 

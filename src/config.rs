@@ -24,6 +24,7 @@
 //! | `FLASHSALE_WEBHOOK_REQUIRE_AMOUNT` | `--webhook-require-amount` | false | true or false | server |
 //! | `FLASHSALE_SWEEP_BATCH` | `--batch` | 100 | 1 to 10,000 rows | sweeper |
 //! | `FLASHSALE_AUDIT_PAGE` | `--page` | 10000 | 1 to 100,000 rows | sweeper audit |
+//! | `FLASHSALE_PURGE_AFTER` | `--after` | required | 1 day to 10 years | sweeper purge |
 //! | `FLASHSALE_LOG_FORMAT` | `--log-format` | json | json or text | all |
 //!
 //! Durations are written like `120s`, `30m` or `1h 30m`. [`crate::telemetry`] reads `RUST_LOG` and `OTEL_*`.
@@ -60,6 +61,8 @@ const POOL_SIZE_MAX: usize = 1_000;
 const LANE_QUEUE_MAX: usize = 1_000_000;
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// The length of a year as durations are written.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60 + 6 * 60 * 60);
 
 /// Says where the database is, and how many connections to it are kept.
 #[derive(Debug, Clone)]
@@ -163,6 +166,13 @@ pub enum SweeperCommand {
         /// Also correct `available_stock` where nothing else is wrong.
         repair: bool,
     },
+    /// Delete what has been over for long.
+    Purge {
+        /// How long ago it has to be over: 1 day to 10 years.
+        after: Duration,
+        /// Only count what would be deleted.
+        dry_run: bool,
+    },
 }
 
 impl ServerConfig {
@@ -237,6 +247,7 @@ impl SweeperConfig {
             command: match command {
                 None => SweeperCommand::Sweep,
                 Some(SweeperSubcommand::Audit { page, repair }) => SweeperCommand::Audit { page, repair },
+                Some(SweeperSubcommand::Purge { after, dry_run }) => SweeperCommand::Purge { after, dry_run },
             },
         })
     }
@@ -360,6 +371,17 @@ enum SweeperSubcommand {
         #[arg(long)]
         repair: bool,
     },
+    /// Delete expired and cancelled holds that have been over for long, and the rows of sales that ended long ago. It may
+    /// run during a sale. What is open, or younger, or refers to what is, stays. The exit code is 0 where it is done, and 1
+    /// where something failed.
+    Purge {
+        /// How long ago it has to be over, 1day to 10years.
+        #[arg(long, env = "FLASHSALE_PURGE_AFTER", value_name = "DURATION", value_parser = purge_after)]
+        after: Duration,
+        /// Count what would be deleted, and delete nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 #[derive(Args)]
@@ -398,6 +420,10 @@ fn payment_due(text: &str) -> Result<Duration, String> {
         return Ok(Duration::ZERO);
     }
     value::duration(text, SECOND, DAY * 365, "from 1s to 365days, or 0").and_then(value::whole_microseconds)
+}
+
+fn purge_after(text: &str) -> Result<Duration, String> {
+    value::duration(text, DAY, YEAR * 10, "from 1day to 10years")
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `bin` | the three programs | [`config`], [`gateway`], [`grpc`], [`listener`], [`setup`], [`shutdown`], [`startup`], [`sweeper`], [`telemetry`] |
 //! | [`grpc`] | the server: decode, call the checkout, encode | [`checkout`], [`config`], [`domain`], [`error`], [`listener`], [`metric_names`], [`pb`], [`telemetry`] |
-//! | [`sweeper`] | one run of the sweep, or of the audit | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`telemetry`] |
+//! | [`sweeper`] | one run of the sweep, of the audit, or of the purge | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`telemetry`] |
 //! | [`setup`] | `server migrate` | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`startup`] |
 //! | [`checkout`] | one file for each use case: lock, decide, write | [`config`], [`db`], [`domain`], [`error`], [`lane`], [`metric_names`] |
 //! | [`db`] | the only place with SQL | [`config`], [`domain`], [`error`], [`metric_names`] |

@@ -6,6 +6,7 @@
 //! locks rows with SKIP LOCKED. A product that can't be swept doesn't stop the sweep of the others (`work`).
 
 pub mod audit;
+pub mod purge;
 mod turn;
 mod work;
 
@@ -93,10 +94,10 @@ impl Sweep {
     }
 }
 
-/// Runs the sweep or the audit that the settings ask for, once, in its own trace.
+/// Runs the sweep, the audit or the purge that the settings ask for, once, in its own trace.
 ///
 /// # Errors
-/// The errors of [`run`] and [`audit::run`]; also products that a sweep left out, and faults that an audit found.
+/// The errors of [`run`], [`audit::run`] and [`purge::run`]; also products that a sweep left out, and faults that an audit found.
 pub async fn obey(
     config: &SweeperConfig,
     shutdown: impl Future<Output = ()>,
@@ -108,6 +109,9 @@ pub async fn obey(
         SweeperCommand::Audit { page, repair } => {
             let audit = audit::run(&config.database, page, repair, shutdown);
             audit.instrument(job_span("audit")).await?.verdict()?;
+        }
+        SweeperCommand::Purge { after, dry_run } => {
+            purge::run(config, after, dry_run, shutdown).instrument(job_span("purge")).await?;
         }
     }
     Ok(())

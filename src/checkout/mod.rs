@@ -33,6 +33,7 @@ pub mod list_products;
 mod operator_actions;
 pub mod page;
 mod product_waits;
+pub mod purge;
 pub mod readiness;
 pub mod release_hold;
 pub mod repair_available_stock;

@@ -52,7 +52,7 @@ impl Fault {
     /// Says what a person should do.
     pub fn what_to_do(&self) -> &'static str {
         match self {
-            Self::NoProduct => "restore the product from a backup: nothing deletes products",
+            Self::NoProduct => "restore the product from a backup: a purge deletes a product only after its rows",
             Self::TooManyUnits { .. } => "run `sweeper audit --repair`, and find out who changed its stock",
             Self::HoldNotUsed { .. } => "run `sweeper audit`, which says what to correct",
             Self::Refused(_) => "run `sweeper audit`; where it finds nothing, report a bug",

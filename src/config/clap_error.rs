@@ -24,7 +24,7 @@ pub(super) fn stop(error: clap::Error, command: &Command) -> Stop {
 }
 
 fn bad_setting(error: &clap::Error, command: &Command) -> BadSetting {
-    let argument = text(error, ContextKind::InvalidArg).unwrap_or_default();
+    let argument = text(error, ContextKind::InvalidArg).or_else(|| missing(error)).unwrap_or_default();
     let value = text(error, ContextKind::InvalidValue).unwrap_or_default();
     let setting = match find(command, argument) {
         Some(argument) => name(argument),
@@ -38,6 +38,7 @@ fn bad_setting(error: &clap::Error, command: &Command) -> BadSetting {
         ErrorKind::InvalidUtf8 => return BadSetting::new(not_utf8(command), "is not valid UTF-8"),
         ErrorKind::ArgumentConflict => "is given twice".to_owned(),
         ErrorKind::TooManyValues => "takes no value".to_owned(),
+        ErrorKind::MissingRequiredArgument => "is required".to_owned(),
         _ if value.is_empty() => format!("is empty{}", expected(error)),
         _ => format!("can't be '{}'{}", shown(value), expected(error)),
     };
@@ -58,6 +59,14 @@ fn expected(error: &clap::Error) -> String {
 fn text(error: &clap::Error, kind: ContextKind) -> Option<&str> {
     match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// Returns the first argument that is missing.
+fn missing(error: &clap::Error) -> Option<&str> {
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::Strings(arguments)) => arguments.first().map(String::as_str),
         _ => None,
     }
 }

@@ -87,6 +87,24 @@ fn the_sweeper_sweeps_unless_an_audit_is_asked_for() {
 }
 
 #[test]
+fn a_purge_has_to_be_told_how_old_the_rows_have_to_be() {
+    for (flags, after, dry_run) in [
+        (&["purge", "--after=90d", URL][..], DAY * 90, false),
+        (&[URL, "purge", "--dry-run", "--after", "1day"], DAY, true),
+        (&[URL, "purge", "--after=10years"], YEAR * 10, false),
+    ] {
+        assert_eq!(sweeper(flags).unwrap().command, SweeperCommand::Purge { after, dry_run }, "{flags:?}");
+    }
+    for after in ["0", "23h 59m", "10years 1s", "soon"] {
+        let line = line(sweeper(&[URL, "purge", &format!("--after={after}")]));
+        assert!(line.starts_with("--after"), "{after}: {line}");
+        assert!(line.contains("expected a duration"), "{after}: {line}");
+    }
+    let missing = line(sweeper(&[URL, "purge"]));
+    assert_eq!(missing, "--after is required");
+}
+
+#[test]
 fn the_bounds_are_taken() {
     let ttl = |text: &str| server(&[URL, "--hold-ttl", text]).unwrap().hold_ttl;
     assert_eq!(ttl("1s"), SECOND);

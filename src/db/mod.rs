@@ -46,6 +46,7 @@ pub mod orders;
 pub mod payment_exceptions;
 pub mod payment_webhooks;
 pub mod products;
+pub mod purge;
 mod read;
 mod render;
 mod retry;

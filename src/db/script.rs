@@ -83,6 +83,13 @@ impl Script {
         self.update_rendered(rows, rendered.and_then(|mut rendered| rendered.force_index(index).map(|()| rendered)));
     }
 
+    /// Adds a DELETE that has to match one row. It names the row by its primary key.
+    ///
+    /// With a list of rows MariaDB scans a small table, whatever index it is told, and waits for the locks of all rows.
+    pub(super) fn delete_one(&mut self, delete: impl QueryFragment<Mysql>) {
+        self.update_rendered(1, Rendered::of(&delete));
+    }
+
     fn update_rendered(&mut self, rows: usize, rendered: QueryResult<Rendered>) {
         self.writes = true;
         self.push(rendered);

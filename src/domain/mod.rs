@@ -11,6 +11,7 @@ pub mod order;
 pub mod payment;
 pub mod payment_exception;
 pub mod product;
+pub mod purge;
 pub mod refusal;
 pub mod stats;
 
@@ -25,5 +26,6 @@ pub use order::{Order, OrderStatus, SettledBy};
 pub use payment::{PaymentEvent, PaymentResult, PaymentStatus, Settlement};
 pub use payment_exception::{PaymentException, PaymentExceptionKind};
 pub use product::{NewProduct, Product, ProductChange, StockDelta};
+pub use purge::Dossier;
 pub use refusal::Refusal;
 pub use stats::SaleStats;

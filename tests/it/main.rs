@@ -44,6 +44,7 @@ mod outage;
 mod payment_exceptions;
 mod payments_as_sent;
 mod protocol;
+mod purge;
 mod races;
 mod readiness;
 mod release_hold;

@@ -73,6 +73,21 @@ fn a_bad_setting_ends_the_program_with_code_2_and_its_name() {
 }
 
 #[test]
+fn a_purge_has_to_be_told_after_which_time() {
+    let missing = refusal(&run(SWEEPER, &[URL], &["purge"]));
+    assert!(missing.contains("FLASHSALE_PURGE_AFTER (--after) is required"), "{missing}");
+    for value in ["", "0", "23h", "11years", "soon"] {
+        for (env, args) in [
+            (&[URL, ("FLASHSALE_PURGE_AFTER", value)][..], &["purge", "--dry-run"][..]),
+            (&[URL], &["purge", &format!("--after={value}")]),
+        ] {
+            let line = refusal(&run(SWEEPER, env, args));
+            assert!(line.contains("FLASHSALE_PURGE_AFTER (--after)"), "{value}: {line}");
+        }
+    }
+}
+
+#[test]
 fn the_standards_variables_are_checked_too() {
     let collector = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
     for (env, named) in [

@@ -37,8 +37,8 @@ use crate::support::{
 use recorder::Recorder;
 
 /// What no RPC asks for.
-const WITHOUT_AN_RPC: [&str; 5] =
-    ["audit", "cancel_overdue_orders", "expire_holds", "repair_available_stock", "take_back"];
+const WITHOUT_AN_RPC: [&str; 6] =
+    ["audit", "cancel_overdue_orders", "expire_holds", "purge", "repair_available_stock", "take_back"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_use_case_sends_the_sql_of_its_golden_file() {
@@ -70,6 +70,7 @@ async fn record() -> BTreeMap<&'static str, String> {
     use_cases::create_holds(&mut recorder, &server.clients).await;
     use_cases::create_holds_of_a_box_office(&mut recorder, &server.clients).await;
     use_cases::clean_up(&mut recorder, &database, &server.clients).await;
+    use_cases::purge(&mut recorder, &database, &server.clients).await;
     let texts = recorder.finish().await;
     server.stop().await;
     database.assert_no_open_transactions().await;

@@ -16,7 +16,7 @@ pub(super) const HOLDS: Table = Table {
             fault: "products.id IS NULL",
             expected: "'product ', holds.product_id",
             found: "'none'",
-            what_to_do: "restore the product from a backup: nothing deletes products",
+            what_to_do: "restore the product from a backup: a purge deletes a product only after its rows",
         },
         Check {
             kind: "hold_values",

@@ -28,14 +28,14 @@ pub(super) const ORDERS: Table = Table {
             fault: "holds.id IS NULL",
             expected: "'hold ', orders.hold_id",
             found: "'none'",
-            what_to_do: "restore the hold from a backup: nothing deletes holds",
+            what_to_do: "restore the hold from a backup: a purge deletes a hold only with its order",
         },
         Check {
             kind: "order_without_product",
             fault: "products.id IS NULL",
             expected: "'product ', orders.product_id",
             found: "'none'",
-            what_to_do: "restore the product from a backup: nothing deletes products",
+            what_to_do: "restore the product from a backup: a purge deletes a product only after its rows",
         },
         Check {
             kind: "order_second_of_hold",

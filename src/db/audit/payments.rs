@@ -16,7 +16,7 @@ pub(super) const WEBHOOKS: Table = Table {
             fault: "orders.id IS NULL",
             expected: "'order ', webhooks.order_id",
             found: "'none'",
-            what_to_do: "restore the order from a backup: nothing deletes orders",
+            what_to_do: "restore the order from a backup: a purge deletes an order only with its events",
         },
         Check {
             kind: "webhook_product_differs",
@@ -101,7 +101,7 @@ pub(super) const EXCEPTIONS: Table = Table {
             fault: "orders.id IS NULL",
             expected: "'order ', exceptions.order_id",
             found: "'none'",
-            what_to_do: "restore the order from a backup: nothing deletes orders",
+            what_to_do: "restore the order from a backup: a purge deletes an order only with its events",
         },
         Check {
             kind: "exception_differs",

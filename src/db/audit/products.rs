@@ -95,7 +95,7 @@ pub(super) const ADJUSTMENTS: Table = Table {
             fault: "products.id IS NULL",
             expected: "'product ', adjustments.product_id",
             found: "'none'",
-            what_to_do: "restore the product from a backup: nothing deletes products",
+            what_to_do: "restore the product from a backup: a purge deletes a product only after its rows",
         },
         Check {
             kind: "adjustment_values",

@@ -126,7 +126,7 @@ fn is_sent_every_second(statement: &str) -> bool {
 
 /// Tells whether a statement has a plan: one that inserts rows of its own text has none.
 fn reads_or_changes_rows(statement: &str) -> bool {
-    let verbs = ["SELECT", "UPDATE", "DELETE", "WITH"];
+    let verbs = ["SELECT", "(SELECT", "UPDATE", "DELETE", "WITH"];
     let selects = verbs.iter().any(|verb| statement.starts_with(verb))
         || statement.starts_with("INSERT") && statement.contains("SELECT");
     selects && TABLES.iter().any(|table| statement.contains(table))

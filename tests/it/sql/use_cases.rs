@@ -6,10 +6,11 @@ use flashsale::{
     checkout::{
         cancel_overdue_orders::{cancel_overdue_orders, cancel_overdue_orders_of},
         expire_holds::{expire_holds, expire_holds_of},
+        purge::{PurgeRule, database_time, ended_products, purge_holds, purge_product},
         repair_available_stock::repair_available_stock,
     },
-    db::{Database, due::SweepScope},
-    domain::ProductId,
+    db::{Database, due::SweepScope, purge::PurgeScope},
+    domain::{self, ProductId},
     pb::{
         AcceptPaymentRequest, CreateProductRequest, HandlePaymentWebhookRequest, HoldStatus, ListHoldsRequest,
         ListOperatorActionsRequest, ListOrdersRequest, ListPaymentEventsRequest, ListPaymentExceptionsRequest,
@@ -31,6 +32,7 @@ use crate::support::{
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How many rows a sweep takes at once here: the golden text shows a script for each product.
 const BATCH: usize = 2;
 /// From how many holds on the server remembers how far it has counted a buyer's holds, and twice as many.
@@ -232,4 +234,42 @@ pub(super) async fn clean_up(recorder: &mut Recorder, database: &TestDatabase, c
     database.execute(&format!("UPDATE products SET available_stock = available_stock - 1 WHERE id = {QUIET}")).await;
     let repair = repair_available_stock(&sweeper, ProductId::stored(QUIET));
     recorder.record("repair_available_stock", "A product whose stock is off", repair).await.unwrap();
+}
+
+/// Runs a purge: of a few old holds, and of a sale that is over.
+pub(super) async fn purge(recorder: &mut Recorder, database: &TestDatabase, clients: &Clients) {
+    let over = clients.try_create_product(product(10)).await.unwrap().product_id;
+    let held = clients.hold(over, 1).await.unwrap().hold_id;
+    let order = clients.order(held).await.unwrap().order_id;
+    clients.pay("sold", order, PaymentStatus::Success).await.unwrap();
+    clients.pay("sold, too", order, PaymentStatus::Success).await.unwrap();
+    let exception = clients.exceptions().await[0].exception_id;
+    clients.resolve(exception, "refunded").await.unwrap();
+    clients.adjust(over, 5, "pallet").await.unwrap();
+    database.execute(&format!("UPDATE products SET ends_at = UTC_TIMESTAMP(6) WHERE id = {over}")).await;
+
+    let sweeper = Database::new(&database_config(&database.url(), 1)).unwrap();
+    let today = database_time(&sweeper).await.unwrap();
+    recorder.record("purge", "The time", database_time(&sweeper)).await.unwrap();
+    // Everything is older than tomorrow.
+    let rule = PurgeRule { before: today + DAY, dry_run: false };
+    let since = UNIX_EPOCH.into();
+    for (heading, status) in [
+        ("Expired holds of any product", domain::HoldStatus::Expired),
+        ("Cancelled holds of any product, some with an order", domain::HoldStatus::Cancelled),
+    ] {
+        let batch = purge_holds(&sweeper, rule, PurgeScope::AllProducts(status), since, BATCH);
+        recorder.record("purge", heading, batch).await.unwrap();
+    }
+    let dry = PurgeRule { dry_run: true, ..rule };
+    let cancelled = PurgeScope::AllProducts(domain::HoldStatus::Cancelled);
+    recorder.record("purge", "A dry run", purge_holds(&sweeper, dry, cancelled, since, BATCH)).await.unwrap();
+    recorder.record("purge", "Sales that have ended", ended_products(&sweeper, rule, 0, BATCH)).await.unwrap();
+    let over = ProductId::stored(over);
+    let sold = purge_holds(&sweeper, rule, PurgeScope::Sold(over), since, BATCH);
+    let sold = recorder.record("purge", "The sold units of a sale that is over", sold).await.unwrap();
+    assert_eq!((sold.rows.orders, sold.rows.events, sold.rows.exceptions, sold.rows.adjustments), (1, 2, 1, 1));
+    let gone = purge_product(&sweeper, rule, over);
+    let gone = recorder.record("purge", "A product without any other row", gone).await.unwrap();
+    assert_eq!(gone.products, 1);
 }

@@ -55,6 +55,11 @@ impl ServerProgram {
         Self { process, address, clients, metrics }
     }
 
+    /// Returns the address of the server's page of metrics.
+    pub fn metrics_url(&self) -> String {
+        format!("http://{}/metrics", self.metrics)
+    }
+
     /// Reads the server's page of metrics.
     pub async fn metrics(&self) -> String {
         page_of_metrics(&self.metrics).await

@@ -13,11 +13,12 @@ use std::{
 use super::{install::run, place};
 
 /// The packages: the name in deploy/requirements.txt, and the module.
-const PACKAGES: [(&str, &str); 4] = [
+const PACKAGES: [(&str, &str); 5] = [
     ("standardwebhooks", "standardwebhooks"),
     ("stripe", "stripe"),
     ("grpcio-tools", "grpc_tools"),
     ("grpcio-status", "grpc_status"),
+    ("rich", "rich"),
 ];
 
 const NEEDED: &str = "Python 3 with the packages of deploy/requirements.txt: install it (on Debian: python3 \
