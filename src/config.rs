@@ -35,6 +35,7 @@
 mod clap_error;
 mod event_senders;
 mod secret;
+mod sweeper;
 mod value;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
@@ -48,21 +49,17 @@ use crate::{
     telemetry::LogFormat,
 };
 
+pub use sweeper::{SweeperCommand, SweeperConfig};
+
 use event_senders::{StripeArgs, WebhookArgs};
 use secret::SettingName;
 
-/// Limits the rows of a batch of the sweep. They stay locked until the batch commits.
-const SWEEP_BATCH_MAX: usize = 10_000;
-/// Limits the rows that one statement of the audit may read. Its snapshot lasts as long as the statement.
-const AUDIT_PAGE_MAX: usize = 100_000;
 /// Limits the connections of a pool.
 const POOL_SIZE_MAX: usize = 1_000;
 /// Limits the commands that may wait in a lane.
 const LANE_QUEUE_MAX: usize = 1_000_000;
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// The length of a year as durations are written.
-const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60 + 6 * 60 * 60);
 
 /// Says where the database is, and how many connections to it are kept.
 #[derive(Debug, Clone)]
@@ -141,40 +138,6 @@ pub struct GatewayConfig {
     pub log_format: LogFormat,
 }
 
-/// Holds the settings of the sweeper.
-#[derive(Debug, Clone)]
-pub struct SweeperConfig {
-    /// The database.
-    pub database: DatabaseConfig,
-    /// Rows of a batch, 1 to 10,000.
-    pub batch: usize,
-    /// How log lines are written.
-    pub log_format: LogFormat,
-    /// What to do.
-    pub command: SweeperCommand,
-}
-
-/// Says what the sweeper is asked to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SweeperCommand {
-    /// Sweep once.
-    Sweep,
-    /// Audit the tables once.
-    Audit {
-        /// The most rows that one statement reads, 1 to 100,000.
-        page: usize,
-        /// Also correct `available_stock` where nothing else is wrong.
-        repair: bool,
-    },
-    /// Delete what has been over for long.
-    Purge {
-        /// How long ago it has to be over: 1 day to 10 years.
-        after: Duration,
-        /// Only count what would be deleted.
-        dry_run: bool,
-    },
-}
-
 impl ServerConfig {
     /// Reads the settings from `args` (the program's name first) and the environment.
     ///
@@ -226,30 +189,6 @@ impl GatewayConfig {
         let GatewayArgs { listen, metrics_listen, server_url, timeout, webhook, stripe, log } = args;
         let (webhook, stripe) = (webhook.check()?, stripe.check()?);
         Ok(Self { listen, metrics_listen, server_url, timeout, webhook, stripe, log_format: log.log_format })
-    }
-}
-
-impl SweeperConfig {
-    /// Reads the settings from `args` (the program's name first) and the environment.
-    ///
-    /// # Errors
-    /// [`Stop`]: help was asked for, or a setting can't be used.
-    pub fn from_args(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, Stop> {
-        Ok(Self::read(parse(SweeperArgs::command(), args)?)?)
-    }
-
-    fn read(args: SweeperArgs) -> Result<Self, BadSetting> {
-        let SweeperArgs { database, batch, log, command } = args;
-        Ok(Self {
-            database: database.check()?,
-            batch,
-            log_format: log.log_format,
-            command: match command {
-                None => SweeperCommand::Sweep,
-                Some(SweeperSubcommand::Audit { page, repair }) => SweeperCommand::Audit { page, repair },
-                Some(SweeperSubcommand::Purge { after, dry_run }) => SweeperCommand::Purge { after, dry_run },
-            },
-        })
     }
 }
 
@@ -341,49 +280,6 @@ struct GatewayArgs {
     log: LogArgs,
 }
 
-/// Gives back the stock of expired holds and cancels overdue orders, in one run.
-///
-/// The exit code is 0 where it has swept, or where another sweep is running. It is 1 where something failed, where a
-/// faulty product was left out, or where another sweep has made no progress for 5 minutes.
-#[derive(Parser)]
-#[command(name = "sweeper", version, disable_help_subcommand = true, after_help = AFTER_HELP)]
-struct SweeperArgs {
-    #[command(flatten)]
-    database: DatabaseArgs,
-    /// Rows of a batch, 1 to 10000.
-    #[arg(long, env = "FLASHSALE_SWEEP_BATCH", value_name = "ROWS", default_value = "100", value_parser = value::count(SWEEP_BATCH_MAX))]
-    batch: usize,
-    #[command(flatten)]
-    log: LogArgs,
-    #[command(subcommand)]
-    command: Option<SweeperSubcommand>,
-}
-
-#[derive(Subcommand)]
-enum SweeperSubcommand {
-    /// Compare the stock, holds, orders and payments of every product, and log each fault. It may run during a sale.
-    /// The exit code is 0 where there is no fault (a clock that went back is none), and 1 where there is any.
-    Audit {
-        /// The most rows that one statement reads, 1 to 100000.
-        #[arg(long, env = "FLASHSALE_AUDIT_PAGE", value_name = "ROWS", default_value = "10000", value_parser = value::count(AUDIT_PAGE_MAX))]
-        page: usize,
-        /// Also set available_stock to what holds and orders leave of the total, where the product has no other fault.
-        #[arg(long)]
-        repair: bool,
-    },
-    /// Delete expired and cancelled holds that have been over for long, and the rows of sales that ended long ago. It may
-    /// run during a sale. What is open, or younger, or refers to what is, stays. The exit code is 0 where it is done, and 1
-    /// where something failed.
-    Purge {
-        /// How long ago it has to be over, 1day to 10years.
-        #[arg(long, env = "FLASHSALE_PURGE_AFTER", value_name = "DURATION", value_parser = purge_after)]
-        after: Duration,
-        /// Count what would be deleted, and delete nothing.
-        #[arg(long)]
-        dry_run: bool,
-    },
-}
-
 #[derive(Args)]
 struct DatabaseArgs {
     /// The database: mysql://user:password@host:port/database. Required, unless its file is given.
@@ -420,10 +316,6 @@ fn payment_due(text: &str) -> Result<Duration, String> {
         return Ok(Duration::ZERO);
     }
     value::duration(text, SECOND, DAY * 365, "from 1s to 365days, or 0").and_then(value::whole_microseconds)
-}
-
-fn purge_after(text: &str) -> Result<Duration, String> {
-    value::duration(text, DAY, YEAR * 10, "from 1day to 10years")
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {

@@ -83,6 +83,7 @@ UNION ALL
     ORDER BY `holds`.`expires_at` DESC, `holds`.`id` DESC
     LIMIT 2
 );
+-- holds by holds_product_expiry
 
 -- # The next page
 
@@ -169,6 +170,7 @@ UNION ALL
     ORDER BY `holds`.`expires_at` DESC, `holds`.`id` DESC
     LIMIT 2
 );
+-- holds by holds_product_expiry
 
 -- # Those in one state
 
@@ -192,6 +194,7 @@ UNION ALL
     ORDER BY `holds`.`expires_at` DESC, `holds`.`id` DESC
     LIMIT 2
 );
+-- holds by holds_product_expiry
 
 -- # Those of a buyer
 
@@ -278,3 +281,4 @@ UNION ALL
     ORDER BY `holds`.`id` DESC
     LIMIT 2
 );
+-- holds by holds_buyer

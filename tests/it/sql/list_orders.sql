@@ -62,6 +62,7 @@ UNION ALL
     ORDER BY `orders`.`payment_due_at` DESC, `orders`.`id` DESC
     LIMIT 2
 );
+-- orders by orders_product_due
 
 -- # The next page
 
@@ -145,6 +146,7 @@ UNION ALL
     ORDER BY `orders`.`payment_due_at` DESC, `orders`.`id` DESC
     LIMIT 2
 );
+-- orders by orders_product_due
 
 -- # Those in one state
 

@@ -213,6 +213,11 @@ UNION ALL
     WHERE ((`stock_adjustments`.`product_id` = 25) AND (`stock_adjustments`.`created_at` >= ?))
     LIMIT 1
 );
+-- holds by holds_product_expiry, index only
+-- orders by orders_product_due, index only
+-- orders by orders_settled, index only
+-- payment_exceptions by payment_exceptions_product_open, index only
+-- stock_adjustments by stock_adjustments_request
 
 SELECT `holds`.`id`, `holds`.`product_id`, `holds`.`qty`, `holds`.`status`, `holds`.`expires_at`
 FROM `holds` FORCE INDEX (holds_product_expiry)
@@ -392,6 +397,11 @@ UNION ALL
     WHERE ((`stock_adjustments`.`product_id` = 25) AND (`stock_adjustments`.`created_at` >= ?))
     LIMIT 1
 );
+-- holds by holds_product_expiry, index only
+-- orders by orders_product_due, index only
+-- orders by orders_settled, index only
+-- payment_exceptions by payment_exceptions_product_open, index only
+-- stock_adjustments by stock_adjustments_request
 
 (SELECT 1 FROM `holds` FORCE INDEX (holds_product_expiry) WHERE (`holds`.`product_id` = 25) LIMIT 1)
 UNION ALL
@@ -403,6 +413,9 @@ UNION ALL
     WHERE (`payment_exceptions`.`product_id` = 25)
     LIMIT 1
 );
+-- holds by holds_product_expiry, index only
+-- orders by orders_product_due, index only
+-- payment_exceptions by payment_exceptions_product_open, index only
 
 SELECT `stock_adjustments`.`id`
 FROM `stock_adjustments` FORCE INDEX (stock_adjustments_request)
