@@ -89,7 +89,8 @@ impl AcceptPayment {
                 changed("order_status", Some("pending"), Some("paid")),
             ];
             self.call().write(&mut script, ActionProduct::Known(exception.product_id), changes)?;
-            (order.status, order.settled_at, order.payment_id) = (OrderStatus::Paid, Some(now), payment_id);
+            script.ask_for_time();
+            (order.status, order.payment_id) = (OrderStatus::Paid, payment_id);
         }
         Ok(Plan { script, value: Ok(AcceptedPayment { exception, order, first_time }) })
     }
@@ -104,11 +105,14 @@ impl RunOne for AcceptPaymentBatch {
         command: &AcceptPayment,
         calls: Calls<'_, AcceptPayment>,
     ) -> Result<AcceptedPayment, Error> {
-        let Committed { value: accepted, .. } = self
+        let Committed { value: mut accepted, script_time, .. } = self
             .database
             .for_callers(calls.wanted(), calls.outcome_unknown())
             .transaction("accept_payment", async |conn: &mut Connection, _attempt| command.plan(conn).await)
             .await?;
+        if let Ok(AcceptedPayment { order, first_time: true, .. }) = &mut accepted {
+            order.settled_at = script_time;
+        }
         accepted
     }
 

@@ -15,7 +15,7 @@ use super::{
     product_waits::ProductWaits,
 };
 use crate::{
-    db::{Connection, Database, Failure, Plan, Script, holds, orders},
+    db::{Committed, Connection, Database, Failure, Plan, Script, holds, orders},
     domain::{HoldId, Order, OrderId, OrderStatus, ProductId, SettledBy, order::Cancellation},
     error::{Error, Missing},
     lane::{Batch, Calls, LaneKey, Outcome, Outcomes},
@@ -64,7 +64,13 @@ impl Batch for CancelOrderBatch {
                 return Ok(calls.commands().iter().map(|id| Outcome::Busy(busy::order(*id))).collect());
             }
         }
-        Ok(cancelled?.value)
+        let Committed { value: mut outcomes, script_time, .. } = cancelled?;
+        for outcome in &mut outcomes {
+            if let Outcome::Done(Ok(CancelledOrder { order, first_time: true })) = outcome {
+                order.settled_at = script_time;
+            }
+        }
+        Ok(outcomes)
     }
 
     fn record(&self, _command: &OrderId, result: &Result<CancelledOrder, Error>) {
@@ -142,6 +148,10 @@ fn script(outcomes: &Outcomes<CancelledOrder>) -> Script {
         Outcome::Done(_) | Outcome::Busy(_) => None,
     });
     let mut script = Script::default();
-    cancel_orders(&mut script, cancelled, SettledBy::Caller);
+    let cancelled: Vec<&Order> = cancelled.collect();
+    if !cancelled.is_empty() {
+        cancel_orders(&mut script, cancelled.into_iter(), SettledBy::Caller);
+        script.ask_for_time();
+    }
     script
 }

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tracing::info;
@@ -111,9 +111,9 @@ impl Batch for CreateOrderBatch {
             // A row of one of the commands is locked, and the others need not wait for it.
             return Ok(commands.iter().map(|command| Outcome::Busy(busy::hold(command.hold_id))).collect());
         }
-        let Committed { value: (decisions, new), ids, .. } = made?;
+        let Committed { value: (decisions, new), ids, script_time } = made?;
         let id = |index| OrderId::stored(ids.get(index));
-        let order = |index: usize| order_of(&new[index], id(index));
+        let order = |index: usize| order_of(&new[index], id(index), script_time);
         let outcome = |(command, decision): (&CreateOrder, OrderDecision)| match decision {
             OrderDecision::Make(index) => Outcome::Done(Ok(CreatedOrder { order: order(index), replayed: false })),
             OrderDecision::Share(index) => Outcome::Done(Ok(CreatedOrder { order: order(index), replayed: true })),
@@ -210,7 +210,7 @@ fn refusal(hold_id: HoldId, why: NotOrderable) -> Error {
     }
 }
 
-fn order_of(new: &NewOrder, id: OrderId) -> Order {
+fn order_of(new: &NewOrder, id: OrderId, script_time: Option<SystemTime>) -> Order {
     Order {
         id,
         hold_id: new.hold.id,
@@ -221,8 +221,7 @@ fn order_of(new: &NewOrder, id: OrderId) -> Order {
         payment_due_at: new.payment_due_at,
         created_at: new.created_at,
         buyer_id: new.hold.buyer_id.clone(),
-        // A free order is settled by the statement that makes it, a moment after its hold was read.
-        settled_at: new.settled_by().map(|_| new.created_at),
+        settled_at: new.settled_by().and(script_time),
         payment_id: None,
     }
 }

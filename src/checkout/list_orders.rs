@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     db::{
-        Connection, Database,
+        Connection, Database, Failure,
         orders::{self, ListedOrder, OrdersBy},
     },
     domain::{BuyerId, Order, OrderStatus, ProductId},
@@ -37,17 +37,22 @@ pub struct ListOrders {
 }
 
 impl ListOrders {
-    /// Chooses the index that finds the orders. What it can't tell, [`Self::wants`] leaves out.
-    fn index(&self) -> OrdersBy<'_> {
-        match (self.settled_after, &self.buyer_id, self.overdue, self.status) {
-            (Some(after), _, _, _) => OrdersBy::SettledAfter(after),
-            (None, Some(buyer_id), _, _) => OrdersBy::Buyer(buyer_id),
-            (None, None, true, _) => OrdersBy::Overdue,
-            (None, None, false, status) => OrdersBy::Status(status),
+    /// Reads up to `limit` orders by the index that finds them. What it can't tell, [`Self::wants`] leaves out.
+    async fn read(&self, conn: &mut Connection, limit: usize) -> Result<Vec<ListedOrder>, Failure> {
+        let after = self.page.after.map(|PagePosition { at, id }| (at, id));
+        if let Some(time) = self.settled_after {
+            let after = after.map_or((time, i64::MAX), |(at, id)| (at.unwrap_or(time), id));
+            return orders::list_settled(conn, self.product_id, after, limit).await;
         }
+        let by = match (&self.buyer_id, self.overdue) {
+            (Some(buyer_id), _) => OrdersBy::Buyer(buyer_id),
+            (None, true) => OrdersBy::Overdue,
+            (None, false) => OrdersBy::Status(self.status),
+        };
+        orders::list(conn, self.product_id, by, after, limit).await
     }
 
-    fn wants(&self, ListedOrder { order, now }: &ListedOrder) -> bool {
+    fn wants(&self, ListedOrder { order, now, at: _ }: &ListedOrder) -> bool {
         let is_settled = order.status != OrderStatus::Pending;
         let of_buyer = self.buyer_id.is_none() || self.buyer_id == order.buyer_id;
         let in_state = self.status.is_none_or(|status| status == order.status);
@@ -72,21 +77,16 @@ impl RunOne for ListOrdersBatch {
     type Answer = Page<Order>;
 
     async fn run_one(&self, command: &ListOrders, _calls: Calls<'_, ListOrders>) -> Result<Page<Order>, Error> {
-        let ListOrders { product_id, page: PageRequest { size, after }, .. } = command;
-        let by = command.index();
+        let PageRequest { size, after: _ } = command.page;
         let orders = self
             .database
-            .read("list_orders", async |conn: &mut Connection, _attempt| {
-                let after = after.map(|PagePosition { at, id }| (at, id));
-                orders::list(conn, *product_id, by, after, size + 1).await
-            })
+            .read("list_orders", async |conn: &mut Connection, _attempt| command.read(conn, size + 1).await)
             .await?;
         let bytes = |listed: &ListedOrder| {
             listed.order.buyer_id.as_ref().map_or(0, |buyer| buyer.as_bytes().len()) + ENTRY_BYTES
         };
-        let position =
-            |ListedOrder { order, .. }: &ListedOrder| PagePosition { at: by.time_of(order), id: order.id.get() };
-        let page = Page::of(orders, *size, bytes, position).keeping(|listed| command.wants(listed));
+        let position = |listed: &ListedOrder| PagePosition { at: listed.at, id: listed.order.id.get() };
+        let page = Page::of(orders, size, bytes, position).keeping(|listed| command.wants(listed));
         Ok(Page { entries: page.entries.into_iter().map(|listed| listed.order).collect(), next: page.next })
     }
 }

@@ -70,6 +70,8 @@ const TEXTS: &[(&str, FailureKind)] = &[
     ("CONSTRAINT `", FailureKind::Check),
     // 1690 of unsigned numbers, which only `Script::update` provokes.
     ("BIGINT UNSIGNED value is out of range", FailureKind::RowCount),
+    // 1690, which `Script::check_time` provokes of signed numbers.
+    ("BIGINT value is out of range", FailureKind::LockWait),
     // 1290, 1836, 1792, 1036, and 1665. The last is about the session's binlog_format, and another session may have the
     // right one.
     ("server is running with the --", FailureKind::Away),

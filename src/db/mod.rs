@@ -114,7 +114,7 @@ pub struct Committed<T> {
     /// The ids that its last INSERT was given, where the script asks for them.
     pub ids: InsertedIds,
     /// When the script came to that INSERT, by the database's clock, where the script asks for the time.
-    pub inserted_at: Option<SystemTime>,
+    pub script_time: Option<SystemTime>,
 }
 
 /// Runs the statements of a transaction, up to its plan. `attempt` counts from 0.

@@ -16,12 +16,15 @@ use diesel::{
     sql_types::{Binary, Datetime, Nullable},
 };
 
+use diesel_async::SimpleAsyncConnection;
+
 use super::{
     Connection, Failure, Script,
     due::{SweepPosition, SweepScope},
-    read::{ROW_TIME, Read, padded, read as select, row_time, statement_time},
+    read::{Read, padded, read as select, row_time, statement_time},
     render::{Index, write_hex_literal},
     schema::orders,
+    script::{SCRIPT_TIME, script_time},
     statement::{datetime, system_time},
 };
 use crate::domain::{
@@ -183,17 +186,13 @@ pub enum OrdersBy<'a> {
     Overdue,
     /// Those of this buyer, newest first.
     Buyer(&'a BuyerId),
-    /// Those that were settled after this time, the oldest first.
-    SettledAfter(SystemTime),
 }
 
 impl OrdersBy<'_> {
-    /// Returns the time that the list is ordered by.
-    pub fn time_of(self, order: &Order) -> Option<SystemTime> {
+    fn time_of(self, order: &Order) -> Option<SystemTime> {
         match self {
             Self::Status(_) | Self::Overdue => order.payment_due_at,
             Self::Buyer(_) => None,
-            Self::SettledAfter(_) => order.settled_at,
         }
     }
 }
@@ -205,6 +204,8 @@ pub struct ListedOrder {
     pub order: Order,
     /// When it was read.
     pub now: SystemTime,
+    /// The time that the list is ordered by, where it has one.
+    pub at: Option<SystemTime>,
 }
 
 /// Reads up to `limit` orders of a product that follow the time and the id of `after` in the list.
@@ -223,10 +224,12 @@ pub async fn list(
         OrdersBy::Status(Some(status)) => in_state(product_id, status, false, after, limit),
         OrdersBy::Overdue => in_state(product_id, OrderStatus::Pending, true, after, limit),
         OrdersBy::Buyer(buyer_id) => of_buyer(product_id, buyer_id, after.map(|(_, id)| id), limit),
-        OrdersBy::SettledAfter(time) => settled_after(product_id, time, after, limit),
     };
     let rows: Vec<(OrderRow, NaiveDateTime)> = read.rows(conn).await?;
-    let listed = |(row, now)| ListedOrder { order: StoredOrder::from(row).order, now: system_time(now) };
+    let listed = |(row, now)| {
+        let order = StoredOrder::from(row).order;
+        ListedOrder { at: by.time_of(&order), order, now: system_time(now) }
+    };
     let mut listed: Vec<ListedOrder> = rows.into_iter().map(listed).collect();
     if let OrdersBy::Status(None) = by {
         listed.sort_by_key(|listed| Reverse((listed.order.payment_due_at, listed.order.id)));
@@ -282,28 +285,46 @@ fn of_buyer(product_id: ProductId, buyer_id: &BuyerId, before: Option<i64>, limi
     select(query).force_index(BY_BUYER)
 }
 
-/// Reads settled orders so that a reader who goes on from the last of them misses none.
+/// Reads up to `limit` orders of a product that were settled after a time, the oldest first, so that a reader who goes on
+/// from the last of them misses none. `after` is the last one read, or the time to begin at. Locks nothing.
 ///
-/// An order gets its settled_at when its row is written, and becomes visible when its transaction commits, which may be
-/// later than the commit of an order with a later settled_at. So the rows are read with shared locks: an order of a
-/// transaction that is not over is in the index, and is waited for. A row is in the index some microseconds after its
-/// settled_at was read, and so the last second is left to a later call.
-fn settled_after(
+/// An order gets its settled_at by the script's time, its row is there within [`super::script`]'s half a second or not at
+/// all, and it becomes visible when its transaction commits, which may be later than the commit of an order with a later
+/// settled_at. So the last second is left to a later call; of the time before it, the index is read as it is, with the rows
+/// of open transactions. The list ends before the first order whose row isn't committed like that.
+pub async fn list_settled(
+    conn: &mut Connection,
     product_id: ProductId,
-    time: SystemTime,
-    after: Option<(Option<SystemTime>, i64)>,
+    after: (SystemTime, i64),
     limit: usize,
-) -> Read<ListColumns> {
-    let (at, id) = after.map_or((time, i64::MAX), |(at, id)| (at.unwrap_or(time), id));
-    let at = datetime(at);
+) -> Result<Vec<ListedOrder>, Failure> {
+    let (at, id) = (datetime(after.0), after.1);
     let query = orders::table
         .filter(orders::product_id.eq(product_id.get()))
         .filter(orders::settled_at.gt(at).or(orders::settled_at.eq(at).and(orders::id.gt(id))))
         .filter(orders::settled_at.lt(sql::<Nullable<Datetime>>("UTC_TIMESTAMP(6) - INTERVAL 1 SECOND")))
         .order((orders::settled_at, orders::id))
         .limit(limit.try_into().unwrap_or(i64::MAX))
-        .select((OrderRow::as_select(), row_time()));
-    select(query).force_index(BY_SETTLED).lock_in_share_mode()
+        .select((orders::id, orders::settled_at));
+    conn.batch_execute("SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED").await?;
+    let in_index: Vec<(OrderId, Option<NaiveDateTime>)> =
+        select(query).force_index(BY_SETTLED).rows(&mut *conn).await?;
+    if in_index.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids = integers(in_index.iter().map(|(id, _)| *id));
+    let query = orders::table.filter(orders::id.eq_any(ids)).select((OrderRow::as_select(), row_time()));
+    let rows: Vec<(OrderRow, NaiveDateTime)> = select(query).force_index(PRIMARY).rows(conn).await?;
+    let mut committed: BTreeMap<OrderId, _> = rows.into_iter().map(|(row, now)| (row.id, (row, now))).collect();
+    let as_committed = in_index
+        .into_iter()
+        .map_while(|(id, settled_at)| committed.remove(&id).filter(|(row, _)| row.settled_at == settled_at));
+    let listed = |(row, now): (OrderRow, NaiveDateTime)| {
+        // A row that somebody changed by hand has the time too, also where the order is pending.
+        let at = row.settled_at.map(system_time);
+        ListedOrder { at, order: StoredOrder::from(row).order, now: system_time(now) }
+    };
+    Ok(as_committed.map(listed).collect())
 }
 
 /// Returns the place of an order in a sweep, where its payment can be overdue.
@@ -369,19 +390,26 @@ pub fn insert(script: &mut Script, orders: &[NewOrder]) {
             orders::status.eq(new.settled_by().map_or(OrderStatus::Pending, SettledBy::order_status)),
             orders::settled_by.eq(new.settled_by()),
             orders::settled_at.eq(sql::<Nullable<Datetime>>(match new.settled_by() {
-                Some(_) => ROW_TIME,
+                Some(_) => SCRIPT_TIME,
                 None => "NULL",
             })),
         )
     };
     let rows: Vec<_> = orders.iter().map(row).collect();
+    let any_is_settled = orders.iter().any(|new| new.settled_by().is_some());
+    if any_is_settled {
+        script.take_time();
+    }
     script.insert_for_ids(diesel::insert_into(orders::table).values(rows));
+    if any_is_settled {
+        script.check_time();
+        script.ask_for_time();
+    }
 }
 
 /// Settles locked orders, all of which are pending. Where a payment is known that paid an order, it is stored.
 ///
-/// settled_at is the time when the row is written, and not when it was locked: whoever lists orders by it must not have
-/// passed it yet.
+/// settled_at is the time of the script, and the row is there soon after it or not at all: see [`list_settled`].
 pub fn settle(script: &mut Script, orders: &[(OrderId, Option<PaymentId>)], by: SettledBy) {
     if orders.is_empty() {
         return;
@@ -392,10 +420,12 @@ pub fn settle(script: &mut Script, orders: &[(OrderId, Option<PaymentId>)], by: 
     let changes = (
         orders::status.eq(by.order_status()),
         orders::settled_by.eq(by),
-        orders::settled_at.eq(row_time().nullable()),
+        orders::settled_at.eq(script_time().nullable()),
         payment_ids(orders).map(|payment_ids| orders::payment_id.eq(payment_ids)),
     );
+    script.take_time();
     script.update_by(PRIMARY, orders.len(), diesel::update(rows).set(changes));
+    script.check_time();
 }
 
 /// Returns SQL of each order's payment_id, or `None` where no order has one.

@@ -67,15 +67,6 @@ impl<S> Read<S> {
         Self { rendered, columns: PhantomData }
     }
 
-    /// Makes the rows shared locks, so that the statement waits for transactions that have changed them and are not over.
-    pub(super) fn lock_in_share_mode(mut self) -> Self {
-        if let Ok(rendered) = &mut self.rendered {
-            // diesel says FOR SHARE, which MariaDB doesn't know.
-            rendered.text.push_str(" LOCK IN SHARE MODE");
-        }
-        self
-    }
-
     /// Sends the query, and reads its rows.
     pub(super) async fn rows<R>(self, conn: &mut Connection) -> QueryResult<Vec<R>>
     where
@@ -134,12 +125,9 @@ pub(super) fn statement_time() -> SqlLiteral<Datetime> {
     sql("UTC_TIMESTAMP(6)")
 }
 
-/// SQL of the time when a row is read or written.
-pub(super) const ROW_TIME: &str = "SYSDATE(6)";
-
 /// Returns SQL of the time when the row is read, after the wait for its lock.
 pub(super) fn row_time() -> SqlLiteral<Datetime> {
-    sql(ROW_TIME)
+    sql("SYSDATE(6)")
 }
 
 #[cfg(test)]

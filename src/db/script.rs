@@ -28,6 +28,8 @@ pub struct Script {
     asks_for: AsksFor,
     /// Whether it has a statement that may change rows.
     writes: bool,
+    /// Whether it has taken its time.
+    has_time: bool,
     /// Whether its last statement is a SET by [`Script::set`].
     ends_in_set: bool,
     /// What was wrong with the first statement that could not be rendered.
@@ -42,7 +44,7 @@ pub(super) enum AsksFor {
     Nothing,
     /// The ids that its last INSERT was given.
     Ids,
-    /// The ids, and the time when the script came to that INSERT.
+    /// The ids, and the time that the script has taken.
     IdsAndTime,
 }
 
@@ -65,7 +67,7 @@ impl InsertedIds {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Inserted {
     pub(super) ids: InsertedIds,
-    pub(super) inserted_at: Option<SystemTime>,
+    pub(super) script_time: Option<SystemTime>,
 }
 
 impl Script {
@@ -114,12 +116,37 @@ impl Script {
     /// That is the time when the script comes to the INSERT, after the wait for the locks that it takes before.
     /// [`script_time_plus_ttl`] is `ttl` later. [`super::Database::transaction`] returns the time with the ids.
     pub(super) fn insert_at_script_time(&mut self, ttl: Duration, insert: impl QueryFragment<Mysql>) {
-        self.set(format_args!("{SCRIPT_TIME} = SYSDATE(6)"));
-        // A SET works out all its values before it assigns any. So the second variable needs a SET of its own.
+        self.take_time();
+        // A SET takes all its values before it assigns any, so this needs a SET of its own.
         self.ends_in_set = false;
         self.set(format_args!("{SCRIPT_TIME_PLUS_TTL} = {SCRIPT_TIME} + INTERVAL {} MICROSECOND", ttl.as_micros()));
         self.ends_in_set = false;
         self.insert(insert);
+        self.asks_for = AsksFor::IdsAndTime;
+    }
+
+    /// Takes the time by which rows are settled from here on: [`script_time`]. A script takes it once.
+    pub(super) fn take_time(&mut self) {
+        if !self.has_time {
+            self.has_time = true;
+            self.set(format_args!("{SCRIPT_TIME} = SYSDATE(6)"));
+        }
+    }
+
+    /// Fails the script, as a wait for a lock, where its time was taken longer than [`SETTLED_WITHIN`] ago.
+    ///
+    /// It follows a statement that writes the time into rows: that statement may have waited for a lock on an index.
+    pub(super) fn check_time(&mut self) {
+        // One more than the largest number is an error of the server, and another one than that of a wrong row count.
+        self.set(format_args!(
+            "@late = {} + (SYSDATE(6) > {SCRIPT_TIME} + INTERVAL {} MICROSECOND)",
+            i64::MAX,
+            SETTLED_WITHIN.as_micros()
+        ));
+    }
+
+    /// Has the time of the script read back: [`super::Database::transaction`] returns it with the ids.
+    pub fn ask_for_time(&mut self) {
         self.asks_for = AsksFor::IdsAndTime;
     }
 
@@ -192,6 +219,12 @@ impl Script {
         Ok(format!("BEGIN;{}", self.into_commit()?))
     }
 }
+
+/// How long after its time a script may still write it into rows.
+///
+/// Whoever lists rows by such a time leaves out the last second ([`super::orders::list_settled`]). So a row that isn't in
+/// the index by then must never come.
+const SETTLED_WITHIN: Duration = Duration::from_millis(500);
 
 /// Names the variable of a session that has the time of its last script.
 pub(super) const SCRIPT_TIME: &str = "@script_time";

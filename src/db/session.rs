@@ -197,7 +197,7 @@ pub(super) async fn inserted(conn: &mut Connection, asks_for: AsksFor) -> Result
         #[diesel(sql_type = BigInt)]
         step: i64,
         #[diesel(sql_type = Nullable<Datetime>)]
-        inserted_at: Option<NaiveDateTime>,
+        script_time: Option<NaiveDateTime>,
     }
     let time_column = match asks_for {
         AsksFor::Nothing => return Ok(Inserted::default()),
@@ -206,12 +206,12 @@ pub(super) async fn inserted(conn: &mut Connection, asks_for: AsksFor) -> Result
     };
     let select = format!(
         "SELECT CAST(LAST_INSERT_ID() AS SIGNED) AS first, CAST(@@session.auto_increment_increment AS SIGNED) AS step, \
-        CAST({time_column} AS DATETIME(6)) AS inserted_at"
+        CAST({time_column} AS DATETIME(6)) AS script_time"
     );
     let rows: Vec<InsertedRow> = Statement::new(&select).rows(conn).await?;
     match rows.into_iter().next() {
-        Some(InsertedRow { first, step, inserted_at: at }) if at.is_some() == (asks_for == AsksFor::IdsAndTime) => {
-            Ok(Inserted { ids: InsertedIds { first, step }, inserted_at: at.map(system_time) })
+        Some(InsertedRow { first, step, script_time: at }) if at.is_some() == (asks_for == AsksFor::IdsAndTime) => {
+            Ok(Inserted { ids: InsertedIds { first, step }, script_time: at.map(system_time) })
         }
         // The ids are as unknown as after a lost answer: another run looks up what was made.
         _ => Err(Failure { kind: FailureKind::Other, text: "the session didn't say what it inserted".to_owned() }),

@@ -90,7 +90,7 @@ impl Transactions<'_> {
             let is_optimistic = planned.is_some();
             let run = self.run(&mut unended, planned, retries.attempt(), &mut body);
             let failed = match run.instrument(span).await {
-                Ok((value, Inserted { ids, inserted_at })) => return Ok(Committed { value, ids, inserted_at }),
+                Ok((value, Inserted { ids, script_time })) => return Ok(Committed { value, ids, script_time }),
                 Err(failed) => failed,
             };
             let Failed { failure, is_open } = match failed {

@@ -34,6 +34,7 @@ async fn a_payment_a_cent_off_pays_the_order_by_an_operators_word() {
     assert!(exception.resolved_at.is_some());
     assert_eq!((paid.order_id, paid.status()), (order.order_id, OrderStatus::Paid));
     let shown = sale.clients().get_order(order.order_id).await.unwrap();
+    assert_eq!(paid, shown, "also when it was settled");
     assert!(shown.settled_at.is_some());
     assert_eq!((shown.status(), sale.stock(product_id).await), (OrderStatus::Paid, 8));
 

@@ -24,6 +24,7 @@ async fn a_cancellation_gives_the_stock_back_once_however_often_it_is_called() {
     assert_eq!(cancelled.status(), OrderStatus::Cancelled);
     assert_eq!(sale.stock(product_id).await, 8);
     let shown = sale.clients().get_order(order.order_id).await.unwrap();
+    assert_eq!(cancelled, shown, "also when it was settled");
     assert!(shown.settled_at.is_some_and(|at| at.seconds >= shown.created_at.unwrap().seconds), "{shown:?}");
     for _ in 0..3 {
         assert_eq!(sale.clients().cancel(order.order_id).await.unwrap(), shown);

@@ -108,7 +108,7 @@ impl CreateHoldBatch {
         is_last: bool,
     ) -> Result<Option<Results<CreatedHold>>, Error> {
         let commands = calls.commands();
-        let Committed { value: step, ids, inserted_at: made_at } = self
+        let Committed { value: step, ids, script_time: made_at } = self
             .database
             .for_callers(calls.wanted(), calls.outcome_unknown())
             .optimistic_transaction(optimistic, "create_hold", async |conn: &mut Connection, attempt| {

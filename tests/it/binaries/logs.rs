@@ -28,6 +28,12 @@ fn assert_line(lines: &[Value], message: &str, level: &str, fields: &Value) {
     assert!(chrono::DateTime::parse_from_rfc3339(timestamp).is_ok(), "{message}: {timestamp}");
 }
 
+/// Returns the fields of an operator's call that changes something, or would have.
+fn admin_call(rpc: &str, product_id: i64, outcome: &str) -> Value {
+    let method = format!("flashsale.v1.AdminService/{rpc}");
+    json!({"principal": "unknown", "method": method, "product_id": product_id, "outcome": outcome})
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_event_has_its_line_with_its_fields() {
     let database = TestDatabase::create("log_lines").await;
@@ -37,6 +43,14 @@ async fn each_event_has_its_line_with_its_fields() {
     let product_id = clients.create_product("Shoe", 1000, 10).await.product_id;
     let released = clients.hold(product_id, 1).await.unwrap().hold_id;
     clients.release(released).await.unwrap();
+    let unwanted = clients.hold(product_id, 2).await.unwrap().hold_id;
+    let unwanted = clients.order(unwanted).await.unwrap().order_id;
+    for _ in 0..2 {
+        clients.cancel(unwanted).await.unwrap();
+    }
+    clients.pause(product_id, false).await.unwrap();
+    clients.pause(999, true).await.unwrap_err();
+    clients.adjust(product_id, -11, "too many").await.unwrap_err();
     let expired = clients.hold(product_id, 8).await.unwrap().hold_id;
     database.move_times("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND").await;
     let used = clients.hold(product_id, 3).await.unwrap().hold_id;
@@ -66,6 +80,11 @@ async fn each_event_has_its_line_with_its_fields() {
     for (message, level, fields) in [
         ("Hold created", "INFO", json!({"hold_id": released, "product_id": product_id, "qty": 1})),
         ("Hold released", "INFO", json!({"hold_id": released, "product_id": product_id, "qty": 1})),
+        ("Order cancelled", "INFO", json!({"order_id": unwanted, "product_id": product_id, "qty": 2})),
+        ("Admin call", "INFO", admin_call("CreateProduct", product_id, "ok")),
+        ("Admin call", "INFO", admin_call("UpdateProduct", product_id, "ok")),
+        ("Admin call", "INFO", admin_call("UpdateProduct", 999, "product_not_found")),
+        ("Admin call", "INFO", admin_call("AdjustStock", product_id, "out_of_stock")),
         ("Hold created", "INFO", json!({"hold_id": expired, "product_id": product_id, "qty": 8})),
         ("Hold expired and stock released", "INFO", json!({"hold_id": expired, "product_id": product_id, "qty": 8})),
         ("Hold created", "INFO", json!({"hold_id": used, "product_id": product_id, "qty": 3})),

@@ -67,12 +67,14 @@ FROM `payment_webhooks` FORCE INDEX (payment_webhooks_key)
 WHERE (`payment_webhooks`.`idempotency_key` = 'a cent off');
 -- payment_webhooks by payment_webhooks_key
 
+SET @script_time = SYSDATE(6);
+
 UPDATE `orders` FORCE INDEX (PRIMARY) SET
-    `status` = 'paid', `settled_by` = 'acceptance', `settled_at` = SYSDATE(6)
+    `status` = 'paid', `settled_by` = 'acceptance', `settled_at` = @script_time
 WHERE ((`orders`.`id` IN (?)) AND (`orders`.`status` = 'pending'));
 -- orders by PRIMARY
 
-SET @rows = ? + (ROW_COUNT() <> 1);
+SET @rows = ? + (ROW_COUNT() <> 1), @late = ? + (SYSDATE(6) > @script_time + INTERVAL ? MICROSECOND);
 
 UPDATE `payment_exceptions` SET
     `resolved_at` = ?, `note` = ?, `accepted` = 1
@@ -85,3 +87,8 @@ INSERT INTO `operator_actions` (`created_at`, `principal`, `method`, `request_id
 VALUES (UTC_TIMESTAMP(6), ?, ?, NULL, 21, ?);
 
 COMMIT;
+
+SELECT
+    CAST(LAST_INSERT_ID () AS SIGNED) AS first,
+    CAST(@@session.auto_increment_increment AS SIGNED) AS step,
+    CAST(@script_time AS DATETIME(6)) AS script_time;

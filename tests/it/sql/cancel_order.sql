@@ -54,12 +54,14 @@ ORDER BY `products`.`id`
 FOR UPDATE SKIP LOCKED;
 -- products by PRIMARY
 
+SET @script_time = SYSDATE(6);
+
 UPDATE `orders` FORCE INDEX (PRIMARY) SET
-    `status` = 'cancelled', `settled_by` = 'caller', `settled_at` = SYSDATE(6)
+    `status` = 'cancelled', `settled_by` = 'caller', `settled_at` = @script_time
 WHERE ((`orders`.`id` IN (?)) AND (`orders`.`status` = 'pending'));
 -- orders by PRIMARY
 
-SET @rows = ? + (ROW_COUNT() <> 1);
+SET @rows = ? + (ROW_COUNT() <> 1), @late = ? + (SYSDATE(6) > @script_time + INTERVAL ? MICROSECOND);
 
 UPDATE `holds` FORCE INDEX (PRIMARY) SET
     `status` = 'cancelled'
@@ -76,6 +78,11 @@ WHERE ((`products`.`id` = 21) AND ((`products`.`available_stock` + 1) <= `produc
 SET @rows = ? + (ROW_COUNT() <> 1);
 
 COMMIT;
+
+SELECT
+    CAST(LAST_INSERT_ID () AS SIGNED) AS first,
+    CAST(@@session.auto_increment_increment AS SIGNED) AS step,
+    CAST(@script_time AS DATETIME(6)) AS script_time;
 
 -- # A repeat
 

@@ -61,12 +61,14 @@ ORDER BY `products`.`id`
 FOR UPDATE SKIP LOCKED;
 -- products by PRIMARY
 
+SET @script_time = SYSDATE(6);
+
 UPDATE `orders` FORCE INDEX (PRIMARY) SET
-    `status` = 'cancelled', `settled_by` = 'overdue', `settled_at` = SYSDATE(6)
+    `status` = 'cancelled', `settled_by` = 'overdue', `settled_at` = @script_time
 WHERE ((`orders`.`id` IN (?, …)) AND (`orders`.`status` = 'pending'));
 -- orders by PRIMARY
 
-SET @rows = ? + (ROW_COUNT() <> 2);
+SET @rows = ? + (ROW_COUNT() <> 2), @late = ? + (SYSDATE(6) > @script_time + INTERVAL ? MICROSECOND);
 
 UPDATE `holds` FORCE INDEX (PRIMARY) SET
     `status` = 'cancelled'
@@ -180,12 +182,14 @@ WHERE id = 1;
 -- orders by orders_product_due
 -- products by PRIMARY
 
+SET @script_time = SYSDATE(6);
+
 UPDATE `orders` FORCE INDEX (PRIMARY) SET
-    `status` = 'cancelled', `settled_by` = 'overdue', `settled_at` = SYSDATE(6)
+    `status` = 'cancelled', `settled_by` = 'overdue', `settled_at` = @script_time
 WHERE ((`orders`.`id` IN (?, …)) AND (`orders`.`status` = 'pending'));
 -- orders by PRIMARY
 
-SET @rows = ? + (ROW_COUNT() <> 2);
+SET @rows = ? + (ROW_COUNT() <> 2), @late = ? + (SYSDATE(6) > @script_time + INTERVAL ? MICROSECOND);
 
 UPDATE `holds` FORCE INDEX (PRIMARY) SET
     `status` = 'cancelled'

@@ -33,7 +33,7 @@ COMMIT;
 SELECT
     CAST(LAST_INSERT_ID () AS SIGNED) AS first,
     CAST(@@session.auto_increment_increment AS SIGNED) AS step,
-    CAST(NULL AS DATETIME(6)) AS inserted_at;
+    CAST(NULL AS DATETIME(6)) AS script_time;
 
 -- # The product is known to sell: optimistic
 
@@ -75,7 +75,7 @@ COMMIT;
 SELECT
     CAST(LAST_INSERT_ID () AS SIGNED) AS first,
     CAST(@@session.auto_increment_increment AS SIGNED) AS step,
-    CAST(@script_time AS DATETIME(6)) AS inserted_at;
+    CAST(@script_time AS DATETIME(6)) AS script_time;
 
 -- # A repeat: optimistic, which fails, then locked
 
@@ -183,7 +183,7 @@ COMMIT;
 SELECT
     CAST(LAST_INSERT_ID () AS SIGNED) AS first,
     CAST(@@session.auto_increment_increment AS SIGNED) AS step,
-    CAST(NULL AS DATETIME(6)) AS inserted_at;
+    CAST(NULL AS DATETIME(6)) AS script_time;
 
 -- # More than there is: optimistic, which fails, then locked
 
@@ -330,7 +330,7 @@ COMMIT;
 SELECT
     CAST(LAST_INSERT_ID () AS SIGNED) AS first,
     CAST(@@session.auto_increment_increment AS SIGNED) AS step,
-    CAST(NULL AS DATETIME(6)) AS inserted_at;
+    CAST(NULL AS DATETIME(6)) AS script_time;
 
 -- # Too few units, but overdue orders: optimistic, which fails, then locked
 
@@ -402,12 +402,14 @@ ORDER BY `holds`.`id`
 FOR UPDATE SKIP LOCKED;
 -- holds by PRIMARY
 
+SET @script_time = SYSDATE(6);
+
 UPDATE `orders` FORCE INDEX (PRIMARY) SET
-    `status` = 'cancelled', `settled_by` = 'overdue', `settled_at` = SYSDATE(6)
+    `status` = 'cancelled', `settled_by` = 'overdue', `settled_at` = @script_time
 WHERE ((`orders`.`id` IN (?, …)) AND (`orders`.`status` = 'pending'));
 -- orders by PRIMARY
 
-SET @rows = ? + (ROW_COUNT() <> 40);
+SET @rows = ? + (ROW_COUNT() <> 40), @late = ? + (SYSDATE(6) > @script_time + INTERVAL ? MICROSECOND);
 
 UPDATE `holds` FORCE INDEX (PRIMARY) SET
     `status` = 'cancelled'
@@ -432,7 +434,7 @@ COMMIT;
 SELECT
     CAST(LAST_INSERT_ID () AS SIGNED) AS first,
     CAST(@@session.auto_increment_increment AS SIGNED) AS step,
-    CAST(NULL AS DATETIME(6)) AS inserted_at;
+    CAST(NULL AS DATETIME(6)) AS script_time;
 
 -- # A limit for each buyer, and a buyer with expired holds: locked
 
@@ -507,7 +509,7 @@ COMMIT;
 SELECT
     CAST(LAST_INSERT_ID () AS SIGNED) AS first,
     CAST(@@session.auto_increment_increment AS SIGNED) AS step,
-    CAST(NULL AS DATETIME(6)) AS inserted_at;
+    CAST(NULL AS DATETIME(6)) AS script_time;
 
 -- # A limit for each buyer: optimistic
 
@@ -566,7 +568,7 @@ COMMIT;
 SELECT
     CAST(LAST_INSERT_ID () AS SIGNED) AS first,
     CAST(@@session.auto_increment_increment AS SIGNED) AS step,
-    CAST(@script_time AS DATETIME(6)) AS inserted_at;
+    CAST(@script_time AS DATETIME(6)) AS script_time;
 
 -- # A buyer over the limit: optimistic, which fails, then locked
 
@@ -664,7 +666,7 @@ VALUES (24, ?, @script_time, @expires_at, 1, ?, ?);
 SELECT
     CAST(LAST_INSERT_ID () AS SIGNED) AS first,
     CAST(@@session.auto_increment_increment AS SIGNED) AS step,
-    CAST(@script_time AS DATETIME(6)) AS inserted_at;
+    CAST(@script_time AS DATETIME(6)) AS script_time;
 
 SELECT
     UNHEX(buyer) AS buyer_id,

@@ -34,7 +34,7 @@ COMMIT;
 SELECT
     CAST(LAST_INSERT_ID () AS SIGNED) AS first,
     CAST(@@session.auto_increment_increment AS SIGNED) AS step,
-    CAST(NULL AS DATETIME(6)) AS inserted_at;
+    CAST(NULL AS DATETIME(6)) AS script_time;
 
 -- # A repeat
 

@@ -35,12 +35,14 @@ INSERT INTO
     )
 VALUES (?, ?, 21, 'success', NULL, 'paid', 'applied', UTC_TIMESTAMP(6), NULL);
 
+SET @script_time = SYSDATE(6);
+
 UPDATE `orders` FORCE INDEX (PRIMARY) SET
-    `status` = 'paid', `settled_by` = 'payment', `settled_at` = SYSDATE(6)
+    `status` = 'paid', `settled_by` = 'payment', `settled_at` = @script_time
 WHERE ((`orders`.`id` IN (?)) AND (`orders`.`status` = 'pending'));
 -- orders by PRIMARY
 
-SET @rows = ? + (ROW_COUNT() <> 1);
+SET @rows = ? + (ROW_COUNT() <> 1), @late = ? + (SYSDATE(6) > @script_time + INTERVAL ? MICROSECOND);
 
 COMMIT;
 
@@ -171,12 +173,14 @@ INSERT INTO
     )
 VALUES (?, ?, 21, 'failure', NULL, 'cancelled', 'applied', UTC_TIMESTAMP(6), NULL);
 
+SET @script_time = SYSDATE(6);
+
 UPDATE `orders` FORCE INDEX (PRIMARY) SET
-    `status` = 'cancelled', `settled_by` = 'failure', `settled_at` = SYSDATE(6)
+    `status` = 'cancelled', `settled_by` = 'failure', `settled_at` = @script_time
 WHERE ((`orders`.`id` IN (?)) AND (`orders`.`status` = 'pending'));
 -- orders by PRIMARY
 
-SET @rows = ? + (ROW_COUNT() <> 1);
+SET @rows = ? + (ROW_COUNT() <> 1), @late = ? + (SYSDATE(6) > @script_time + INTERVAL ? MICROSECOND);
 
 UPDATE `holds` FORCE INDEX (PRIMARY) SET
     `status` = 'cancelled'
@@ -327,14 +331,16 @@ INSERT INTO
     )
 VALUES (?, ?, 21, 'success', NULL, 'paid', 'applied', UTC_TIMESTAMP(6), ?);
 
+SET @script_time = SYSDATE(6);
+
 UPDATE `orders` FORCE INDEX (PRIMARY) SET
     `status` = 'paid',
     `settled_by` = 'payment',
-    `settled_at` = SYSDATE(6),
+    `settled_at` = @script_time,
     `payment_id` = CASE `orders`.`id` WHEN ? THEN ? END
 WHERE ((`orders`.`id` IN (?)) AND (`orders`.`status` = 'pending'));
 -- orders by PRIMARY
 
-SET @rows = ? + (ROW_COUNT() <> 1);
+SET @rows = ? + (ROW_COUNT() <> 1), @late = ? + (SYSDATE(6) > @script_time + INTERVAL ? MICROSECOND);
 
 COMMIT;

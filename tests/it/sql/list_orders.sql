@@ -219,20 +219,9 @@ LIMIT 2;
 
 -- # Those settled after a time
 
-SELECT
-    `orders`.`id`,
-    `orders`.`hold_id`,
-    `orders`.`product_id`,
-    `orders`.`qty`,
-    `orders`.`amount_cents`,
-    `orders`.`status`,
-    `orders`.`payment_due_at`,
-    `orders`.`created_at`,
-    `orders`.`request_id`,
-    `orders`.`buyer_id`,
-    `orders`.`settled_at`,
-    `orders`.`payment_id`,
-    SYSDATE(6)
+SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED;
+
+SELECT `orders`.`id`, `orders`.`settled_at`
 FROM `orders` FORCE INDEX (orders_settled)
 WHERE (
     (
@@ -242,5 +231,5 @@ WHERE (
     AND (`orders`.`settled_at` < UTC_TIMESTAMP(6) - INTERVAL 1 SECOND)
 )
 ORDER BY `orders`.`settled_at`, `orders`.`id`
-LIMIT 2 LOCK IN SHARE MODE;
--- orders by orders_settled
+LIMIT 2;
+-- orders by orders_settled, index only
