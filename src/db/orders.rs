@@ -285,13 +285,14 @@ fn of_buyer(product_id: ProductId, buyer_id: &BuyerId, before: Option<i64>, limi
     select(query).force_index(BY_BUYER)
 }
 
-/// Reads up to `limit` orders of a product that were settled after a time, the oldest first, so that a reader who goes on
-/// from the last of them misses none. `after` is the last one read, or the time to begin at. Locks nothing.
+/// Reads up to `limit` orders of a product that were settled after a time, the oldest first. It locks nothing.
 ///
-/// An order gets its settled_at by the script's time, its row is there within [`super::script`]'s half a second or not at
-/// all, and it becomes visible when its transaction commits, which may be later than the commit of an order with a later
-/// settled_at. So the last second is left to a later call; of the time before it, the index is read as it is, with the rows
-/// of open transactions. The list ends before the first order whose row isn't committed like that.
+/// `after` is the last order read, or the time to begin at. A reader who goes on from the last order misses none:
+///
+/// - A row is in the index within half a second of its settled_at, or never ([`Script::check_time`]). The last second is
+///   left to a later call.
+/// - An order becomes visible when its transaction commits, which may be later than the commit of an order with a later
+///   settled_at. So the index is read with the rows of open transactions, and the list ends before the first of these.
 pub async fn list_settled(
     conn: &mut Connection,
     product_id: ProductId,
