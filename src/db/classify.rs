@@ -70,8 +70,8 @@ const TEXTS: &[(&str, FailureKind)] = &[
     ("CONSTRAINT `", FailureKind::Check),
     // 1690 of unsigned numbers, which only `Script::update` provokes.
     ("BIGINT UNSIGNED value is out of range", FailureKind::RowCount),
-    // 1690, which `Script::check_time` provokes of signed numbers.
-    ("BIGINT value is out of range", FailureKind::LockWait),
+    // 1690, which `Script::check_time` provokes of the largest signed number.
+    ("9223372036854775807 + (", FailureKind::LockWait),
     // 1290, 1836, 1792, 1036, and 1665. The last is about the session's binlog_format, and another session may have the
     // right one.
     ("server is running with the --", FailureKind::Away),
@@ -225,6 +225,8 @@ mod tests {
             ("Driver error: `Connection to the server is closed.'", Away),
             ("CONSTRAINT `products_stock` failed for `test`.`products`", Check),
             ("BIGINT UNSIGNED value is out of range in '(18446744073709551615 + (row_count() <> 1))'", RowCount),
+            ("BIGINT value is out of range in '(9223372036854775807 + (sysdate(6) > (@script_time)))'", LockWait),
+            ("BIGINT value is out of range in '9223372036854775807 + (sysdate(6) > @`script_time`)'", LockWait),
             ("BIGINT value is out of range in '(`test`.`products`.`available_stock` + 1)'", Wrong),
             ("Unknown column 'x' in 'field list'", Wrong),
             ("Got error 168 from storage engine", Other),

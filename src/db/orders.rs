@@ -289,7 +289,7 @@ fn of_buyer(product_id: ProductId, buyer_id: &BuyerId, before: Option<i64>, limi
 ///
 /// `after` is the last order read, or the time to begin at. A reader who goes on from the last order misses none:
 ///
-/// - A row is in the index within half a second of its settled_at, or never ([`Script::check_time`]). The last second is
+/// - A row is in the index within half a second of its settled_at, or never (`Script::check_time`). The last second is
 ///   left to a later call.
 /// - An order becomes visible when its transaction commits, which may be later than the commit of an order with a later
 ///   settled_at. So the index is read with the rows of open transactions, and the list ends before the first of these.
