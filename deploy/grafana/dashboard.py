@@ -128,7 +128,11 @@ def the_sale(panels):
     panels.lines(
         "Stock by state", "Units of the products chosen above; together they are the total.", "short",
         {
-            "{{state}}": 'sum by (state) (flashsale:stock_usage:units{product_id=~"$product"})',
+            # From the ground up.
+            **{
+                state: f'sum(flashsale:stock_usage:units{{product_id=~"$product", state="{state}"}})'
+                for state in ("paid", "pending", "held", "available")
+            },
             "total": 'sum(flashsale:stock_limit:units{product_id=~"$product"})',
         },
         stacked=True, beside=("total",), colours={"paid": GREEN, "pending": YELLOW, "held": BLUE, "available": GREY, "total": RED},
@@ -225,7 +229,10 @@ def lanes(panels):
     )
     panels.lines(
         "Calls waiting in a lane", "More than FLASHSALE_LANE_QUEUE are refused as OVERLOADED.", "short",
-        {"{{lane}}": "sum by (lane) (flashsale_lane_queue_length)"},
+        {
+            "{{lane}}": "sum by (lane) (flashsale_lane_queue_length) "
+            f"and on (lane) (sum by (lane) (rate(flashsale_lane_batch_size_count{RATE})) > 0)"
+        },
     )
     panels.lines(
         "Transaction time, 99 of 100", "99 of 100 transactions of a name are faster.", "s",
@@ -243,9 +250,9 @@ def lanes(panels):
         "Conflicts and reruns", "Deadlocks and lock waits, transactions that ran again, and waits for a connection "
         "that were too long, a minute.", "short",
         {
-            "{{kind}}": f"sum by (kind) (rate(flashsale_db_lock_conflicts_total{RATE})) * 60",
-            "run again: {{reason}}": f"sum by (reason) (rate(flashsale_transaction_retries_total{RATE})) * 60",
-            "no connection": f"sum(rate(db_client_connection_timeouts_total{RATE})) * 60",
+            "{{kind}}": f"sum by (kind) (rate(flashsale_db_lock_conflicts_total{RATE})) * 60 > 0",
+            "run again: {{reason}}": f"sum by (reason) (rate(flashsale_transaction_retries_total{RATE})) * 60 > 0",
+            "no connection": f"sum(rate(db_client_connection_timeouts_total{RATE})) * 60 > 0",
         },
     )
 
@@ -277,8 +284,8 @@ def tidying(panels):
         "Memory", "Of each program.", "bytes", {"{{job}} {{instance}}": "process_resident_memory_bytes"},
     )
     panels.lines(
-        "Processor", "Cores that each program uses.", "short",
-        {"{{job}} {{instance}}": f"rate(process_cpu_seconds_total{RATE})"},
+        "Processor", "Cores that each program uses, over two minutes.", "short",
+        {"{{job}} {{instance}}": "rate(process_cpu_seconds_total[2m])"},
     )
     panels.lines(
         "Connections and lost log lines", "Open connections, those refused and log lines dropped a minute.", "short",

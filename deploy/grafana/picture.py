@@ -31,7 +31,7 @@ POINTS = 180
 INK, FAINT, BACKGROUND, CARD = "#24292e", "#8b949e", "#f4f5f5", "#ffffff"
 NAMED = {"green": "#37872d", "yellow": "#e0a800", "blue": "#3274d9", "red": "#c4162a"}
 # The colours of lines without one of their own.
-OTHERS = ("#56a64b", "#f2cc0c", "#3274d9", "#ff780a", "#a352cc", "#1fb5c4", "#e0226e", "#8f6b32", "#705da0", "#999999")
+OTHERS = ("#1f9eb5", "#ff780a", "#a352cc", "#56a64b", "#e0226e", "#3274d9", "#c9a400", "#8f6b32", "#705da0", "#999999")
 LEGEND_MAX = 9
 
 
@@ -69,10 +69,11 @@ def colour(name):
 
 def overrides(panel):
     """Maps the names of lines to what the dashboard says of them."""
-    return {
-        override["matcher"]["options"]: {item["id"]: item["value"] for item in override["properties"]}
-        for override in panel["fieldConfig"]["overrides"]
-    }
+    found = {}
+    for override in panel["fieldConfig"]["overrides"]:
+        of_line = found.setdefault(override["matcher"]["options"], {})
+        of_line |= {item["id"]: item["value"] for item in override["properties"]}
+    return found
 
 
 def number(value, unit):
@@ -127,13 +128,15 @@ def timeseries(figure, panel, rows, prometheus):
     unit, special = panel["fieldConfig"]["defaults"]["unit"], overrides(panel)
     stacked = custom.get("stacking", {}).get("mode") == "normal"
     lines = [line for target in panel["targets"] for line in prometheus.lines(target)]
-    below = min(LEGEND_MAX, len(lines))
+    names = [shorten(name, 52 if len(lines) < 4 else 30) for name, _ in lines][:LEGEND_MAX]
+    # Some ten signs of the legend are as wide as a column of the dashboard, and a key with its gaps is 0.8 of one.
+    columns = max(1, min(4, int((panel["gridPos"]["w"] - 0.9) / (max(map(len, names), default=1) / 10 + 0.8))))
+    below = 0.52 * math.ceil(len(names) / columns)
     axes = figure.add_axes(
-        (left + 1.25 / COLUMNS, top - height + (1.9 + 0.5 * math.ceil(below / 3)) / rows, width - 1.6 / COLUMNS,
-         height - (3.4 + 0.5 * math.ceil(below / 3)) / rows)
+        (left + 1.25 / COLUMNS, top - height + (1.15 + below) / rows, width - 1.6 / COLUMNS, height - (2.5 + below) / rows)
     )
     shades = iter(OTHERS * 3)
-    handles, areas = [], []
+    handles, areas = {}, []
     for name, points in lines:
         says = special.get(name, {})
         shade = colour(says["color"]["fixedColor"]) if "color" in says else next(shades)
@@ -142,38 +145,42 @@ def timeseries(figure, panel, rows, prometheus):
             continue
         moments = [datetime.datetime.fromtimestamp(at, datetime.timezone.utc) for at, _ in points]
         (line,) = axes.plot(moments, [value for _, value in points], color=shade, linewidth=says.get("custom.lineWidth", 1.4))
-        handles.append((name, line))
+        handles[name] = line
     if areas:
-        # The order of the dashboard's colours is from the ground up.
-        order = [name for name in special if any(name == area[0] for area in areas)]
-        areas.sort(key=lambda area: order.index(area[0]) if area[0] in order else len(order))
         moments = sorted({at for _, points, _ in areas for at in points})
         stack = axes.stackplot(
             [datetime.datetime.fromtimestamp(at, datetime.timezone.utc) for at in moments],
             [[points.get(at, 0.0) for at in moments] for _, points, _ in areas],
             colors=[shade for _, _, shade in areas], alpha=0.75, linewidth=0,
         )
-        handles = [(name, area) for (name, _, _), area in zip(areas, stack)] + handles
+        handles |= {name: area for (name, _, _), area in zip(areas, stack)}
     style(axes, unit, prometheus)
     if not lines:
         axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center", color=FAINT)
-    elif any(name for name, _ in handles):
-        shown = handles[:LEGEND_MAX]
-        names = [shorten(name, 34) for name, _ in shown]
-        if len(handles) > LEGEND_MAX:
-            names[-1] += f" … {len(handles) - LEGEND_MAX} more"
+    elif any(names):
+        if len(lines) > LEGEND_MAX:
+            names[-1] += f" … {len(lines) - LEGEND_MAX} more"
         axes.legend(
-            [handle for _, handle in shown], names, loc="upper left", bbox_to_anchor=(-0.06, -0.13), fontsize=7.2,
-            ncols=2 if max(map(len, names)) > 18 else 3, frameon=False, labelcolor=INK, handlelength=1.2,
-            columnspacing=1.0, borderpad=0, handletextpad=0.5,
+            [handles[name] for name, _ in lines[:LEGEND_MAX]], names, loc="upper left", fontsize=7.2, ncols=columns,
+            bbox_to_anchor=(left + 0.9 / COLUMNS, top - height + (0.55 + below) / rows), bbox_transform=figure.transFigure,
+            frameon=False, labelcolor=INK, handlelength=1.2, columnspacing=1.0, borderpad=0, borderaxespad=0,
+            handletextpad=0.5,
         )
     return bool(lines)
 
 
 def shorten(name, longest):
-    """Leaves out the package of a method, and the middle of what is still too long."""
-    name = name.replace("flashsale.v1.", "")
+    """Leaves out the service of a method, and the middle of what is still too long."""
+    name = re.sub(r"flashsale\.v1\.\w+/", "", name)
     return name if len(name) <= longest else f"{name[: longest // 2 - 1]}…{name[-longest // 2:]}"
+
+
+def levels(top, base):
+    """Lists at most six round levels from 0 to the top, in multiples of the base."""
+    most = top / base / 5
+    power = 10 ** math.floor(math.log10(most))
+    between = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= most) * base
+    return [between * count for count in range(int(top / between) + 1)]
 
 
 def style(axes, unit, prometheus):
@@ -182,7 +189,7 @@ def style(axes, unit, prometheus):
     axes.set_xlim(moment(prometheus.start), moment(prometheus.end))
     low, high = axes.get_ylim()
     axes.set_ylim(0, high if high > 0 and (low, high) != (0, 1) and not math.isclose(high, 0.055) else 1)
-    axes.yaxis.set_major_locator(ticker.MaxNLocator(5, integer=unit == "short" and axes.get_ylim()[1] > 4))
+    axes.yaxis.set_major_locator(ticker.FixedLocator(levels(axes.get_ylim()[1], 2**20 if unit == "bytes" else 1)))
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: number(value, unit)))
     axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=3, maxticks=6))
     axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M"))
