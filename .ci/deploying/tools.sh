@@ -8,10 +8,13 @@ TOOLS_DIR=$TARGET_DIR/tools
 unpack() {
     local fetched package
     command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
+    if [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null; then
+        apt_update
+    fi
     fetched=$(mktemp -d "$TARGET_DIR/fetched.XXXXXX")
     say "Fetching from Debian: $*"
     for package in "$@"; do
-        if ! (cd "$fetched" && timeout 120 apt-get -q -o APT::Sandbox::User=root download "$package" >&2 </dev/null); then
+        if ! (cd "$fetched" && apt-get "${APT_OPTIONS[@]}" -q -o APT::Sandbox::User=root download "$package" >&2 </dev/null); then
             rm -rf "$fetched"
             return 1
         fi
