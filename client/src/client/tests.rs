@@ -64,12 +64,18 @@ impl Frames {
 
     /// Answers a call with NOT_FOUND and nothing else.
     async fn answer(&mut self, stream: u32) -> io::Result<()> {
+        self.answer_with(stream, Code::NotFound).await
+    }
+
+    /// Answers a call with a code and nothing else.
+    async fn answer_with(&mut self, stream: u32, code: Code) -> io::Result<()> {
+        let code = i32::from(code).to_string();
         let field = |name: &str, value: &str| {
             let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
             [&[0][..], &text(name), &text(value)].concat()
         };
         // The first byte is the index of `:status: 200` in HPACK's table.
-        let fields = [&[0x88][..], &field("content-type", "application/grpc"), &field("grpc-status", "5")].concat();
+        let fields = [&[0x88][..], &field("content-type", "application/grpc"), &field("grpc-status", &code)].concat();
         self.send(HEADERS, WHOLE, stream, &fields).await
     }
 }
@@ -187,6 +193,35 @@ async fn a_call_that_may_have_been_taken_is_repeated_only_where_the_client_repea
         assert!(is_answered(&client).await, "{kind} {reason:?}");
         server.await.unwrap().unwrap();
     }
+}
+
+/// Answers every call on one connection with UNAVAILABLE, and counts them.
+async fn be_unavailable(listener: TcpListener, attempts: Arc<AtomicUsize>) -> io::Result<()> {
+    let mut frames = Frames::accept(&listener).await?;
+    loop {
+        let stream = frames.next_call().await?;
+        attempts.fetch_add(1, Ordering::Relaxed);
+        frames.answer_with(stream, Code::Unavailable).await?;
+    }
+}
+
+#[tokio::test]
+async fn callers_of_a_server_that_is_unavailable_spend_the_budget_and_no_more() {
+    const CALLS: usize = 200;
+    let (listener, client) = listen(Repeat::Temporary).await;
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let server = tokio::spawn(be_unavailable(listener, Arc::clone(&attempts)));
+    let calls = (0..CALLS).map(|_| client.clone());
+    let calls: JoinSet<CallError> = calls
+        .map(|client| async move { client.get_product(GetProductRequest { product_id: 1 }).await.unwrap_err() })
+        .collect();
+    for error in calls.join_all().await {
+        assert!(matches!(error, CallError::Broken(_)), "{error:?}");
+    }
+    // Ten a second for the ten seconds of the window, and one for every fifth call.
+    let attempts = attempts.load(Ordering::Relaxed);
+    assert!((CALLS + 100..=CALLS + 100 + CALLS / 5 + 20).contains(&attempts), "{attempts}");
+    server.abort();
 }
 
 #[tokio::test]

@@ -32,8 +32,6 @@ fn build() -> PathBuf {
         let _ = fs::remove_dir_all(own.join(part));
         copy(&repository.join(part), &own.join(part)).unwrap();
     }
-    let copy_file =
-        |name: &str| fs::copy(repository.join("examples/typescript").join(name), folder.join(name)).unwrap();
     for file in ["package.json", "package-lock.json", "tsconfig.json", "buf.gen.yaml"] {
         fs::copy(repository.join("examples/typescript").join(file), folder.join(file)).unwrap();
     }
