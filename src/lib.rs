@@ -4,21 +4,22 @@
 //!
 //! | module | what it is | may use |
 //! |---|---|---|
-//! | `bin` | the three programs | [`config`], [`gateway`], [`grpc`], [`listener`], [`setup`], [`shutdown`], [`startup`], [`sweeper`], [`telemetry`] |
-//! | [`grpc`] | the server: decode, call the checkout, encode | [`checkout`], [`config`], [`domain`], [`error`], [`listener`], [`metric_names`], [`pb`], [`telemetry`] |
+//! | `bin` | the three programs | [`config`], [`gateway`], [`grpc`], [`listener`], [`probes`], [`setup`], [`shutdown`], [`startup`], [`sweeper`], [`telemetry`] |
+//! | [`grpc`] | the server: decode, call the checkout, encode | [`checkout`], [`config`], [`domain`], [`error`], [`listener`], [`metric_names`], [`pb`], [`probes`], [`telemetry`] |
 //! | [`sweeper`] | one run of the sweep, of the audit, or of the purge | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`telemetry`] |
 //! | [`setup`] | `server migrate` | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`startup`] |
 //! | [`checkout`] | one file for each use case: lock, decide, write | [`config`], [`db`], [`domain`], [`error`], [`lane`], [`metric_names`] |
 //! | [`db`] | the only place with SQL | [`config`], [`domain`], [`error`], [`metric_names`] |
-//! | [`config`] | the settings of the programs | [`gateway`], [`startup`], [`telemetry`] |
-//! | [`gateway`] | the HTTP front, which knows nothing but gRPC of the rest | [`metric_names`], [`pb`], [`telemetry`] |
+//! | [`config`] | the settings of the programs | [`gateway`], [`listener`], [`startup`], [`telemetry`] |
+//! | [`gateway`] | the HTTP front, which knows nothing but gRPC of the rest | [`listener`], [`metric_names`], [`pb`], [`telemetry`] |
+//! | [`probes`] | the metrics address | [`listener`], [`telemetry`] |
 //! | [`telemetry`] | logs, traces and metrics | [`metric_names`], [`startup`] |
 //! | [`lane`] | requests that wait together run together | [`error`] |
 //! | [`error`] | the one error of a call | [`domain`] |
 //! | [`domain`] | the rules of the sale, pure functions | only `std` |
 //! | [`startup`] | why a program ends before its work begins | – |
 //! | [`metric_names`] | the names of the metrics | – |
-//! | [`listener`] | listening for connections | – |
+//! | [`listener`] | taking connections, and serving HTTP on them | – |
 //! | [`shutdown`] | the end of a program's work | – |
 //! | [`pb`] | the code generated from the service definition | – |
 //!
@@ -27,7 +28,9 @@
 //! | crates | modules |
 //! |---|---|
 //! | `diesel`, `deadpool`, `mysql_async` | [`db`] |
-//! | `tonic`, `prost` | [`gateway`], [`grpc`], [`pb`] |
+//! | `tonic`, `prost` | [`gateway`], [`grpc`] |
+//! | `flashsale_proto` | [`pb`] |
+//! | `flashsale_client` | [`gateway`] |
 //!
 //! The test `borders` reads both tables. It fails where a path in a source file crosses a border, and where the modules
 //! use each other in a circle.
@@ -43,6 +46,7 @@ pub mod lane;
 pub mod listener;
 pub mod metric_names;
 pub mod pb;
+pub mod probes;
 pub mod setup;
 pub mod shutdown;
 pub mod startup;

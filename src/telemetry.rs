@@ -36,7 +36,7 @@ use crate::startup::{BadSetting, Stop};
 use log_thread::LogThread;
 
 pub use log_thread::WhenFull;
-pub use metrics::serve_metrics;
+pub use metrics::metrics_page;
 pub use trace::{inject_current, job_span, request_span};
 
 /// Says how log lines are written.

@@ -15,7 +15,7 @@ use serde::Serialize;
 use tracing::{Instrument, error, warn};
 
 use super::{
-    EventSenders,
+    EventSenders, Readiness,
     answer::{HoldAnswer, IgnoredAnswer, OrderAnswer, ProductAnswer, WebhookAnswer},
     body,
     reply::{Asked, Reply},
@@ -50,9 +50,10 @@ const UNKNOWN_ROUTE: (&str, &str) = ("unknown", "unknown route");
 struct Gateway {
     upstream: Upstream,
     senders: EventSenders,
+    readiness: Readiness,
 }
 
-pub(super) fn router(upstream: Upstream, senders: EventSenders) -> Router {
+pub(super) fn router(upstream: Upstream, senders: EventSenders, readiness: Readiness) -> Router {
     let mut router = Router::new();
     if !senders.stripe.is_empty() {
         webhook::show_ignored_events();
@@ -68,7 +69,7 @@ pub(super) fn router(upstream: Upstream, senders: EventSenders) -> Router {
         .fallback(route_not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(observe))
-        .with_state(Gateway { upstream, senders })
+        .with_state(Gateway { upstream, senders, readiness })
 }
 
 async fn observe(matched: Option<MatchedPath>, request: Request, next: Next) -> Response {
@@ -104,7 +105,7 @@ async fn healthz() -> Json<serde_json::Value> {
 }
 
 async fn readyz(State(gateway): State<Gateway>) -> Result<Json<serde_json::Value>, Reply> {
-    if gateway.upstream.is_ready().await {
+    if gateway.readiness.is_ready().await {
         Ok(Json(serde_json::json!({"status": "ready"})))
     } else {
         Err(Reply::unavailable())
@@ -163,7 +164,7 @@ async fn deliver(upstream: &Upstream, sender: Sender<'_>, request: Request) -> R
 
 /// Turns a call without a response into a refusal. Logs it unless the server has logged it.
 fn refuse(failure: &CallError, asked: Asked) -> Reply {
-    if !matches!(failure, CallError::Refused { .. }) {
+    if !matches!(failure, CallError::Refused(_)) {
         warn!(error = %failure, "Call to the server failed");
     }
     Reply::from_call(failure, asked)
