@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes the dashboard of a sale, dashboards/flashsale.json, and prints it; --write writes the file.
 
-It needs the package grafana-foundation-sdk, which .ci/requirements.txt pins. Its queries use the recording rules of deploy/prometheus/rules.yml. Change the
-dashboard here, not in Grafana: CI makes it anew and compares.
+It needs the package grafana-foundation-sdk, which .ci/requirements.txt pins. Its queries use the recording rules of
+deploy/prometheus/rules.yml. Change the dashboard here, not in Grafana: CI makes it anew and compares.
 """
 
 import pathlib
@@ -111,7 +111,8 @@ def at_a_glance(panels):
         "sum(max by (kind) (flashsale_payment_exception_open))", bad_above=1,
     )
     panels.number(
-        "Programs ready", "Servers and gateways that say they are ready.", "short", "sum(flashsale_serving)", bad_below=1
+        "Programs ready", "Servers and gateways that say they are ready.", "short", "sum(flashsale_serving)",
+        bad_below=1,
     )
     panels.number(
         "Calls that failed", "The worse of what servers and gateways see, in five minutes.", "percentunit",
@@ -135,7 +136,8 @@ def the_sale(panels):
             },
             "total": 'sum(flashsale:stock_limit:units{product_id=~"$product"})',
         },
-        stacked=True, beside=("total",), colours={"paid": GREEN, "pending": YELLOW, "held": BLUE, "available": GREY, "total": RED},
+        stacked=True, beside=("total",),
+        colours={"paid": GREEN, "pending": YELLOW, "held": BLUE, "available": GREY, "total": RED},
     )
     panels.lines(
         "Holds granted and refused", "Answers to CreateHold a second: created, replayed, or why not.", "reqps",
@@ -166,8 +168,8 @@ def payments(panels):
         quantiles("flashsale_webhook_duration_seconds"),
     )
     panels.lines(
-        "Refunds due and bad signatures", "Payments for a person to look at, and webhooks without a good signature a minute.",
-        "short",
+        "Refunds due and bad signatures",
+        "Payments for a person to look at, and webhooks without a good signature a minute.", "short",
         {
             "{{kind}}": "max by (kind) (flashsale_payment_exception_open)",
             "signature: {{cause}}":
@@ -179,6 +181,8 @@ def payments(panels):
 def calls(panels):
     panels.row("Calls and errors")
     by_status = "http_response_status_code"
+    answers = "http_server_request_duration_seconds"
+    faults = f'rpc_server_call_duration_seconds_count{{error_type!=""}}{RATE}'
     panels.lines(
         "RPCs by method", "Calls that the servers answered, a second.", "reqps",
         {"{{rpc_method}}": f"sum by (rpc_method) (rate(rpc_server_call_duration_seconds_count{RATE})) > 0"},
@@ -193,22 +197,22 @@ def calls(panels):
     )
     panels.lines(
         "Gateway answers by status", "HTTP answers a second.", "reqps",
-        {f"{{{{{by_status}}}}}": f"sum by ({by_status}) (rate(http_server_request_duration_seconds_count{RATE})) > 0"},
-        width=6,
+        {f"{{{{{by_status}}}}}": f"sum by ({by_status}) (rate({answers}_count{RATE})) > 0"}, width=6,
     )
     panels.lines(
         "Gateway latency, 99 of 100", "99 of 100 requests of a route are faster.", "s",
-        {"{{http_route}}": quantile(0.99, "http_server_request_duration_seconds", "http_route")}, width=6,
+        {"{{http_route}}": quantile(0.99, answers, "http_route")}, width=6,
     )
     panels.lines(
-        "Failed calls", "The share of calls that failed by the shop's own fault, in five minutes. A gateway also sees "
-        "those that reached no server.", "percentunit", {"{{seen_by}}": "flashsale:failed_calls:ratio_rate5m"}, width=6,
+        "Failed calls",
+        "The share of calls that failed by the shop's own fault, in five minutes. A gateway also sees those that reached "
+        "no server.", "percentunit", {"{{seen_by}}": "flashsale:failed_calls:ratio_rate5m"}, width=6,
     )
     panels.lines(
         "RPC errors", "Calls that failed by a server's fault, a second.", "reqps",
         {
             "{{rpc_method}} {{rpc_status_code}}":
-                f'sum by (rpc_method, rpc_status_code) (rate(rpc_server_call_duration_seconds_count{{error_type!=""}}{RATE})) > 0'
+                f"sum by (rpc_method, rpc_status_code) (rate({faults})) > 0"
         },
         width=6,
     )
@@ -307,7 +311,7 @@ def dashboard():
     )
     board = (
         Dashboard("Flash sale").uid("flashsale").tags(["flashsale"]).readonly()
-        .description("A sale and the programs that run it. Made by deploy/grafana/dashboard.py of the project flashsale.")
+        .description("A sale and the programs that run it. Made by deploy/grafana/dashboard.py of flashsale.")
         .time("now-1h", "now").refresh("10s").tooltip(DashboardCursorSync.CROSSHAIR)
         .with_variable(DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
         .with_variable(product)

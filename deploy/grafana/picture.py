@@ -31,7 +31,7 @@ POINTS = 180
 INK, FAINT, BACKGROUND, CARD = "#24292e", "#8b949e", "#f4f5f5", "#ffffff"
 NAMED = {"green": "#37872d", "yellow": "#e0a800", "blue": "#3274d9", "red": "#c4162a"}
 # The colours of lines without one of their own.
-OTHERS = ("#1f9eb5", "#ff780a", "#a352cc", "#56a64b", "#e0226e", "#3274d9", "#c9a400", "#8f6b32", "#705da0", "#999999")
+OTHERS = ("#1f9eb5", "#ff780a", "#a352cc", "#56a64b", "#e0226e", "#3274d9", "#c9a400", "#8f6b32", "#705da0")
 LEGEND_MAX = 9
 
 
@@ -102,7 +102,9 @@ def place(figure, panel, rows):
         facecolor=CARD, edgecolor="#d8dbde", linewidth=0.8, zorder=-1,
     )
     figure.add_artist(card)
-    figure.text(left + 0.3 / COLUMNS, top - 0.75 / rows, panel["title"], fontsize=9.5, weight="bold", color=INK, va="center")
+    figure.text(
+        left + 0.3 / COLUMNS, top - 0.75 / rows, panel["title"], fontsize=9.5, weight="bold", color=INK, va="center"
+    )
     return left, top, width, height
 
 
@@ -133,7 +135,8 @@ def timeseries(figure, panel, rows, prometheus):
     columns = max(1, min(4, int((panel["gridPos"]["w"] - 0.9) / (max(map(len, names), default=1) / 10 + 0.8))))
     below = 0.52 * math.ceil(len(names) / columns)
     axes = figure.add_axes(
-        (left + 1.25 / COLUMNS, top - height + (1.15 + below) / rows, width - 1.6 / COLUMNS, height - (2.5 + below) / rows)
+        (left + 1.25 / COLUMNS, top - height + (1.15 + below) / rows,
+         width - 1.6 / COLUMNS, height - (2.5 + below) / rows)
     )
     shades = iter(OTHERS * 3)
     handles, areas = {}, []
@@ -144,7 +147,8 @@ def timeseries(figure, panel, rows, prometheus):
             areas.append((name, dict(points), shade))
             continue
         moments = [datetime.datetime.fromtimestamp(at, datetime.timezone.utc) for at, _ in points]
-        (line,) = axes.plot(moments, [value for _, value in points], color=shade, linewidth=says.get("custom.lineWidth", 1.4))
+        values, thick = [value for _, value in points], says.get("custom.lineWidth", 1.4)
+        (line,) = axes.plot(moments, values, color=shade, linewidth=thick)
         handles[name] = line
     if areas:
         moments = sorted({at for _, points, _ in areas for at in points})
@@ -162,7 +166,8 @@ def timeseries(figure, panel, rows, prometheus):
             names[-1] += f" … {len(lines) - LEGEND_MAX} more"
         axes.legend(
             [handles[name] for name, _ in lines[:LEGEND_MAX]], names, loc="upper left", fontsize=7.2, ncols=columns,
-            bbox_to_anchor=(left + 0.9 / COLUMNS, top - height + (0.55 + below) / rows), bbox_transform=figure.transFigure,
+            bbox_to_anchor=(left + 0.9 / COLUMNS, top - height + (0.55 + below) / rows),
+            bbox_transform=figure.transFigure,
             frameon=False, labelcolor=INK, handlelength=1.2, columnspacing=1.0, borderpad=0, borderaxespad=0,
             handletextpad=0.5,
         )

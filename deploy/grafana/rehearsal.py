@@ -5,11 +5,11 @@
 
 Start the shop with short times, and with a secret, so that webhooks are signed:
 
-    FLASHSALE_HOLD_TTL=30s FLASHSALE_PAYMENT_DUE=90s FLASHSALE_WEBHOOK_SECRETS=whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0 \\
-        deploy/up --watch
+    export FLASHSALE_WEBHOOK_SECRETS=whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0
+    FLASHSALE_HOLD_TTL=30s FLASHSALE_PAYMENT_DUE=90s deploy/up --watch
 
-Buyers come by the gateway and by gRPC. They look, hold, order and pay, or go away; some come too early, want too much or
-pay too late; the provider sends some events twice. The stock runs out, more arrives. With --database-port, and the
+Buyers come by the gateway and by gRPC. They look, hold, order and pay, or go away; some come too early, want too much
+or pay too late; the provider sends some events twice. The stock runs out, more arrives. With --database-port, and the
 password of deploy/up's database in the environment variable MYSQL_PWD, somebody locks the product's row for some
 seconds. It needs the packages of deploy/requirements.txt.
 """
@@ -202,8 +202,8 @@ async def play(options):
         opens = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds / 12)
         product.starts_at.FromDatetime(opens.replace(tzinfo=None))
         created = shop.api.admin.CreateProduct(pb.CreateProductRequest(
-            name=product.name, price_cents=product.price_cents, max_per_buyer=product.max_per_buyer, total_stock=STOCK,
-            starts_at=product.starts_at, request_id=str(uuid.uuid4())))
+            name=product.name, price_cents=product.price_cents, max_per_buyer=product.max_per_buyer,
+            total_stock=STOCK, starts_at=product.starts_at, request_id=str(uuid.uuid4())))
         product_id = created.product.product_id
         print(f"product {product_id}: {options.minutes} minutes", flush=True)
         await asyncio.gather(
