@@ -156,6 +156,14 @@ class Shop:
             "nginx": [os.environ["NGINX"], "-e", "stderr", "-g", "daemon off;", "-c", f"{DEPLOY}/proxies/nginx.conf"],
         }[name]
 
+    def is_up(self, name):
+        """Returns whether haproxy says on its page of metrics that a server or gateway is up, as docs/deploying.md asks it."""
+        try:
+            with urllib.request.urlopen(f"http://{self.address('haproxy')}:8404/metrics", timeout=2) as page:
+                return f'server="{name}",state="UP"}} 1' in page.read().decode()
+        except OSError:
+            return False
+
     def start_prometheus(self):
         service = self.services["prometheus"]
         rules = next(volume["source"] for volume in service["volumes"] if volume["target"] == "/etc/prometheus/flashsale")
@@ -224,6 +232,8 @@ def run(shop, missing):
             missing.append(f"Calls through {name}")
     if os.environ.get("PROMETHEUS") and os.environ.get("HAPROXY"):
         shop.start("haproxy", shop.proxy_command("haproxy"))
+        for name in ("server-1", "server-2", "gateway-1", "gateway-2"):
+            wait_for(f"haproxy to say that {name} is up", lambda: shop.is_up(name))
         wait_for("Prometheus to read all targets", shop.scraped)
         groups = shop.ask_prometheus("rules")["groups"]
         faults = [rule["name"] for group in groups for rule in group["rules"] if rule["health"] == "err"]
