@@ -6,6 +6,7 @@ use flashsale::{
     config::GatewayConfig,
     gateway::{self, EventSenders, Upstream},
     listener::listen,
+    metrics,
     shutdown,
     telemetry::{self, WhenFull},
 };
@@ -38,6 +39,12 @@ async fn run(config: GatewayConfig) -> Result<(), Box<dyn Error>> {
     let stop = shutdown::signal()?;
     let upstream = Upstream::new(&config.server_url, config.timeout)?;
     let listener = listen(config.listen)?;
+    let server = upstream.clone();
+    metrics::start_gateway();
+    metrics::before_each_page(move || {
+        let server = server.clone();
+        async move { metrics::set_serving(server.is_ready().await) }
+    });
     tokio::spawn(telemetry::serve_metrics(listen(config.metrics_listen)?, future::pending()));
     let senders = EventSenders { webhook: config.webhook, stripe: config.stripe };
     Ok(gateway::serve(listener, upstream, senders, stop).await?)

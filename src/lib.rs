@@ -5,19 +5,19 @@
 //! | module | what it is | may use |
 //! |---|---|---|
 //! | `bin` | the three programs | [`config`], [`gateway`], [`grpc`], [`listener`], [`setup`], [`shutdown`], [`startup`], [`sweeper`], [`telemetry`] |
-//! | [`grpc`] | the server: decode, call the checkout, encode | [`checkout`], [`config`], [`domain`], [`error`], [`listener`], [`metric_names`], [`pb`], [`telemetry`] |
+//! | [`grpc`] | the server: decode, call the checkout, encode | [`checkout`], [`config`], [`domain`], [`error`], [`listener`], [`metrics`], [`pb`], [`telemetry`] |
 //! | [`sweeper`] | one run of the sweep, of the audit, or of the purge | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`telemetry`] |
 //! | [`setup`] | `server migrate` | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`startup`] |
-//! | [`checkout`] | one file for each use case: lock, decide, write | [`config`], [`db`], [`domain`], [`error`], [`lane`], [`metric_names`] |
-//! | [`db`] | the only place with SQL | [`config`], [`domain`], [`error`], [`metric_names`] |
+//! | [`checkout`] | one file for each use case: lock, decide, write | [`config`], [`db`], [`domain`], [`error`], [`lane`], [`metrics`] |
+//! | [`db`] | the only place with SQL | [`config`], [`domain`], [`error`], [`metrics`] |
 //! | [`config`] | the settings of the programs | [`gateway`], [`startup`], [`telemetry`] |
-//! | [`gateway`] | the HTTP front, which knows nothing but gRPC of the rest | [`metric_names`], [`pb`], [`telemetry`] |
-//! | [`telemetry`] | logs, traces and metrics | [`metric_names`], [`startup`] |
-//! | [`lane`] | requests that wait together run together | [`error`] |
+//! | [`gateway`] | the HTTP front, which knows nothing but gRPC of the rest | [`metrics`], [`pb`], [`telemetry`] |
+//! | [`telemetry`] | logs, traces and metrics | [`metrics`], [`startup`] |
+//! | [`lane`] | requests that wait together run together | [`error`], [`metrics`] |
 //! | [`error`] | the one error of a call | [`domain`] |
 //! | [`domain`] | the rules of the sale, pure functions | only `std` |
 //! | [`startup`] | why a program ends before its work begins | – |
-//! | [`metric_names`] | the names of the metrics | – |
+//! | [`metrics`] | what is counted and measured, and the page of it | [`pb`] |
 //! | [`listener`] | listening for connections | – |
 //! | [`shutdown`] | the end of a program's work | – |
 //! | [`pb`] | the code generated from the service definition | – |
@@ -28,6 +28,7 @@
 //! |---|---|
 //! | `diesel`, `deadpool`, `mysql_async` | [`db`] |
 //! | `tonic`, `prost` | [`gateway`], [`grpc`], [`pb`] |
+| `opentelemetry`, `prometheus` | [`metrics`], [`telemetry`] |
 //!
 //! The test `borders` reads both tables. It fails where a path in a source file crosses a border, and where the modules
 //! use each other in a circle.
@@ -41,7 +42,7 @@ pub mod gateway;
 pub mod grpc;
 pub mod lane;
 pub mod listener;
-pub mod metric_names;
+pub mod metrics;
 pub mod pb;
 pub mod setup;
 pub mod shutdown;

@@ -65,7 +65,7 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub fn init(service: &'static str, format: LogFormat, when_full: WhenFull) -> Result<Guard, Stop> {
     let filter = log_filter(env::var("RUST_LOG").ok().as_deref())?;
     let traces = trace::Traces::from_env(service)?;
-    metrics::install().map_err(|error| Stop::failed("no recorder for the metrics", error))?;
+    crate::metrics::install(|builder| builder).map_err(|error| Stop::failed("no meter for the metrics", error))?;
     let (log, stderr) = start_threads(when_full).map_err(|error| Stop::failed("no thread for the log", error))?;
     let lines = match format {
         LogFormat::Json => json::JsonLines::new(log.clone(), service).boxed(),

@@ -3,6 +3,8 @@
 //! exception, unlocked · order FOR UPDATE · exception FOR UPDATE · decide · order, exception and COMMIT as one script. The
 //! order comes first, as in every transaction that changes one.
 
+use std::time::Duration;
+
 use tracing::info;
 
 use super::{
@@ -17,6 +19,7 @@ use crate::{
     domain::{Order, OrderStatus, PaymentException, PaymentExceptionId, Principal, Remark, SettledBy},
     error::{Error, Missing},
     lane::{Calls, LaneKey, RunOne},
+    metrics::{self, OrderState},
 };
 
 /// Says that an operator accepts a payment.
@@ -100,6 +103,8 @@ impl RunOne for AcceptPaymentBatch {
     type Command = AcceptPayment;
     type Answer = AcceptedPayment;
 
+    const NAME: &'static str = "accept_payment";
+
     async fn run_one(
         &self,
         command: &AcceptPayment,
@@ -116,11 +121,12 @@ impl RunOne for AcceptPaymentBatch {
         accepted
     }
 
-    fn record(&self, command: &AcceptPayment, result: &Result<AcceptedPayment, Error>) {
+    fn record(&self, command: &AcceptPayment, result: &Result<AcceptedPayment, Error>, _took: Duration) {
         command.call().log(result.as_ref().ok().map(|accepted| accepted.exception.product_id), result);
         if let Ok(AcceptedPayment { exception, first_time: true, .. }) = result {
             let (exception_id, order_id) = (exception.id.get(), exception.order_id.get());
             info!(exception_id, order_id, amount_cents = exception.amount_cents, "Payment accepted");
+            metrics::count_order(OrderState::Paid, 1);
         }
     }
 }

@@ -5,6 +5,8 @@
 //! it, SKIP LOCKED · orders, holds, product, adjustment and COMMIT as one script. Where more has to go back than one
 //! transaction may take back, the first transactions do nothing else.
 
+use std::time::Duration;
+
 use tracing::info;
 
 use super::{
@@ -191,11 +193,13 @@ impl RunOne for AdjustStockBatch {
     type Command = AdjustStock;
     type Answer = AdjustedStock;
 
+    const NAME: &'static str = "adjust_stock";
+
     async fn run_one(&self, command: &AdjustStock, calls: Calls<'_, AdjustStock>) -> Result<AdjustedStock, Error> {
         self.waits.run(command.product_id, calls, || self.adjust(command, calls)).await
     }
 
-    fn record(&self, command: &AdjustStock, result: &Result<AdjustedStock, Error>) {
+    fn record(&self, command: &AdjustStock, result: &Result<AdjustedStock, Error>, _took: Duration) {
         command.call().log(Some(command.product_id), result);
         if let Ok(AdjustedStock { view, replayed: false }) = result {
             let Product { id, total_stock, available_stock, .. } = &view.product;

@@ -1,5 +1,7 @@
 //! CreateProduct: puts a product on sale, once per request_id.
 
+use std::time::Duration;
+
 use tracing::info;
 
 use super::{
@@ -84,11 +86,13 @@ impl RunOne for CreateProductBatch {
     type Command = CreateProduct;
     type Answer = ProductView;
 
+    const NAME: &'static str = "create_product";
+
     async fn run_one(&self, command: &CreateProduct, calls: Calls<'_, CreateProduct>) -> Result<ProductView, Error> {
         create_product(self.database.for_callers(calls.wanted(), calls.outcome_unknown()), command).await
     }
 
-    fn record(&self, command: &CreateProduct, result: &Result<ProductView, Error>) {
+    fn record(&self, command: &CreateProduct, result: &Result<ProductView, Error>, _took: Duration) {
         command.call().log(result.as_ref().ok().map(|view| view.product.id), result);
         if let Ok(ProductView { product, .. }) = result {
             info!(product_id = product.id.get(), total_stock = product.total_stock, "Product created");

@@ -2,6 +2,8 @@
 //!
 //! exception FOR UPDATE · decide · exception and COMMIT as one script. Nothing else is locked.
 
+use std::time::Duration;
+
 use tracing::{info, warn};
 
 use super::{
@@ -56,6 +58,8 @@ impl RunOne for ResolvePaymentExceptionBatch {
     type Command = ResolvePaymentException;
     type Answer = ResolvedException;
 
+    const NAME: &'static str = "resolve_payment_exception";
+
     async fn run_one(
         &self,
         command: &ResolvePaymentException,
@@ -83,7 +87,7 @@ impl RunOne for ResolvePaymentExceptionBatch {
         resolved
     }
 
-    fn record(&self, command: &ResolvePaymentException, result: &Result<ResolvedException, Error>) {
+    fn record(&self, command: &ResolvePaymentException, result: &Result<ResolvedException, Error>, _took: Duration) {
         command.call().log(result.as_ref().ok().map(|resolved| resolved.exception.product_id), result);
         let Ok(ResolvedException { exception, first_time }) = result else { return };
         let (exception_id, order_id) = (exception.id.get(), exception.order_id.get());

@@ -4,6 +4,8 @@
 //! the lock, a pause takes effect between two batches of holds. Two changes at the same moment each keep the window in
 //! order.
 
+use std::time::Duration;
+
 use tracing::info;
 
 use super::{
@@ -93,6 +95,8 @@ impl RunOne for UpdateProductBatch {
     type Command = UpdateProduct;
     type Answer = ProductView;
 
+    const NAME: &'static str = "update_product";
+
     async fn run_one(&self, command: &UpdateProduct, calls: Calls<'_, UpdateProduct>) -> Result<ProductView, Error> {
         let updated = self.waits.run(command.product_id, calls, || self.update(command, calls)).await;
         // The label is forgotten also where this failed: the outcome of a commit may be unknown.
@@ -100,7 +104,7 @@ impl RunOne for UpdateProductBatch {
         updated
     }
 
-    fn record(&self, command: &UpdateProduct, result: &Result<ProductView, Error>) {
+    fn record(&self, command: &UpdateProduct, result: &Result<ProductView, Error>, _took: Duration) {
         command.call().log(Some(command.product_id), result);
         if let Ok(ProductView { product, .. }) = result {
             info!(product_id = product.id.get(), paused = product.paused, "Product updated");

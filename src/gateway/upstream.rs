@@ -14,6 +14,7 @@ use tonic_types::{ErrorInfo, StatusExt};
 
 use super::server_url::ServerUrl;
 use crate::{
+    metrics,
     pb::{
         CreateHoldRequest, CreateHoldResponse, CreateOrderRequest, CreateOrderResponse, GetProductRequest,
         GetProductResponse, HandlePaymentWebhookRequest, HandlePaymentWebhookResponse,
@@ -81,7 +82,7 @@ impl Upstream {
     ) -> Result<GetProductResponse, CallError> {
         let mut client = FlashSaleServiceClient::new(self.channel.clone());
         let request = self.request(headers, message);
-        self.within_deadline(client.get_product(request)).await
+        self.within_deadline("/flashsale.v1.FlashSaleService/GetProduct", client.get_product(request)).await
     }
 
     pub(super) async fn create_hold(
@@ -91,7 +92,7 @@ impl Upstream {
     ) -> Result<CreateHoldResponse, CallError> {
         let mut client = FlashSaleServiceClient::new(self.channel.clone());
         let request = self.request(headers, message);
-        self.within_deadline(client.create_hold(request)).await
+        self.within_deadline("/flashsale.v1.FlashSaleService/CreateHold", client.create_hold(request)).await
     }
 
     pub(super) async fn create_order(
@@ -101,7 +102,7 @@ impl Upstream {
     ) -> Result<CreateOrderResponse, CallError> {
         let mut client = FlashSaleServiceClient::new(self.channel.clone());
         let request = self.request(headers, message);
-        self.within_deadline(client.create_order(request)).await
+        self.within_deadline("/flashsale.v1.FlashSaleService/CreateOrder", client.create_order(request)).await
     }
 
     pub(super) async fn handle_payment_webhook(
@@ -111,11 +112,11 @@ impl Upstream {
     ) -> Result<HandlePaymentWebhookResponse, CallError> {
         let mut client = PaymentServiceClient::new(self.channel.clone());
         let request = self.request(headers, message);
-        self.within_deadline(client.handle_payment_webhook(request)).await
+        self.within_deadline("/flashsale.v1.PaymentService/HandlePaymentWebhook", client.handle_payment_webhook(request)).await
     }
 
     /// Whether the server says within a second that it is serving.
-    pub(super) async fn is_ready(&self) -> bool {
+    pub async fn is_ready(&self) -> bool {
         let mut client = HealthClient::new(self.channel.clone());
         let request = HealthCheckRequest { service: String::new() };
         match timeout(READY_TIME_MAX.min(self.timeout), client.check(request)).await {
@@ -133,12 +134,21 @@ impl Upstream {
         request
     }
 
-    /// Waits for a call until its deadline. The timer of the channel doesn't cover the wait for a connection.
+    /// Waits for a call of the method at `path` until its deadline. The timer of the channel doesn't cover the wait for
+    /// a connection.
     async fn within_deadline<T>(
         &self,
+        path: &str,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, CallError> {
-        match timeout(self.timeout, call).await {
+        let measured = metrics::measure_call_to_server(path);
+        let ended = timeout(self.timeout, call).await;
+        measured.ended(match &ended {
+            Ok(Ok(_)) => Code::Ok.into(),
+            Ok(Err(status)) => status.code().into(),
+            Err(_) => Code::DeadlineExceeded.into(),
+        });
+        match ended {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(CallError::from(status)),
             Err(_) => Err(CallError::TimedOut),

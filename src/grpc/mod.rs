@@ -12,8 +12,8 @@ mod layer;
 mod lists;
 mod page_token;
 mod payment;
+mod sale_figures;
 mod status;
-mod sweeper_metrics;
 mod update_mask;
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -35,6 +35,7 @@ use crate::{
     config::ServerConfig,
     error::Error,
     listener::listen,
+    metrics,
     pb::{
         FILE_DESCRIPTOR_SET, admin_service_server::AdminServiceServer,
         flash_sale_service_server::FlashSaleServiceServer, payment_service_server::PaymentServiceServer,
@@ -119,11 +120,11 @@ pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()>) -> Re
     let checkout = Checkout::open(&config.database, settings)?;
 
     let (stop, stopped) = watch::channel(false);
-    let metrics = tokio::spawn(telemetry::serve_metrics(metrics_listener, until(stopped.clone())));
+    let page = tokio::spawn(telemetry::serve_metrics(metrics_listener, until(stopped.clone())));
     let served = serve(listener, checkout, shutdown).await;
     // The metrics can be read until the lanes have drained.
     stop.send_replace(true);
-    if let Err(error) = metrics.await {
+    if let Err(error) = page.await {
         error!(%error, "The metrics endpoint broke down");
     }
     served
@@ -169,6 +170,9 @@ pub async fn serve(
     let address = listener.local_addr().map_err(ServeError::Address)?;
     let (health, health_service) = health::Health::new().await;
     let gate = Arc::new(gate::Gate::new(checkout.clone()));
+    let figures = sale_figures::SaleFigures::new(&gate);
+    metrics::start_server();
+    metrics::before_each_page(move || figures.clone().refresh());
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
