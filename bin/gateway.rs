@@ -6,8 +6,7 @@ use flashsale::{
     config::GatewayConfig,
     gateway::{self, EventSenders, Upstream},
     listener::listen,
-    metrics,
-    shutdown,
+    metrics, shutdown,
     telemetry::{self, WhenFull},
 };
 use tikv_jemallocator::Jemalloc;

@@ -28,7 +28,7 @@
 //! |---|---|
 //! | `diesel`, `deadpool`, `mysql_async` | [`db`] |
 //! | `tonic`, `prost` | [`gateway`], [`grpc`], [`pb`] |
-| `opentelemetry`, `prometheus` | [`metrics`], [`telemetry`] |
+//! | `opentelemetry`, `prometheus` | [`metrics`], [`telemetry`] |
 //!
 //! The test `borders` reads both tables. It fails where a path in a source file crosses a border, and where the modules
 //! use each other in a circle.

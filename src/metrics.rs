@@ -35,14 +35,16 @@ mod program;
 mod rpc;
 
 pub use checkout::{OrderState, count_hold, count_order, record_webhook};
-pub use database::{PoolFigures, Ran, count_lock_conflict, count_pool_timeout, count_retry, count_violation, watch_pool};
+pub use database::{
+    PoolFigures, Ran, count_lock_conflict, count_pool_timeout, count_retry, count_violation, watch_pool,
+};
 pub use figures::{Figures, ProductFigures, show as show_figures};
 pub use http::{count_bad_signature, count_ignored_event, record_request, show_ignored_events};
 pub use labels::{REASONS, RETRY_REASONS, WEBHOOK_OUTCOMES};
 pub use lanes::{LaneMetrics, watch_queue};
 pub use pipeline::{CONTENT_TYPE, before_each_page, install, page, shutdown};
 pub use program::{ConnectionFigures, count_dropped_lines, set_serving, watch_connections};
-pub use rpc::{Method, Measured, count_refusal, measure_call_to_server, measure_served_call};
+pub use rpc::{Measured, Method, count_refusal, measure_call_to_server, measure_served_call};
 
 /// Shows what a server counts, from 0.
 pub fn start_server() {

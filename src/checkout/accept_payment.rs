@@ -3,8 +3,6 @@
 //! exception, unlocked · order FOR UPDATE · exception FOR UPDATE · decide · order, exception and COMMIT as one script. The
 //! order comes first, as in every transaction that changes one.
 
-use std::time::Duration;
-
 use tracing::info;
 
 use super::{
@@ -121,7 +119,7 @@ impl RunOne for AcceptPaymentBatch {
         accepted
     }
 
-    fn record(&self, command: &AcceptPayment, result: &Result<AcceptedPayment, Error>, _took: Duration) {
+    fn record(&self, command: &AcceptPayment, result: &Result<AcceptedPayment, Error>) {
         command.call().log(result.as_ref().ok().map(|accepted| accepted.exception.product_id), result);
         if let Ok(AcceptedPayment { exception, first_time: true, .. }) = result {
             let (exception_id, order_id) = (exception.id.get(), exception.order_id.get());

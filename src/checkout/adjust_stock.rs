@@ -5,8 +5,6 @@
 //! it, SKIP LOCKED · orders, holds, product, adjustment and COMMIT as one script. Where more has to go back than one
 //! transaction may take back, the first transactions do nothing else.
 
-use std::time::Duration;
-
 use tracing::info;
 
 use super::{
@@ -199,7 +197,7 @@ impl RunOne for AdjustStockBatch {
         self.waits.run(command.product_id, calls, || self.adjust(command, calls)).await
     }
 
-    fn record(&self, command: &AdjustStock, result: &Result<AdjustedStock, Error>, _took: Duration) {
+    fn record(&self, command: &AdjustStock, result: &Result<AdjustedStock, Error>) {
         command.call().log(Some(command.product_id), result);
         if let Ok(AdjustedStock { view, replayed: false }) = result {
             let Product { id, total_stock, available_stock, .. } = &view.product;

@@ -4,7 +4,10 @@
 //! orders, holds, products and COMMIT as one script. A command whose order, hold or product somebody else has locked
 //! waits for that row alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use tracing::info;
 

@@ -1,7 +1,5 @@
 //! CreateProduct: puts a product on sale, once per request_id.
 
-use std::time::Duration;
-
 use tracing::info;
 
 use super::{
@@ -92,7 +90,7 @@ impl RunOne for CreateProductBatch {
         create_product(self.database.for_callers(calls.wanted(), calls.outcome_unknown()), command).await
     }
 
-    fn record(&self, command: &CreateProduct, result: &Result<ProductView, Error>, _took: Duration) {
+    fn record(&self, command: &CreateProduct, result: &Result<ProductView, Error>) {
         command.call().log(result.as_ref().ok().map(|view| view.product.id), result);
         if let Ok(ProductView { product, .. }) = result {
             info!(product_id = product.id.get(), total_stock = product.total_stock, "Product created");

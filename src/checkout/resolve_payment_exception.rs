@@ -2,8 +2,6 @@
 //!
 //! exception FOR UPDATE · decide · exception and COMMIT as one script. Nothing else is locked.
 
-use std::time::Duration;
-
 use tracing::{info, warn};
 
 use super::{
@@ -87,7 +85,7 @@ impl RunOne for ResolvePaymentExceptionBatch {
         resolved
     }
 
-    fn record(&self, command: &ResolvePaymentException, result: &Result<ResolvedException, Error>, _took: Duration) {
+    fn record(&self, command: &ResolvePaymentException, result: &Result<ResolvedException, Error>) {
         command.call().log(result.as_ref().ok().map(|resolved| resolved.exception.product_id), result);
         let Ok(ResolvedException { exception, first_time }) = result else { return };
         let (exception_id, order_id) = (exception.id.get(), exception.order_id.get());

@@ -4,8 +4,6 @@
 //! the lock, a pause takes effect between two batches of holds. Two changes at the same moment each keep the window in
 //! order.
 
-use std::time::Duration;
-
 use tracing::info;
 
 use super::{
@@ -104,7 +102,7 @@ impl RunOne for UpdateProductBatch {
         updated
     }
 
-    fn record(&self, command: &UpdateProduct, result: &Result<ProductView, Error>, _took: Duration) {
+    fn record(&self, command: &UpdateProduct, result: &Result<ProductView, Error>) {
         command.call().log(Some(command.product_id), result);
         if let Ok(ProductView { product, .. }) = result {
             info!(product_id = product.id.get(), paused = product.paused, "Product updated");

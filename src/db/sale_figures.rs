@@ -26,9 +26,8 @@ fn text() -> String {
             "payment_exceptions FORCE INDEX (payment_exceptions_open) WHERE resolved_at IS NULL AND kind = '{kind}'"
         ))
     };
-    let since_1970 = |time: &str| {
-        format!("CAST(COALESCE(TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', {time}), 0) AS SIGNED)")
-    };
+    let since_1970 =
+        |time: &str| format!("CAST(COALESCE(TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', {time}), 0) AS SIGNED)");
     let units = |rows: String, status: &str| {
         format!(
             "(SELECT CAST(COALESCE(SUM(qty), 0) AS SIGNED) FROM {rows} \
@@ -54,9 +53,8 @@ fn text() -> String {
             ORDER BY id DESC LIMIT {PRODUCTS_MAX}) AS newest ON TRUE \
         WHERE sweeper_state.id = 1",
         holds_overdue = count(overdue_holds),
-        orders_overdue = count(
-            "orders FORCE INDEX (orders_due) WHERE status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6)"
-        ),
+        orders_overdue =
+            count("orders FORCE INDEX (orders_due) WHERE status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6)"),
         late = open("late_success"),
         duplicate = open("duplicate_success"),
         mismatch = open("amount_mismatch"),

@@ -112,7 +112,11 @@ impl Upstream {
     ) -> Result<HandlePaymentWebhookResponse, CallError> {
         let mut client = PaymentServiceClient::new(self.channel.clone());
         let request = self.request(headers, message);
-        self.within_deadline("/flashsale.v1.PaymentService/HandlePaymentWebhook", client.handle_payment_webhook(request)).await
+        self.within_deadline(
+            "/flashsale.v1.PaymentService/HandlePaymentWebhook",
+            client.handle_payment_webhook(request),
+        )
+        .await
     }
 
     /// Whether the server says within a second that it is serving.

@@ -43,10 +43,8 @@ static IGNORED_EVENTS: LazyLock<Counter<u64>> = LazyLock::new(|| {
 /// Records a request that was answered. `route` is one of the gateway's, and `None` for any other path.
 pub fn record_request(method: &str, route: Option<&'static str>, status: u16, took: Duration) {
     let method = METHODS.into_iter().find(|known| *known == method).unwrap_or(OTHER);
-    let [method, status] = [
-        KeyValue::new("http.request.method", method),
-        KeyValue::new("http.response.status_code", i64::from(status)),
-    ];
+    let [method, status] =
+        [KeyValue::new("http.request.method", method), KeyValue::new("http.response.status_code", i64::from(status))];
     match route {
         Some(route) => {
             REQUESTS.record(took.as_secs_f64(), &[method, status, KeyValue::new("http.route", route)]);

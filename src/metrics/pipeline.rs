@@ -39,7 +39,7 @@ impl Pipeline {
             .with_registry(registry.clone())
             // The page has no series but the table's, and no labels but the table's.
             .without_target_info()
-            .without_scope_info()
+            .scope_info_enabled(false)
             .build()
             .map_err(|error| error.to_string())?;
         let provider = complete(SdkMeterProvider::builder().with_reader(page)).build();

@@ -61,7 +61,9 @@ pub fn count_dropped_lines(lines: u64) {
 fn show() {
     let _serving = meter()
         .u64_observable_gauge("flashsale.serving")
-        .with_description("1 while the program serves: a server whose database takes writes, a gateway whose server does")
+        .with_description(
+            "1 while the program serves: a server whose database takes writes, a gateway whose server does",
+        )
         .with_callback(|observer| observer.observe(u64::from(SERVING.load(Ordering::Relaxed)), &[]))
         .build();
     let _build = meter()

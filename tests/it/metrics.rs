@@ -36,8 +36,11 @@ const SWEPT_AT: &str = "flashsale_sweeper_last_success_timestamp_seconds";
 const AUDITED_AT: &str = "flashsale_audit_last_success_timestamp_seconds";
 /// Signs nothing: every webhook is refused.
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz";
-const SETTINGS: [(&str, &str); 2] =
-    [("FLASHSALE_WEBHOOK_SECRETS", SECRET), ("FLASHSALE_STRIPE_SECRETS", "whsec_0123456789abcdef")];
+const SETTINGS: [(&str, &str); 3] = [
+    ("FLASHSALE_WEBHOOK_SECRETS", SECRET),
+    ("FLASHSALE_STRIPE_SECRETS", "whsec_0123456789abcdef"),
+    ("FLASHSALE_GATEWAY_TIMEOUT", "500ms"),
+];
 
 /// Runs a server and a gateway with short deadlines.
 struct Shop {
@@ -50,9 +53,7 @@ impl Shop {
     async fn open(name: &str) -> Self {
         let database = TestDatabase::create(name).await;
         let server = ServerProgram::start(&database.url(), &[]).await;
-        let gateway =
-            GatewayProgram::start(&server.address, &[&SETTINGS[..], &[("FLASHSALE_GATEWAY_TIMEOUT", "500ms")]].concat());
-        let gateway = gateway.await;
+        let gateway = GatewayProgram::start(&server.address, &SETTINGS).await;
         let shop = Self { database, server, gateway };
         // The first check of the database is over, so a page has what is read from it.
         shop.server.clients.create_product("Shoe", 1000, 10).await;
@@ -137,7 +138,7 @@ async fn every_metric_and_label_of_the_table_is_on_a_page_and_nothing_else_is() 
     }
     for (program, page) in &pages {
         for series in &page.series {
-            let Some(metric) = table.get(&series.metric).filter(|metric| metric.programs.contains(*program)) else {
+            let Some(metric) = table.get(&series.metric).filter(|metric| metric.is_of(program)) else {
                 faults.push(format!("{program} has {}, which is not in the table", series.metric));
                 continue;
             };
@@ -218,7 +219,9 @@ async fn promtool(shop: &Shop) {
             .stderr(Stdio::piped())
             .spawn();
         let Ok(mut promtool) = spawned else {
-            eprintln!("!!! promtool is not installed (package prometheus): the pages of metrics were NOT CHECKED by it");
+            eprintln!(
+                "!!! promtool is not installed (package prometheus): the pages of metrics were NOT CHECKED by it"
+            );
             return;
         };
         promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();

@@ -29,8 +29,7 @@ pub(super) struct Page {
 impl Page {
     pub(super) fn parse(text: &str) -> Self {
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
-        let kinds: BTreeMap<String, String> =
-            types.map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect();
+        let kinds: BTreeMap<String, String> = types.map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect();
         let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
         let series = lines.map(|line| series(line, &kinds)).collect();
         Self { series, kinds }

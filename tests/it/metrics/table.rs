@@ -17,6 +17,13 @@ pub(super) struct Metric {
     pub(super) programs: Vec<String>,
 }
 
+impl Metric {
+    /// Whether the pages of a program have it.
+    pub(super) fn is_of(&self, program: &str) -> bool {
+        self.programs.iter().any(|one| one == program)
+    }
+}
+
 /// Reads the rows of the table.
 pub(super) fn metrics() -> Vec<Metric> {
     let rows = PAPER.split_once(HEAD).unwrap().1.lines().skip(2).take_while(|line| line.starts_with('|'));
