@@ -4,7 +4,7 @@
 //!
 //! | module | what it is | may use |
 //! |---|---|---|
-//! | `bin` | the three programs | [`config`], [`gateway`], [`grpc`], [`listener`], [`setup`], [`shutdown`], [`startup`], [`sweeper`], [`telemetry`] |
+//! | `bin` | the three programs | [`config`], [`gateway`], [`grpc`], [`listener`], [`metrics`], [`setup`], [`shutdown`], [`startup`], [`sweeper`], [`telemetry`] |
 //! | [`grpc`] | the server: decode, call the checkout, encode | [`checkout`], [`config`], [`domain`], [`error`], [`listener`], [`metrics`], [`pb`], [`telemetry`] |
 //! | [`sweeper`] | one run of the sweep, of the audit, or of the purge | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`telemetry`] |
 //! | [`setup`] | `server migrate` | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`startup`] |

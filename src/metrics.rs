@@ -40,7 +40,7 @@ pub use database::{
 };
 pub use figures::{Figures, ProductFigures, show as show_figures};
 pub use http::{count_bad_signature, count_ignored_event, record_request, show_ignored_events};
-pub use labels::{REASONS, RETRY_REASONS, WEBHOOK_OUTCOMES};
+pub use labels::{REASONS, RETRY_REASONS};
 pub use lanes::{LaneMetrics, watch_queue};
 pub use pipeline::{CONTENT_TYPE, before_each_page, install, page, shutdown};
 pub use program::{ConnectionFigures, count_dropped_lines, set_serving, watch_connections};

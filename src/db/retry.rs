@@ -131,6 +131,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_run_again_is_counted_from_0() {
+        use FailureKind::*;
+        let kinds =
+            [Deadlock, LockWait, Away, NoConnection, TooLong, Duplicate, Other, Wrong, Check, RowCount, PoolBusy];
+        let again = kinds.into_iter().filter(|kind| kind.budget().runs_again_max > 0);
+        let names: Vec<&str> = again.map(|kind| failure(kind).name()).collect();
+        assert_eq!(names, metrics::RETRY_REASONS);
+    }
+
     #[tokio::test]
     async fn whatever_fails_after_an_unknown_outcome_is_unavailable() {
         use FailureKind::*;

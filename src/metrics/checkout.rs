@@ -60,7 +60,7 @@ pub fn count_order(state: OrderState, orders: usize) {
     ORDERS.add(state, u64::try_from(orders).unwrap_or(u64::MAX));
 }
 
-/// Records a payment webhook: one of [`WEBHOOK_OUTCOMES`], and the time from its arrival to its answer.
+/// Records what became of a payment webhook, and the time from its arrival to its answer.
 pub fn record_webhook(outcome: &'static str, took: Duration) {
     let place = WEBHOOK_OUTCOMES.iter().position(|known| *known == outcome).unwrap_or(usize::MAX);
     WEBHOOKS.record(place, took.as_secs_f64(), || vec![KeyValue::new("outcome", outcome)]);

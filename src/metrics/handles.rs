@@ -57,8 +57,9 @@ impl Histograms {
 
     /// Records a value at a place. `labels` are asked for when the place is first used.
     pub(super) fn record(&self, place: usize, value: f64, labels: impl FnOnce() -> Vec<KeyValue>) {
-        if let Some(handle) = self.handles.get(place) {
-            handle.get_or_init(|| self.histogram.bind(&labels())).record(value);
+        match self.handles.get(place) {
+            Some(handle) => handle.get_or_init(|| self.histogram.bind(&labels())).record(value),
+            None => self.histogram.record(value, &labels()),
         }
     }
 }

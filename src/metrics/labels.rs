@@ -56,7 +56,7 @@ pub(super) const HOLD_OUTCOMES: &[&str] = &[
 ];
 
 /// Lists what may become of a payment webhook.
-pub const WEBHOOK_OUTCOMES: &[&str] = &[
+pub(super) const WEBHOOK_OUTCOMES: &[&str] = &[
     "applied",
     "replayed",
     "unchanged",

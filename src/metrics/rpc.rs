@@ -6,7 +6,10 @@
 
 use std::{fmt, sync::LazyLock, time::Instant};
 
-use opentelemetry::{KeyValue, metrics::BoundCounter};
+use opentelemetry::{
+    KeyValue,
+    metrics::{BoundCounter, Counter},
+};
 
 use super::{
     handles::Histograms,
@@ -54,7 +57,14 @@ static SERVED: LazyLock<Histograms> =
     LazyLock::new(|| durations("rpc.server.call.duration", "How long calls took that the server answered"));
 static CALLED: LazyLock<Histograms> =
     LazyLock::new(|| durations("rpc.client.call.duration", "How long calls to the server took"));
-static REFUSALS: LazyLock<Vec<Vec<BoundCounter<u64>>>> = LazyLock::new(refusals);
+static REFUSALS: LazyLock<Refusals> = LazyLock::new(refusals);
+
+/// Counts refusals, by method and by reason.
+struct Refusals {
+    counter: Counter<u64>,
+    /// By the numbers of the methods, and the places of the reasons in [`REASONS`].
+    known: Vec<Vec<BoundCounter<u64>>>,
+}
 
 /// Names a method in the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,9 +150,11 @@ pub fn measure_call_to_server(path: &str) -> Measured {
 
 /// Counts a call that was refused, or that failed, by its reason.
 pub fn count_refusal(method: Method, reason: &'static str) {
-    let by_reason = REFUSALS.get(method.0).zip(REASONS.iter().position(|known| *known == reason));
-    if let Some(counter) = by_reason.and_then(|(counters, index)| counters.get(index)) {
-        counter.add(1);
+    let Refusals { counter, known } = &*REFUSALS;
+    let place = REASONS.iter().position(|known| *known == reason);
+    match known.get(method.0).zip(place).and_then(|(by_reason, place)| by_reason.get(place)) {
+        Some(bound) => bound.add(1),
+        None => counter.add(1, &refusal(method, reason)),
     }
 }
 
@@ -168,21 +180,24 @@ fn labels(method: Method, code: &'static str) -> Vec<KeyValue> {
     labels
 }
 
-/// Makes the counters of refusals, by method and reason.
-fn refusals() -> Vec<Vec<BoundCounter<u64>>> {
+fn refusal(method: Method, reason: &'static str) -> [KeyValue; 2] {
+    [KeyValue::new("rpc.method", method.name()), KeyValue::new("reason", reason)]
+}
+
+fn refusals() -> Refusals {
     let counter = meter()
         .u64_counter("flashsale.refusals")
         .with_description("Calls that were refused or that failed, by reason")
         .with_unit("{call}")
         .build();
     let bind = |method: Method, reason: &'static str| {
-        let labels = [KeyValue::new("rpc.method", method.name()), KeyValue::new("reason", reason)];
-        let bound = counter.bind(&labels);
+        let bound = counter.bind(&refusal(method, reason));
         bound.add(0);
         bound
     };
     let methods = (0..Method::COUNT).map(Method);
-    methods.map(|method| REASONS.iter().map(|reason| bind(method, reason)).collect()).collect()
+    let known = methods.map(|method| REASONS.iter().map(|reason| bind(method, reason)).collect()).collect();
+    Refusals { counter, known }
 }
 
 #[cfg(test)]
