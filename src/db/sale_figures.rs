@@ -13,6 +13,8 @@ use crate::{
 
 /// Limits the products: the newest whose sale isn't over for a day.
 const PRODUCTS_MAX: usize = 50;
+/// Limits the products that are looked at for that, newest first: nothing else bounds a catalogue of ended sales.
+const LOOKED_AT_MAX: usize = 1000;
 
 /// Writes the statement. All numbers are from one snapshot, so the units of a product add up.
 ///
@@ -48,10 +50,13 @@ fn text() -> String {
             newest.id AS product_id, newest.total_stock AS total_stock, newest.available_stock AS available_stock, \
             {held} AS held_stock, {pending} AS pending_stock, {paid} AS paid_stock, {lapsed} \
         FROM sweeper_state JOIN audit_state ON audit_state.id = sweeper_state.id \
-        LEFT JOIN (SELECT id, total_stock, available_stock FROM products FORCE INDEX (PRIMARY) \
+        LEFT JOIN (SELECT id, total_stock, available_stock FROM ( \
+                SELECT id, total_stock, available_stock, ends_at FROM products FORCE INDEX (PRIMARY) \
+                WHERE id < {} ORDER BY id DESC LIMIT {LOOKED_AT_MAX}) AS recent \
             WHERE ends_at IS NULL OR ends_at > UTC_TIMESTAMP(6) - INTERVAL 1 DAY \
             ORDER BY id DESC LIMIT {PRODUCTS_MAX}) AS newest ON TRUE \
         WHERE sweeper_state.id = 1",
+        i64::MAX,
         holds_overdue = count(overdue_holds),
         orders_overdue =
             count("orders FORCE INDEX (orders_due) WHERE status = 'pending' AND payment_due_at < UTC_TIMESTAMP(6)"),

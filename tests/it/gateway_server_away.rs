@@ -166,5 +166,5 @@ async fn requests_are_measured_by_route_and_status_and_never_by_path() {
         assert!(rendered.contains(&line), "{line}{rendered}");
     }
     gateway.stop().await;
-    assert!(!rendered.contains("secret") && !rendered.contains("77"), "{rendered}");
+    assert!(!rendered.to_lowercase().contains("secret") && !rendered.contains("/77"), "{rendered}");
 }
