@@ -4,9 +4,9 @@ use std::{env, error::Error, future, process::ExitCode};
 
 use flashsale::{
     config::GatewayConfig,
-    gateway::{self, EventSenders, Upstream},
+    gateway::{self, EventSenders, Readiness, Upstream},
     listener::listen,
-    metrics, shutdown,
+    metrics, probes, shutdown,
     telemetry::{self, WhenFull},
 };
 use tikv_jemallocator::Jemalloc;
@@ -35,16 +35,25 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: GatewayConfig) -> Result<(), Box<dyn Error>> {
-    let stop = shutdown::signal()?;
+    let signal = shutdown::signal()?;
+    let stop = async { drop(tokio::spawn(signal.await.end_at_next())) };
     let upstream = Upstream::new(&config.server_url, config.timeout)?;
+    let readiness = Readiness::new(upstream.clone());
     let listener = listen(config.listen)?;
-    let server = upstream.clone();
+    let metrics_listener = listen(config.metrics_listen)?;
+    let is_ready = {
+        let readiness = readiness.clone();
+        move || readiness.clone().is_ready()
+    };
     metrics::start_gateway();
-    metrics::before_each_page(move || {
-        let server = server.clone();
-        async move { metrics::set_serving(server.is_ready().await) }
+    metrics::before_each_page({
+        let is_ready = is_ready.clone();
+        move || {
+            let ready = is_ready();
+            async move { metrics::set_serving(ready.await) }
+        }
     });
-    tokio::spawn(telemetry::serve_metrics(listen(config.metrics_listen)?, future::pending()));
+    tokio::spawn(probes::serve(metrics_listener, config.limits, is_ready, future::pending()));
     let senders = EventSenders { webhook: config.webhook, stripe: config.stripe };
-    Ok(gateway::serve(listener, upstream, senders, stop).await?)
+    Ok(gateway::serve(listener, upstream, senders, config.limits, readiness, stop).await?)
 }

@@ -4,21 +4,22 @@
 //!
 //! | module | what it is | may use |
 //! |---|---|---|
-//! | `bin` | the three programs | [`config`], [`gateway`], [`grpc`], [`listener`], [`metrics`], [`setup`], [`shutdown`], [`startup`], [`sweeper`], [`telemetry`] |
-//! | [`grpc`] | the server: decode, call the checkout, encode | [`checkout`], [`config`], [`domain`], [`error`], [`listener`], [`metrics`], [`pb`], [`telemetry`] |
+//! | `bin` | the three programs | [`config`], [`gateway`], [`grpc`], [`listener`], [`metrics`], [`probes`], [`setup`], [`shutdown`], [`startup`], [`sweeper`], [`telemetry`] |
+//! | [`grpc`] | the server: decode, call the checkout, encode | [`checkout`], [`config`], [`domain`], [`error`], [`listener`], [`metrics`], [`pb`], [`probes`], [`telemetry`] |
 //! | [`sweeper`] | one run of the sweep, of the audit, or of the purge | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`telemetry`] |
 //! | [`setup`] | `server migrate` | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`startup`] |
 //! | [`checkout`] | one file for each use case: lock, decide, write | [`config`], [`db`], [`domain`], [`error`], [`lane`], [`metrics`] |
 //! | [`db`] | the only place with SQL | [`config`], [`domain`], [`error`], [`metrics`] |
-//! | [`config`] | the settings of the programs | [`gateway`], [`startup`], [`telemetry`] |
-//! | [`gateway`] | the HTTP front, which knows nothing but gRPC of the rest | [`metrics`], [`pb`], [`telemetry`] |
+//! | [`config`] | the settings of the programs | [`gateway`], [`listener`], [`startup`], [`telemetry`] |
+//! | [`gateway`] | the HTTP front, which knows nothing but gRPC of the rest | [`listener`], [`metrics`], [`pb`], [`telemetry`] |
+//! | [`probes`] | the metrics address | [`listener`], [`metrics`] |
 //! | [`telemetry`] | logs, traces and metrics | [`metrics`], [`startup`] |
 //! | [`lane`] | requests that wait together run together | [`error`], [`metrics`] |
 //! | [`error`] | the one error of a call | [`domain`] |
 //! | [`domain`] | the rules of the sale, pure functions | only `std` |
 //! | [`startup`] | why a program ends before its work begins | – |
 //! | [`metrics`] | what is counted and measured, and the page of it | [`pb`] |
-//! | [`listener`] | listening for connections | – |
+//! | [`listener`] | taking connections, and serving HTTP on them | – |
 //! | [`shutdown`] | the end of a program's work | – |
 //! | [`pb`] | the code generated from the service definition | – |
 //!
@@ -44,6 +45,7 @@ pub mod lane;
 pub mod listener;
 pub mod metrics;
 pub mod pb;
+pub mod probes;
 pub mod setup;
 pub mod shutdown;
 pub mod startup;

@@ -14,7 +14,6 @@
 
 mod json;
 mod log_thread;
-mod metrics;
 mod trace;
 
 use std::{
@@ -36,7 +35,6 @@ use crate::startup::{BadSetting, Stop};
 use log_thread::LogThread;
 
 pub use log_thread::WhenFull;
-pub use metrics::serve_metrics;
 pub use trace::{inject_current, job_span, request_span};
 
 /// Says how log lines are written.

@@ -120,7 +120,7 @@ impl Upstream {
     }
 
     /// Whether the server says within a second that it is serving.
-    pub async fn is_ready(&self) -> bool {
+    pub(super) async fn is_ready(&self) -> bool {
         let mut client = HealthClient::new(self.channel.clone());
         let request = HealthCheckRequest { service: String::new() };
         match timeout(READY_TIME_MAX.min(self.timeout), client.check(request)).await {
