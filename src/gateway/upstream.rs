@@ -146,17 +146,12 @@ impl Upstream {
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, CallError> {
         let measured = metrics::measure_call_to_server(path);
-        let ended = timeout(self.timeout, call).await;
-        measured.ended(match &ended {
-            Ok(Ok(_)) => Code::Ok.into(),
-            Ok(Err(status)) => status.code().into(),
-            Err(_) => Code::DeadlineExceeded.into(),
-        });
-        match ended {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(CallError::from(status)),
+        let ended = match timeout(self.timeout, call).await {
+            Ok(ended) => ended.map(Response::into_inner).map_err(CallError::from),
             Err(_) => Err(CallError::TimedOut),
-        }
+        };
+        measured.ended(ended.as_ref().err().map_or(Code::Ok, CallError::code).into());
+        ended
     }
 }
 
@@ -192,6 +187,17 @@ pub(super) enum CallError {
     /// The server never gives this answer. It is a bug, or another program answers at its address.
     #[error("unexpected answer of the server: {:?}: {}", .0.code(), .0.message())]
     Unexplained(Status),
+}
+
+impl CallError {
+    /// Returns the status code by which the metrics know the failure.
+    fn code(&self) -> Code {
+        match self {
+            Self::Refused { status, .. } | Self::Unexplained(status) => status.code(),
+            Self::TimedOut => Code::DeadlineExceeded,
+            Self::Unreachable(_) => Code::Unavailable,
+        }
+    }
 }
 
 impl From<Status> for CallError {
