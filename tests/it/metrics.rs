@@ -27,6 +27,7 @@ use crate::support::{
     proxy::Proxy,
     sale::{event, product},
     wait,
+    wire::{Wire, framed},
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -174,7 +175,9 @@ async fn sell(shop: &Shop) {
     clients.hold(product_id, 99).await.unwrap_err();
     let channel = tonic::transport::Endpoint::new(format!("http://{}", shop.server.address)).unwrap().connect_lazy();
     HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await.unwrap();
-    unknown_method(channel.clone()).await;
+    let wire = Wire::connect(&shop.server.address).await;
+    let unknown = wire.send("flashsale.v1.FlashSaleService/Secret", &[], framed(&[])).await;
+    assert_eq!(reason(&unknown.unwrap_err()), "UNIMPLEMENTED");
 
     // A locked product: a lock wait, a call without an answer in time, and one of the gateway.
     let mut holder = shop.database.lock_rows(&format!("products WHERE id = {product_id}")).await;
@@ -199,15 +202,6 @@ async fn sell(shop: &Shop) {
     }
     let refused = http.post(url("/api/payments/webhook")).json(&json!({})).send().await.unwrap();
     assert_eq!(refused.status(), 401);
-}
-
-async fn unknown_method(channel: tonic::transport::Channel) {
-    let mut client = tonic::client::Grpc::new(channel);
-    client.ready().await.unwrap();
-    let path = "/flashsale.v1.FlashSaleService/Secret".parse().unwrap();
-    let codec = tonic_prost::ProstCodec::<HealthCheckRequest, HealthCheckRequest>::default();
-    let answer = client.unary(Request::new(HealthCheckRequest::default()), path, codec).await;
-    assert_eq!(answer.unwrap_err().code(), Code::Unimplemented);
 }
 
 /// Lets Prometheus's own tool judge the pages, where it is installed.
