@@ -14,7 +14,6 @@
 
 mod json;
 mod log_thread;
-mod metrics;
 mod trace;
 
 use std::{
@@ -36,7 +35,6 @@ use crate::startup::{BadSetting, Stop};
 use log_thread::LogThread;
 
 pub use log_thread::WhenFull;
-pub use metrics::metrics_page;
 pub use trace::{inject_current, job_span, request_span};
 
 /// Says how log lines are written.
@@ -65,7 +63,7 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub fn init(service: &'static str, format: LogFormat, when_full: WhenFull) -> Result<Guard, Stop> {
     let filter = log_filter(env::var("RUST_LOG").ok().as_deref())?;
     let traces = trace::Traces::from_env(service)?;
-    metrics::install().map_err(|error| Stop::failed("no recorder for the metrics", error))?;
+    crate::metrics::install(|builder| builder).map_err(|error| Stop::failed("no meter for the metrics", error))?;
     let (log, stderr) = start_threads(when_full).map_err(|error| Stop::failed("no thread for the log", error))?;
     let lines = match format {
         LogFormat::Json => json::JsonLines::new(log.clone(), service).boxed(),

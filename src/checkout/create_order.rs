@@ -23,6 +23,7 @@ use crate::{
     },
     error::{Error, Missing},
     lane::{Batch, Calls, LaneKey, Outcome, Outcomes},
+    metrics::{self, OrderState},
 };
 
 /// Asks for an order of the units that a hold holds.
@@ -88,6 +89,8 @@ impl Batch for CreateOrderBatch {
     type Command = CreateOrder;
     type Answer = CreatedOrder;
 
+    const NAME: &'static str = "create_order";
+
     async fn run(&self, calls: Calls<'_, CreateOrder>) -> Result<Outcomes<CreatedOrder>, Error> {
         let commands = calls.commands();
         let made = self
@@ -130,7 +133,7 @@ impl Batch for CreateOrderBatch {
         Ok(commands.iter().zip(decisions).map(outcome).collect())
     }
 
-    fn record(&self, _command: &CreateOrder, result: &Result<CreatedOrder, Error>) {
+    fn record(&self, _command: &CreateOrder, result: &Result<CreatedOrder, Error>, _took: Duration) {
         if let Ok(CreatedOrder { order, replayed: false }) = result {
             info!(
                 order_id = order.id.get(),
@@ -139,6 +142,8 @@ impl Batch for CreateOrderBatch {
                 qty = order.qty.get(),
                 "Order created"
             );
+            let is_paid = order.status == OrderStatus::Paid;
+            metrics::count_order(if is_paid { OrderState::Paid } else { OrderState::Pending }, 1);
         }
     }
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use flashsale_client::{Client, Repeat};
 use http::{HeaderMap, HeaderName};
-use tonic::{Request, metadata::MetadataMap};
+use tonic::{Code, Request, metadata::MetadataMap};
 
 use super::server_url::ServerUrl;
 use crate::{
+    metrics,
     pb::{
         CreateHoldRequest, CreateHoldResponse, CreateOrderRequest, CreateOrderResponse, GetProductRequest,
         GetProductResponse, HandlePaymentWebhookRequest, HandlePaymentWebhookResponse,
@@ -55,7 +56,8 @@ impl Upstream {
         headers: &HeaderMap,
         message: GetProductRequest,
     ) -> Result<GetProductResponse, CallError> {
-        let product = self.client.get_product(request(headers, message)).await?;
+        let call = self.client.get_product(request(headers, message));
+        let product = measured("/flashsale.v1.FlashSaleService/GetProduct", call).await?;
         Ok(GetProductResponse { product: Some(product) })
     }
 
@@ -64,7 +66,8 @@ impl Upstream {
         headers: &HeaderMap,
         message: CreateHoldRequest,
     ) -> Result<CreateHoldResponse, CallError> {
-        let hold = self.client.create_hold(request(headers, message)).await?;
+        let call = self.client.create_hold(request(headers, message));
+        let hold = measured("/flashsale.v1.FlashSaleService/CreateHold", call).await?;
         Ok(CreateHoldResponse { hold: Some(hold) })
     }
 
@@ -73,7 +76,8 @@ impl Upstream {
         headers: &HeaderMap,
         message: CreateOrderRequest,
     ) -> Result<CreateOrderResponse, CallError> {
-        let order = self.client.create_order(request(headers, message)).await?;
+        let call = self.client.create_order(request(headers, message));
+        let order = measured("/flashsale.v1.FlashSaleService/CreateOrder", call).await?;
         Ok(CreateOrderResponse { order: Some(order) })
     }
 
@@ -82,12 +86,31 @@ impl Upstream {
         headers: &HeaderMap,
         message: HandlePaymentWebhookRequest,
     ) -> Result<HandlePaymentWebhookResponse, CallError> {
-        self.client.handle_payment_webhook(request(headers, message)).await
+        let call = self.client.handle_payment_webhook(request(headers, message));
+        measured("/flashsale.v1.PaymentService/HandlePaymentWebhook", call).await
     }
 
     /// Whether the server says within a second that it is serving.
     pub(super) async fn is_ready(&self) -> bool {
         self.client.is_ready(READY_TIME_MAX.min(self.timeout)).await
+    }
+}
+
+/// Measures a call of the method at `path`, with its repeats.
+async fn measured<T>(path: &str, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    let measured = metrics::measure_call_to_server(path);
+    let ended = call.await;
+    measured.ended(ended.as_ref().err().map_or(Code::Ok, code).into());
+    ended
+}
+
+/// Returns the status code by which the metrics know a failure.
+fn code(failure: &CallError) -> Code {
+    match failure {
+        CallError::Refused(refused) => refused.status().code(),
+        CallError::TimedOut => Code::DeadlineExceeded,
+        CallError::NotSent(_) | CallError::Broken(_) => Code::Unavailable,
+        CallError::Unexplained(status) => status.code(),
     }
 }
 

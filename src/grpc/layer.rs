@@ -17,7 +17,11 @@ use tower::{Layer, Service};
 use tracing::Instrument;
 
 use super::status;
-use crate::{error::Error, pb::RPCS, telemetry};
+use crate::{
+    error::Error,
+    metrics::{self, Measured, Method},
+    telemetry,
+};
 
 /// Limits the time that a use case may take, also where the caller sets no deadline.
 const DEADLINE_MAX: Duration = Duration::from_secs(60);
@@ -61,10 +65,13 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let use_case = use_case(request.uri().path());
+        let began = Instant::now();
+        let method = Method::of_path(request.uri().path());
+        let use_case = method.and_then(Method::use_case);
         // The time starts now: on a busy machine the first poll of the call may come later.
-        let deadline = time_limit(request.headers(), use_case.is_some()).map(|limit| Instant::now() + limit);
+        let deadline = time_limit(request.headers(), use_case.is_some()).map(|limit| began + limit);
         let span = telemetry::request_span(use_case.unwrap_or("other"), request.headers());
+        let measured = method.map(|method| (method, metrics::measure_served_call(method, began.into_std())));
         let call = self.inner.call(request);
         let answer = async move {
             match deadline {
@@ -75,14 +82,24 @@ where
                 },
             }
             .map(with_details)
+            .inspect(|answer| {
+                let reason = status::take_last_reason();
+                if let Some((method, measured)) = measured {
+                    record(method, measured, answer.headers(), reason);
+                }
+            })
         };
         Box::pin(answer.instrument(span))
     }
 }
 
-/// Returns the name of the use case, which is also the name of its transaction. `None`: not a call of the product.
-fn use_case(path: &str) -> Option<&'static str> {
-    RPCS.iter().find_map(|(rpc, use_case)| (*rpc == path).then_some(*use_case))
+/// Records how a call has ended: an answer with a status in its head is an error, and any other is OK.
+fn record(method: Method, measured: Measured, head: &HeaderMap, reason: Option<&'static str>) {
+    let code = head.get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
+    if let (true, Some(reason)) = (code != Code::Ok, reason) {
+        metrics::count_refusal(method, reason);
+    }
+    measured.ended(code.into());
 }
 
 /// Returns how long the call may take. `None`: without limit, for a health watch or a reflection stream.
@@ -135,6 +152,10 @@ mod tests {
 
     use super::*;
     use crate::pb::FILE_DESCRIPTOR_SET;
+
+    fn use_case(path: &str) -> Option<&'static str> {
+        Method::of_path(path)?.use_case()
+    }
 
     #[test]
     fn a_timeout_is_up_to_eight_digits_and_a_unit() {

@@ -1,6 +1,6 @@
 //! Use cases whose commands have nothing to share.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use super::{Batch, Calls, Outcome, Outcomes};
 use crate::error::Error;
@@ -11,6 +11,9 @@ pub trait RunOne: Send + Sync + 'static {
     type Command: Send + Sync + 'static;
     /// What that caller gets.
     type Answer: Clone + Send + Sync + 'static;
+
+    /// Names the use case, as [`Batch::NAME`] does.
+    const NAME: &'static str;
 
     /// Runs one of the commands of `calls`.
     fn run_one(
@@ -31,6 +34,8 @@ impl<R: RunOne> Batch for OneByOne<R> {
     type Command = R::Command;
     type Answer = R::Answer;
 
+    const NAME: &'static str = R::NAME;
+
     async fn run(&self, calls: Calls<'_, R::Command>) -> Result<Outcomes<R::Answer>, Error> {
         let mut outcomes = Vec::with_capacity(calls.commands().len());
         for command in calls.commands() {
@@ -39,7 +44,7 @@ impl<R: RunOne> Batch for OneByOne<R> {
         Ok(outcomes)
     }
 
-    fn record(&self, command: &R::Command, result: &Result<R::Answer, Error>) {
+    fn record(&self, command: &R::Command, result: &Result<R::Answer, Error>, _took: Duration) {
         self.0.record(command, result);
     }
 }

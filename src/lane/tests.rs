@@ -37,6 +37,8 @@ impl Batch for Doubling {
     type Command = i32;
     type Answer = i32;
 
+    const NAME: &'static str = "doubling";
+
     async fn run(&self, calls: Calls<'_, i32>) -> Result<Outcomes<i32>, Error> {
         let commands = calls.commands();
         self.batches.lock().unwrap().push(commands.to_vec());
@@ -59,7 +61,7 @@ impl Batch for Doubling {
         Ok(commands.iter().map(outcome).collect())
     }
 
-    fn record(&self, _command: &i32, _result: &Result<i32, Error>) {
+    fn record(&self, _command: &i32, _result: &Result<i32, Error>, _took: Duration) {
         self.recorded.fetch_add(1, Ordering::SeqCst);
     }
 }
@@ -228,6 +230,8 @@ async fn commands_that_run_one_by_one_fail_one_by_one() {
     impl RunOne for Halving {
         type Command = i32;
         type Answer = i32;
+
+        const NAME: &'static str = "halving";
 
         async fn run_one(&self, command: &i32, _calls: Calls<'_, i32>) -> Result<i32, Error> {
             if command % 2 == 0 { Ok(command / 2) } else { Err(Error::LockContention) }
