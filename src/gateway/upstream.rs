@@ -1,6 +1,6 @@
 //! Calls the server over one HTTP/2 connection, with a deadline and the caller's trace context on each call.
 
-use std::{error::Error, fmt, future::Future, time::Duration};
+use std::{error::Error, fmt, time::Duration};
 
 use http::{HeaderMap, HeaderName};
 use tokio::time::timeout;
@@ -19,7 +19,7 @@ use crate::{
         GetProductResponse, HandlePaymentWebhookRequest, HandlePaymentWebhookResponse,
         flash_sale_service_client::FlashSaleServiceClient, payment_service_client::PaymentServiceClient,
     },
-    telemetry,
+    spans::rpc::ClientCall,
 };
 
 /// Names the domain of the errors that the server makes.
@@ -47,6 +47,9 @@ const TRACE_HEADERS: [HeaderName; 2] = [HeaderName::from_static("traceparent"), 
 pub struct Upstream {
     channel: Channel,
     timeout: Duration,
+    /// Where the server is, for the spans.
+    host: String,
+    port: Option<u16>,
 }
 
 impl Upstream {
@@ -71,7 +74,8 @@ impl Upstream {
             // default it would close the connection, with all calls on it, at the 1,024th such answer.
             .http2_max_local_error_reset_streams(None)
             .connect_lazy();
-        Ok(Self { channel, timeout })
+        let uri = server_url.uri();
+        Ok(Self { channel, timeout, host: uri.host().unwrap_or_default().to_owned(), port: uri.port_u16() })
     }
 
     pub(super) async fn get_product(
@@ -80,8 +84,8 @@ impl Upstream {
         message: GetProductRequest,
     ) -> Result<GetProductResponse, CallError> {
         let mut client = FlashSaleServiceClient::new(self.channel.clone());
-        let request = self.request(headers, message);
-        self.within_deadline(client.get_product(request)).await
+        let method = "flashsale.v1.FlashSaleService/GetProduct";
+        self.call(method, headers, message, async |request| client.get_product(request).await).await
     }
 
     pub(super) async fn create_hold(
@@ -90,8 +94,8 @@ impl Upstream {
         message: CreateHoldRequest,
     ) -> Result<CreateHoldResponse, CallError> {
         let mut client = FlashSaleServiceClient::new(self.channel.clone());
-        let request = self.request(headers, message);
-        self.within_deadline(client.create_hold(request)).await
+        let method = "flashsale.v1.FlashSaleService/CreateHold";
+        self.call(method, headers, message, async |request| client.create_hold(request).await).await
     }
 
     pub(super) async fn create_order(
@@ -100,8 +104,8 @@ impl Upstream {
         message: CreateOrderRequest,
     ) -> Result<CreateOrderResponse, CallError> {
         let mut client = FlashSaleServiceClient::new(self.channel.clone());
-        let request = self.request(headers, message);
-        self.within_deadline(client.create_order(request)).await
+        let method = "flashsale.v1.FlashSaleService/CreateOrder";
+        self.call(method, headers, message, async |request| client.create_order(request).await).await
     }
 
     pub(super) async fn handle_payment_webhook(
@@ -110,8 +114,8 @@ impl Upstream {
         message: HandlePaymentWebhookRequest,
     ) -> Result<HandlePaymentWebhookResponse, CallError> {
         let mut client = PaymentServiceClient::new(self.channel.clone());
-        let request = self.request(headers, message);
-        self.within_deadline(client.handle_payment_webhook(request)).await
+        let method = "flashsale.v1.PaymentService/HandlePaymentWebhook";
+        self.call(method, headers, message, async |request| client.handle_payment_webhook(request).await).await
     }
 
     /// Whether the server says within a second that it is serving.
@@ -124,24 +128,35 @@ impl Upstream {
         }
     }
 
-    fn request<T>(&self, headers: &HeaderMap, message: T) -> Request<T> {
+    /// Calls a method of the server by `send`, in a span of its own, until the deadline.
+    ///
+    /// The timer of the channel doesn't cover the wait for a connection.
+    async fn call<M, T>(
+        &self,
+        method: &'static str,
+        headers: &HeaderMap,
+        message: M,
+        send: impl AsyncFnOnce(Request<M>) -> Result<Response<T>, Status>,
+    ) -> Result<T, CallError> {
+        let span = ClientCall::start(method, &self.host, self.port);
         let mut metadata = trace_headers(headers);
-        telemetry::inject_current(&mut metadata);
+        span.inject(&mut metadata);
         let mut request = Request::new(message);
         *request.metadata_mut() = MetadataMap::from_headers(metadata);
         request.set_timeout(self.timeout);
-        request
-    }
-
-    /// Waits for a call until its deadline. The timer of the channel doesn't cover the wait for a connection.
-    async fn within_deadline<T>(
-        &self,
-        call: impl Future<Output = Result<Response<T>, Status>>,
-    ) -> Result<T, CallError> {
-        match timeout(self.timeout, call).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(CallError::from(status)),
-            Err(_) => Err(CallError::TimedOut),
+        match timeout(self.timeout, send(request)).await {
+            Ok(Ok(response)) => {
+                span.answered(Code::Ok as i32);
+                Ok(response.into_inner())
+            }
+            Ok(Err(status)) => {
+                span.answered(status.code() as i32);
+                Err(CallError::from(status))
+            }
+            Err(_) => {
+                span.answered(Code::DeadlineExceeded as i32);
+                Err(CallError::TimedOut)
+            }
         }
     }
 }

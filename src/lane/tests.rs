@@ -37,6 +37,8 @@ impl Batch for Doubling {
     type Command = i32;
     type Answer = i32;
 
+    const NAME: &'static str = "double";
+
     async fn run(&self, calls: Calls<'_, i32>) -> Result<Outcomes<i32>, Error> {
         let commands = calls.commands();
         self.batches.lock().unwrap().push(commands.to_vec());
