@@ -48,7 +48,9 @@ impl Bench {
         if let Some(program) = &options.other_server() {
             let address = format!("127.0.0.1:{}", free_port());
             let mut env = options.against_env.clone();
-            env.extend(collector.iter().map(|collector| (ENDPOINT.to_owned(), format!("http://{}", collector.address))));
+            env.extend(
+                collector.iter().map(|collector| (ENDPOINT.to_owned(), format!("http://{}", collector.address))),
+            );
             let server = shop.server_of(program, &address, &env).await;
             contestants.push(Contestant { design: Design::Other, server, redis: None });
         }

@@ -139,11 +139,7 @@ impl Upstream {
         send: impl AsyncFnOnce(Request<M>) -> Result<Response<T>, Status>,
     ) -> Result<T, CallError> {
         let span = ClientCall::start(method, &self.host, self.port);
-        let mut metadata = trace_headers(headers);
-        span.inject(&mut metadata);
-        let mut request = Request::new(message);
-        *request.metadata_mut() = MetadataMap::from_headers(metadata);
-        request.set_timeout(self.timeout);
+        let request = self.request(&span, headers, message);
         match timeout(self.timeout, send(request)).await {
             Ok(Ok(response)) => {
                 span.answered(Code::Ok as i32);
@@ -158,6 +154,15 @@ impl Upstream {
                 Err(CallError::TimedOut)
             }
         }
+    }
+
+    fn request<T>(&self, span: &ClientCall, headers: &HeaderMap, message: T) -> Request<T> {
+        let mut metadata = trace_headers(headers);
+        span.inject(&mut metadata);
+        let mut request = Request::new(message);
+        *request.metadata_mut() = MetadataMap::from_headers(metadata);
+        request.set_timeout(self.timeout);
+        request
     }
 }
 

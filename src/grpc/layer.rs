@@ -103,7 +103,9 @@ fn span<B>(rpc: Option<&'static str>, request: &Request<B>) -> ServerCall {
     let path = request.uri().path();
     let method = match rpc {
         Some(rpc) => Method::Known(&rpc[1..]),
-        None if path.starts_with("/grpc.health.") || path.starts_with("/grpc.reflection.") => return ServerCall::none(),
+        None if path.starts_with("/grpc.health.") || path.starts_with("/grpc.reflection.") => {
+            return ServerCall::none();
+        }
         None => Method::Unknown(path.strip_prefix('/').unwrap_or(path)),
     };
     let connection = request.extensions().get::<TcpConnectInfo>();

@@ -81,8 +81,7 @@ fn describe<B>(span: &mut Span, route: Option<Route>, known: Option<&'static str
 
 /// Returns the name of a method that HTTP has.
 fn known(method: &Method) -> Option<&'static str> {
-    const KNOWN: [&str; 10] =
-        ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
+    const KNOWN: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
     KNOWN.into_iter().find(|known| method.as_str() == *known)
 }
 

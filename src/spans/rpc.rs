@@ -189,7 +189,10 @@ mod tests {
 
     #[test]
     fn codes_have_the_names_that_grpc_gives_them() {
-        assert_eq!([0, 1, 4, 14, 16].map(code_name), ["OK", "CANCELLED", "DEADLINE_EXCEEDED", "UNAVAILABLE", "UNAUTHENTICATED"]);
+        assert_eq!(
+            [0, 1, 4, 14, 16].map(code_name),
+            ["OK", "CANCELLED", "DEADLINE_EXCEEDED", "UNAVAILABLE", "UNAUTHENTICATED"]
+        );
         assert_eq!([-1, 17, 99].map(code_name), ["UNKNOWN"; 3]);
         let faults: Vec<i32> = (0..17).filter(|code| is_server_fault(*code)).collect();
         assert_eq!(faults, [2, 4, 12, 13, 14, 15]);

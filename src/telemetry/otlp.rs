@@ -7,7 +7,7 @@ use std::{env, fmt::Display, sync::OnceLock, time::Duration};
 
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::connect::HttpConnector;
-use opentelemetry_http::{HttpClient, hyper::HyperClient};
+use opentelemetry_http::hyper::HyperClient;
 use opentelemetry_otlp::{
     ExporterBuildError, MetricExporter, SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig,
     tonic_types::transport::ClientTlsConfig,
@@ -193,7 +193,8 @@ fn runtime() -> Result<&'static Handle, Stop> {
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime.handle());
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("otlp").enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("otlp").enable_all().build();
     let runtime = runtime.map_err(|error| Stop::failed("no thread for the exporter of traces and metrics", error))?;
     Ok(RUNTIME.get_or_init(|| runtime).handle())
 }
@@ -212,8 +213,11 @@ fn http_client(destination: &Destination) -> Result<Client, ExporterBuildError> 
     if !destination.is_https {
         return Ok(Client::Plain(HyperClient::with_default_connector(destination.timeout, None)));
     }
-    let no_roots = |error| ExporterBuildError::InternalFailure(format!("the certificates that the system trusts can't be read: {error}"));
-    let connector = HttpsConnectorBuilder::new().with_native_roots().map_err(no_roots)?.https_only().enable_http1().build();
+    let no_roots = |error| {
+        ExporterBuildError::InternalFailure(format!("the certificates that the system trusts can't be read: {error}"))
+    };
+    let connector =
+        HttpsConnectorBuilder::new().with_native_roots().map_err(no_roots)?.https_only().enable_http1().build();
     Ok(Client::Tls(HyperClient::new(connector, destination.timeout, None)))
 }
 
@@ -256,11 +260,14 @@ fn destination(signal: Signal, value: impl Fn(&str) -> Option<String>) -> Result
             _ => return Err(BadSetting::new(name, "is not a number of milliseconds from 1 to 3600000")),
         },
     };
-    if let Some((name, _)) = first(signal.compression, "OTEL_EXPORTER_OTLP_COMPRESSION").filter(|(_, how)| how != "none") {
+    if let Some((name, _)) =
+        first(signal.compression, "OTEL_EXPORTER_OTLP_COMPRESSION").filter(|(_, how)| how != "none")
+    {
         return Err(BadSetting::new(name, "can only be none"));
     }
     if let Some((name, headers)) = first(signal.headers, "OTEL_EXPORTER_OTLP_HEADERS") {
-        let is_pair = |pair: &str| pair.split_once('=').is_some_and(|(key, _)| key.trim().parse::<http::HeaderName>().is_ok());
+        let is_pair =
+            |pair: &str| pair.split_once('=').is_some_and(|(key, _)| key.trim().parse::<http::HeaderName>().is_ok());
         // The values may be secret.
         if !headers.split(',').filter(|pair| !pair.trim().is_empty()).all(is_pair) {
             return Err(BadSetting::new(name, "is not a list of name=value, separated by commas"));
@@ -341,6 +348,8 @@ mod tests {
             assert!(refused.starts_with(&format!("{name} ")), "{name}={value}: {refused}");
             assert!(!refused.contains(value), "{refused}");
         }
-        assert!(read(TRACES, &[URL, ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20x, b=2,")]).unwrap().is_some());
+        assert!(
+            read(TRACES, &[URL, ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20x, b=2,")]).unwrap().is_some()
+        );
     }
 }

@@ -81,7 +81,7 @@ async fn a_call_carries_its_deadline_and_the_callers_trace_context() {
     let mut headers = HeaderMap::new();
     let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     headers.insert("traceparent", HeaderValue::from_static(traceparent));
-    let request = upstream.request(&headers, ());
+    let request = upstream.request(&ClientCall::start("any/Method", "server", None), &headers, ());
     assert_eq!(request.metadata().get("traceparent").unwrap(), traceparent);
     assert_eq!(request.metadata().get("grpc-timeout").unwrap(), "5000000u");
 }
@@ -159,7 +159,7 @@ async fn answers_to_calls_that_were_given_up_do_not_break_the_connection() {
     let late = Arc::new(AtomicUsize::new(0));
     let server = tokio::spawn(answer_late(listener, Arc::clone(&late)));
     let hasty = Upstream::new(&url, Duration::from_millis(500)).unwrap();
-    let patient = Upstream { channel: hasty.channel.clone(), timeout: Duration::from_secs(60) };
+    let patient = Upstream { timeout: Duration::from_secs(60), ..hasty.clone() };
     let call = |upstream: Upstream| async move {
         upstream.get_product(&HeaderMap::new(), GetProductRequest { product_id: 1 }).await.unwrap_err()
     };

@@ -3,11 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flashsale::pb::CreateHoldRequest;
-use opentelemetry_proto::tonic::trace::v1::{
-    Span,
-    span::SpanKind,
-    status::StatusCode,
-};
+use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
 use serde_json::{Value, json};
 use tonic::{Code, Request};
 
@@ -33,7 +29,8 @@ fn settings(url: &str) -> [(&str, &str); 2] {
 
 /// Returns what the tests compare of a span: its attributes, without those that differ from run to run.
 fn attributes(span: &Span) -> BTreeMap<String, String> {
-    let changing = ["server.address", "server.port", "network.peer.address", "network.peer.port", "user_agent.original"];
+    let changing =
+        ["server.address", "server.port", "network.peer.address", "network.peer.port", "user_agent.original"];
     let fixed = span.attributes.iter().filter(|attribute| !changing.contains(&&*attribute.key));
     fixed.map(|attribute| (attribute.key.clone(), text(&span.attributes, &attribute.key).unwrap())).collect()
 }
@@ -108,8 +105,7 @@ async fn a_purchase_is_one_trace_from_the_gateway_to_the_statements() {
     assert!(text(&lost.attributes, "http.route").is_none() && !is_error(lost));
     let call = only(&of_gateway, holds);
     assert_eq!((call.kind(), &call.parent_span_id), (SpanKind::Client, &request.span_id));
-    let of_call =
-        [("rpc.method", holds), ("rpc.status_code", "OK"), ("rpc.system.name", "grpc")];
+    let of_call = [("rpc.method", holds), ("rpc.status_code", "OK"), ("rpc.system.name", "grpc")];
     assert_eq!(attributes(call), named(&of_call));
     assert_eq!(text(&call.attributes, "server.port").as_deref(), Some(port));
 
@@ -128,9 +124,9 @@ async fn a_purchase_is_one_trace_from_the_gateway_to_the_statements() {
 
     // A refusal isn't the server's fault. To the gateway, whose call it was, it is an error by the conventions.
     let refused = |spans: &[Span]| -> Span {
-        let of_orders = spans.iter().filter(|span| span.name == orders);
-        let refused = of_orders.filter(|span| text(&span.attributes, "rpc.status_code").as_deref() == Some("NOT_FOUND"));
-        refused.cloned().next().unwrap()
+        let mut of_orders = spans.iter().filter(|span| span.name == orders);
+        let code = |span: &&Span| text(&span.attributes, "rpc.status_code").as_deref() == Some("NOT_FOUND");
+        of_orders.find(code).cloned().unwrap()
     };
     assert!(!is_error(&refused(&of_server)) && text(&refused(&of_server).attributes, "error.type").is_none());
     let of_caller = refused(&of_gateway);
