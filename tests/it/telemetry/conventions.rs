@@ -231,7 +231,7 @@ async fn a_span_is_an_error_where_the_server_is_at_fault() {
     let answer = http.get(format!("http://{}/api/products/1", gateway.address)).send().await.unwrap();
     assert_eq!(answer.status(), 503);
     let unknown = Wire::connect(&server.address).await;
-    let refused = unknown.send("/flashsale.v1.FlashSaleService/Haggle", &[], Vec::new()).await;
+    let refused = unknown.send("flashsale.v1.FlashSaleService/Haggle", &[], Vec::new()).await;
     assert_eq!(refused.unwrap_err().code(), Code::Unimplemented);
     drop(unknown);
     gateway.stop().await;
