@@ -40,6 +40,17 @@ as_root() {
 
 APT_LISTS_FRESH=no
 
+# apt gives up after these limits where it waits for a lock or a mirror.
+APT_OPTIONS=(-o DPkg::Lock::Timeout=300 -o Acquire::http::Timeout=60 -o Acquire::https::Timeout=60 -o Acquire::Retries=2)
+
+# apt_update: renews the package lists, once in a run.
+apt_update() {
+    [ "$APT_LISTS_FRESH" = no ] || return 0
+    say "Updating the package lists (apt-get update)"
+    as_root apt-get "${APT_OPTIONS[@]}" -q update >&2 </dev/null || warn "apt-get update failed; going on with the lists at hand"
+    APT_LISTS_FRESH=yes
+}
+
 # apt_install PURPOSE PACKAGE…: installs packages. Where that fails, the message says that PURPOSE needs them.
 # --no-remove: no package that the machine has is removed for them.
 apt_install() {
@@ -53,15 +64,9 @@ apt_install() {
         warn "Needed for $purpose, and there is neither root nor sudo here. As root: apt-get install --no-install-recommends $*"
         return 1
     fi
-    # apt gives up after these limits where it waits for a lock or a mirror.
-    local options=(-o DPkg::Lock::Timeout=300 -o Acquire::http::Timeout=60 -o Acquire::https::Timeout=60 -o Acquire::Retries=2)
-    if [ "$APT_LISTS_FRESH" = no ]; then
-        say "Updating the package lists (apt-get update)"
-        as_root apt-get "${options[@]}" -q update >&2 </dev/null || warn "apt-get update failed; going on with the lists at hand"
-        APT_LISTS_FRESH=yes
-    fi
+    apt_update
     say "Installing for $purpose: $*"
-    if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get "${options[@]}" -q -y --no-install-recommends --no-remove \
+    if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get "${APT_OPTIONS[@]}" -q -y --no-install-recommends --no-remove \
         install "$@" >&2 </dev/null; then
         warn "Could not install what $purpose needs. By hand, as root: apt-get install --no-install-recommends $*"
         return 1
