@@ -257,6 +257,4 @@ async fn a_span_is_an_error_where_the_server_is_at_fault() {
             ("rpc.system.name", "grpc"),
         ])
     );
-    let batch = only(&of_server, "get_product");
-    assert_eq!(text(&batch.attributes, "error.type").as_deref(), Some("DATABASE_UNAVAILABLE"));
 }
