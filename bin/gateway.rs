@@ -4,9 +4,9 @@ use std::{env, error::Error, future, process::ExitCode};
 
 use flashsale::{
     config::GatewayConfig,
-    gateway::{self, EventSenders, Upstream},
+    gateway::{self, EventSenders, Readiness, Upstream},
     listener::listen,
-    shutdown,
+    probes, shutdown,
     telemetry::{self, WhenFull},
 };
 use tikv_jemallocator::Jemalloc;
@@ -35,10 +35,17 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: GatewayConfig) -> Result<(), Box<dyn Error>> {
-    let stop = shutdown::signal()?;
+    let signal = shutdown::signal()?;
+    let stop = async { drop(tokio::spawn(signal.await.end_at_next())) };
     let upstream = Upstream::new(&config.server_url, config.timeout)?;
+    let readiness = Readiness::new(upstream.clone());
     let listener = listen(config.listen)?;
-    tokio::spawn(telemetry::serve_metrics(listen(config.metrics_listen)?, future::pending()));
+    let metrics_listener = listen(config.metrics_listen)?;
+    let is_ready = {
+        let readiness = readiness.clone();
+        move || readiness.clone().is_ready()
+    };
+    tokio::spawn(probes::serve(metrics_listener, config.limits, is_ready, future::pending()));
     let senders = EventSenders { webhook: config.webhook, stripe: config.stripe };
-    Ok(gateway::serve(listener, upstream, senders, stop).await?)
+    Ok(gateway::serve(listener, upstream, senders, config.limits, readiness, stop).await?)
 }

@@ -38,7 +38,8 @@ async fn run(config: ServerConfig) -> Result<(), Box<dyn Error>> {
     match config.command {
         ServerCommand::Migrate { seed } => Ok(setup::run(&config.database, seed).await?),
         ServerCommand::Serve => {
-            let stop = shutdown::signal()?;
+            let signal = shutdown::signal()?;
+            let stop = async { drop(tokio::spawn(signal.await.end_at_next())) };
             Ok(grpc::run(config, stop).await?)
         }
     }

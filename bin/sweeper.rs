@@ -32,5 +32,6 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: SweeperConfig) -> Result<(), Box<dyn Error>> {
-    sweeper::obey(&config, shutdown::signal()?).await
+    let signal = shutdown::signal()?;
+    sweeper::obey(&config, async { drop(signal.await) }).await
 }

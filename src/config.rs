@@ -12,6 +12,9 @@
 //! | `FLASHSALE_HOLD_TTL` | `--hold-ttl` | 120s | 1 s to 30 days, whole microseconds | server |
 //! | `FLASHSALE_PAYMENT_DUE` | `--payment-due` | 30m | 0 (never), or 1 s to 365 days, whole microseconds | server |
 //! | `FLASHSALE_DB_POOL_SIZE` | `--db-pool-size` | 16 | 1 to 1,000 connections | server, sweeper |
+//! | `FLASHSALE_DRAIN_DELAY` | `--drain-delay` | 0s | 0 to 4 s | server, gateway |
+//! | `FLASHSALE_MAX_CONNECTIONS` | `--max-connections` | 4096 | 1 to 1,000,000 of each address | server, gateway |
+//! | `FLASHSALE_MAX_CONNECTION_AGE` | `--max-connection-age` | 5m | 0 (never), or 1 s to 365 days | server |
 //! | `FLASHSALE_LANE_QUEUE` | `--lane-queue` | 4096 | 1 to 1,000,000 commands | server |
 //! | `FLASHSALE_GATEWAY_LISTEN` | `--listen` | 127.0.0.1:8000 | an IP address and a port | gateway |
 //! | `FLASHSALE_SERVER_URL` | `--server-url` | http://127.0.0.1:50051 | `http://` or `https://`, a host, no path | gateway |
@@ -33,6 +36,7 @@
 //! since the errors of `clap` repeat values.
 
 mod clap_error;
+mod connections;
 mod event_senders;
 mod secret;
 mod sweeper;
@@ -45,12 +49,14 @@ use secrecy::SecretString;
 
 use crate::{
     gateway::{ServerUrl, StripeSecret, WebhookAuth},
+    listener::Limits,
     startup::{BadSetting, Stop},
     telemetry::LogFormat,
 };
 
 pub use sweeper::{SweeperCommand, SweeperConfig};
 
+use connections::{AgeArgs, ConnectionArgs};
 use event_senders::{StripeArgs, WebhookArgs};
 use secret::SettingName;
 
@@ -91,8 +97,10 @@ pub struct ServerConfig {
     pub database: DatabaseConfig,
     /// Where gRPC is served.
     pub listen: SocketAddr,
-    /// Where `/metrics` is served.
+    /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub metrics_listen: SocketAddr,
+    /// How many connections there may be, how old they may get, and how they end.
+    pub limits: Limits,
     /// How long a hold is valid: 1 s to 30 days, whole microseconds.
     pub hold_ttl: Duration,
     /// How long an order may wait for its payment: 1 s to 365 days, whole microseconds. `None`: without limit.
@@ -124,8 +132,10 @@ pub enum ServerCommand {
 pub struct GatewayConfig {
     /// Where HTTP is served.
     pub listen: SocketAddr,
-    /// Where `/metrics` is served.
+    /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub metrics_listen: SocketAddr,
+    /// How many connections there may be, and how they end. They may get as old as they like.
+    pub limits: Limits,
     /// The address of the server.
     pub server_url: ServerUrl,
     /// How long a call to the server may take: 1 ms to 5 minutes.
@@ -152,6 +162,8 @@ impl ServerConfig {
             database,
             listen,
             metrics_listen,
+            connections,
+            age,
             hold_ttl,
             payment_due,
             webhook_require_amount,
@@ -163,6 +175,7 @@ impl ServerConfig {
             database: database.check()?,
             listen,
             metrics_listen,
+            limits: Limits { age_max: age.age_max(), ..connections.limits() },
             hold_ttl,
             payment_due: (!payment_due.is_zero()).then_some(payment_due),
             webhook_require_amount,
@@ -186,9 +199,17 @@ impl GatewayConfig {
     }
 
     fn read(args: GatewayArgs) -> Result<Self, BadSetting> {
-        let GatewayArgs { listen, metrics_listen, server_url, timeout, webhook, stripe, log } = args;
-        let (webhook, stripe) = (webhook.check()?, stripe.check()?);
-        Ok(Self { listen, metrics_listen, server_url, timeout, webhook, stripe, log_format: log.log_format })
+        let GatewayArgs { listen, metrics_listen, connections, server_url, timeout, webhook, stripe, log } = args;
+        Ok(Self {
+            listen,
+            metrics_listen,
+            limits: connections.limits(),
+            server_url,
+            timeout,
+            webhook: webhook.check()?,
+            stripe: stripe.check()?,
+            log_format: log.log_format,
+        })
     }
 }
 
@@ -215,9 +236,13 @@ struct ServerArgs {
     /// Where to serve gRPC: an IP address and a port.
     #[arg(long, env = "FLASHSALE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:50051", value_parser = value::address)]
     listen: SocketAddr,
-    /// Where to serve /metrics: an IP address and a port.
+    /// Where to serve /metrics, /healthz and /readyz: an IP address and a port.
     #[arg(long, env = "FLASHSALE_METRICS_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:9464", value_parser = value::address)]
     metrics_listen: SocketAddr,
+    #[command(flatten)]
+    connections: ConnectionArgs,
+    #[command(flatten)]
+    age: AgeArgs,
     /// How long a hold is valid, 1s to 30days.
     #[arg(long, env = "FLASHSALE_HOLD_TTL", value_name = "DURATION", default_value = "120s", value_parser = hold_ttl)]
     hold_ttl: Duration,
@@ -263,9 +288,11 @@ struct GatewayArgs {
     /// Where to serve HTTP: an IP address and a port.
     #[arg(long, env = "FLASHSALE_GATEWAY_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8000", value_parser = value::address)]
     listen: SocketAddr,
-    /// Where to serve /metrics: an IP address and a port.
+    /// Where to serve /metrics, /healthz and /readyz: an IP address and a port.
     #[arg(long, env = "FLASHSALE_METRICS_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:9465", value_parser = value::address)]
     metrics_listen: SocketAddr,
+    #[command(flatten)]
+    connections: ConnectionArgs,
     /// The server: http:// or https://, a host and a port.
     #[arg(long, env = "FLASHSALE_SERVER_URL", value_name = "URL", default_value = "http://127.0.0.1:50051")]
     server_url: ServerUrl,

@@ -1,11 +1,14 @@
 //! The end of a program's work, and the signals that ask for it: SIGTERM from process managers, SIGINT from Ctrl-C.
 
-use std::{error::Error, io};
+use std::{convert::Infallible, error::Error, io, process};
 
 use tokio::{
     runtime::Runtime,
-    signal::unix::{SignalKind, signal as listen},
+    signal::unix::{Signal, SignalKind, signal as listen},
 };
+
+/// Is what shells add to the number of the signal that ended a program.
+const EXIT_BY_SIGNAL: i32 = 128;
 
 /// Does a program's `work`, and doesn't wait for anything else on the runtime.
 ///
@@ -25,23 +28,47 @@ pub fn run_to_end(
 
 /// Returns a future that is ready at the first SIGTERM or SIGINT after this call, also before it is awaited.
 ///
-/// From this call on, these signals no longer end the process by themselves.
+/// From this call on, these signals no longer end the process by themselves. The future gives what waits for the next.
 ///
 /// # Errors
 /// The operating system refuses the handlers.
 ///
 /// # Panics
 /// Outside a tokio runtime with I/O.
-pub fn signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
+pub fn signal() -> io::Result<impl Future<Output = Signals> + Send + 'static> {
+    let mut signals =
+        Signals { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? };
     Ok(async move {
-        let signal = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
+        let (signal, _) = signals.next().await;
         tracing::info!(signal, "Shutting down");
+        signals
     })
+}
+
+/// Waits for further signals, once the first has come.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Waits for a signal, and returns its name and its number.
+    async fn next(&mut self) -> (&'static str, i32) {
+        let (name, kind) = tokio::select! {
+            _ = self.terminate.recv() => ("SIGTERM", SignalKind::terminate()),
+            _ = self.interrupt.recv() => ("SIGINT", SignalKind::interrupt()),
+        };
+        (name, kind.as_raw_value())
+    }
+
+    /// Ends the process at the next signal, with the exit code that a shell shows for it: 143 or 130.
+    ///
+    /// Nothing is finished: calls under way are cut, and waiting log lines and spans are lost.
+    pub async fn end_at_next(mut self) -> Infallible {
+        let (_, number) = self.next().await;
+        process::exit(EXIT_BY_SIGNAL + number)
+    }
 }
 
 #[cfg(test)]

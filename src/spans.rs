@@ -30,6 +30,7 @@ use opentelemetry_sdk::{
     trace::{SdkTracer, Span as SdkSpan},
 };
 
+pub use address::Ends;
 pub use scope::{current, in_operation, in_span, within};
 pub use work::{LINKS_MAX, batch, job};
 
@@ -46,6 +47,11 @@ static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 /// Records spans with this tracer from now on. The first call in a process counts.
 pub fn record_with(tracer: SdkTracer) {
     let _first_counts = TRACER.set(tracer);
+}
+
+/// Tells whether spans are recorded, as far as the sampler says so.
+pub fn are_recorded() -> bool {
+    TRACER.get().is_some()
 }
 
 /// Names a span: its trace, the span itself, and whether it is recorded.

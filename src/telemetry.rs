@@ -43,7 +43,7 @@ use log_thread::LogThread;
 use seldom::FewOfExporters;
 
 pub use log_thread::WhenFull;
-pub use metrics::serve_metrics;
+pub use metrics::metrics_page;
 pub use otlp::{OnRuntime, metric_exporter};
 pub use traces::send as send_spans;
 

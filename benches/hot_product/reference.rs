@@ -6,18 +6,18 @@ mod collector;
 mod plain;
 mod redis;
 
-use std::{env, io::Read, process, thread};
+use std::{env, future, io::Read, process, thread};
 
 use flashsale::{
     grpc,
-    listener::listen,
+    listener::{Limits, listen},
     pb::{
         admin_service_server::{AdminService, AdminServiceServer},
         flash_sale_service_server::{FlashSaleService, FlashSaleServiceServer},
         payment_service_server::{PaymentService, PaymentServiceServer},
     },
 };
-use tonic::Status;
+use tonic::{Status, service::Routes};
 
 /// The argument that makes this program a reference.
 pub(crate) const COMMAND: &str = "reference";
@@ -49,11 +49,10 @@ where
     S: FlashSaleService + PaymentService + AdminService + Clone,
 {
     let listener = listen(address.parse().unwrap()).unwrap();
-    let router = grpc::front()
-        .add_service(FlashSaleServiceServer::new(service.clone()))
+    let routes = Routes::new(FlashSaleServiceServer::new(service.clone()))
         .add_service(PaymentServiceServer::new(service.clone()))
         .add_service(AdminServiceServer::new(service));
-    router.serve_with_incoming(grpc::incoming(listener)).await.unwrap();
+    grpc::serve_routes(listener, routes, Limits::default(), future::pending()).await;
 }
 
 fn failed(error: impl std::fmt::Display) -> Status {

@@ -42,6 +42,8 @@ fn without_flags_the_defaults_of_the_contract_hold() {
     assert_eq!(config.database.pool_size, 16);
     assert_eq!(config.listen, "127.0.0.1:50051".parse().unwrap());
     assert_eq!(config.metrics_listen, "127.0.0.1:9464".parse().unwrap());
+    let limits = Limits { connections_max: 4096, age_max: Some(SECOND * 300), drain_delay: Duration::ZERO };
+    assert_eq!(config.limits, limits);
     assert_eq!(config.hold_ttl, Duration::from_secs(120));
     assert_eq!(config.payment_due, Some(Duration::from_secs(30 * 60)));
     assert_eq!(config.lane_queue, 4096);
@@ -51,6 +53,7 @@ fn without_flags_the_defaults_of_the_contract_hold() {
     let config = gateway(&["--webhook-allow-unsigned"]).unwrap();
     assert_eq!(config.listen, "127.0.0.1:8000".parse().unwrap());
     assert_eq!(config.metrics_listen, "127.0.0.1:9465".parse().unwrap());
+    assert_eq!(config.limits, Limits { age_max: None, ..limits });
     assert_eq!(config.server_url, "http://127.0.0.1:50051".parse().unwrap());
     assert_eq!(config.timeout, Duration::from_secs(5));
     assert!(matches!(config.webhook, WebhookAuth::Unsigned));
@@ -115,6 +118,11 @@ fn the_bounds_are_taken() {
     assert_eq!(due("0"), None);
     assert_eq!(due("0s"), None);
     assert_eq!(due("365days"), Some(DAY * 365));
+    for (text, age) in [("0", None), ("1s", Some(SECOND)), ("365days", Some(DAY * 365))] {
+        assert_eq!(server(&[URL, "--max-connection-age", text]).unwrap().limits.age_max, age);
+    }
+    assert_eq!(server(&[URL, "--drain-delay=4s"]).unwrap().limits.drain_delay, SECOND * 4);
+    assert_eq!(server(&[URL, "--max-connections=1"]).unwrap().limits.connections_max, 1);
     assert_eq!(sweeper(&[URL, "--batch=10000"]).unwrap().batch, 10_000);
     assert_eq!(server(&[URL, "--db-pool-size=1000"]).unwrap().database.pool_size, 1000);
     assert_eq!(gateway(&["--webhook-allow-unsigned=true", "--timeout=5m"]).unwrap().timeout, Duration::from_secs(300));
@@ -138,6 +146,11 @@ fn a_bad_value_is_one_line_that_names_the_setting_and_what_was_expected() {
         ("--payment-due", "1ms", "expected a duration from 1s"),
         ("--payment-due", "366days", "to 365days, or 0"),
         ("--payment-due", "soon", "expected a duration like"),
+        ("--drain-delay", "4001ms", "expected a duration from 0s to 4s"),
+        ("--drain-delay", "1", "expected a duration like"),
+        ("--max-connection-age", "999ms", "expected a duration from 1s"),
+        ("--max-connection-age", "366days", "to 365days, or 0"),
+        ("--max-connections", "0", "expected a whole number from 1 to 1000000"),
         ("--db-pool-size", "0", "expected a whole number from 1 to 1000"),
         ("--db-pool-size", "1001", "can't be '1001'"),
         ("--lane-queue", "0", "expected a whole number from 1 to 1000000"),

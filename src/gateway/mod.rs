@@ -20,7 +20,7 @@
 
 mod answer;
 mod body;
-mod connections;
+mod readiness;
 mod reply;
 mod request;
 mod routes;
@@ -31,13 +31,15 @@ mod webhook;
 
 use std::{future::Future, io, time::Duration};
 
-use axum::serve::Listener;
-use tokio::{net::TcpListener, time::timeout};
+use axum::Router;
+use hyper_util::service::TowerToHyperService;
+use tokio::{net::TcpListener, time::sleep};
 use tracing::{info, warn};
 
-use connections::Connections;
+use crate::listener::{self, CALLS, Limits, Protocol};
 
 pub use self::{
+    readiness::Readiness,
     server_url::{ServerUrl, ServerUrlError},
     signature::{
         standard::{WebhookAuth, WebhookSecret, WebhookSecretError},
@@ -48,8 +50,8 @@ pub use self::{
 
 /// Limits how long requests may go on after the shutdown has begun: more than twice the default time limit of a call.
 ///
-/// With 7 s more for the last spans and log lines, a shutdown takes less than the 25 s that an orchestrator is
-/// promised.
+/// With 4 s before it and 7 s more for the last spans and log lines, a shutdown takes less than the 25 s that an
+/// orchestrator is promised.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(12);
 
 /// Limits how long the head of a request may take, and how long an idle connection stays open.
@@ -74,44 +76,43 @@ pub struct EventSenders {
     pub stripe: Vec<StripeSecret>,
 }
 
-/// Serves until `shutdown` is done. Then it accepts no more connections, and requests under way have 12 s to finish.
+/// Serves until `shutdown`. Then `readiness` says no, and after the drain delay connections end with their requests.
+///
+/// No more connections are accepted then, and requests under way have 12 s to finish.
 ///
 /// # Errors
-/// The listener has no address. Where accepting fails, for example with too many open files, it is tried again.
+/// The listener has no address.
 pub async fn serve(
     listener: TcpListener,
     upstream: Upstream,
     senders: EventSenders,
+    limits: Limits,
+    readiness: Readiness,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let limits = TimeLimits { head_time_max: HEAD_TIME_MAX, drain_time_max: DRAIN_TIME_MAX };
-    serve_within(limits, listener, upstream, senders, shutdown).await
+    let stop = async {
+        shutdown.await;
+        readiness.leave();
+        sleep(limits.drain_delay).await;
+    };
+    let times = TimeLimits { head_time_max: HEAD_TIME_MAX, drain_time_max: DRAIN_TIME_MAX };
+    let routes = routes::router(upstream, senders, readiness.clone());
+    serve_within(times, listener, routes, limits, stop).await
 }
 
 async fn serve_within(
-    limits: TimeLimits,
-    mut listener: TcpListener,
-    upstream: Upstream,
-    senders: EventSenders,
-    shutdown: impl Future<Output = ()>,
+    times: TimeLimits,
+    listener: TcpListener,
+    routes: Router,
+    limits: Limits,
+    stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
     info!(address = %listener.local_addr()?, "Listening");
-    let connections = Connections::new(routes::router(upstream, senders), limits.head_time_max);
-    let accept = async {
-        loop {
-            // axum's `accept` waits while the process has too many open files.
-            let (stream, _peer) = Listener::accept(&mut listener).await;
-            connections.serve(stream);
-        }
-    };
-    tokio::select! {
-        () = accept => {}
-        () = shutdown => {}
-    }
-    drop(listener);
+    let protocol = Protocol::web(times.head_time_max, &CALLS);
+    let routes = TowerToHyperService::new(routes);
     // Without a limit, a peer with a half-sent request could delay the shutdown for ever.
-    if timeout(limits.drain_time_max, connections.drain()).await.is_err() {
-        let seconds = limits.drain_time_max.as_secs();
+    if !listener::serve(listener, protocol, limits, routes, stop, times.drain_time_max).await {
+        let seconds = times.drain_time_max.as_secs();
         warn!(seconds, "Requests were still under way when the time to drain was over");
     }
     Ok(())
@@ -126,6 +127,7 @@ mod tests {
         net::TcpStream,
         sync::oneshot,
         task::JoinHandle,
+        time::timeout,
     };
 
     use super::*;
@@ -143,14 +145,15 @@ mod tests {
         serving: JoinHandle<io::Result<()>>,
     }
 
-    async fn serve_with(limits: TimeLimits) -> Served {
+    async fn serve_with(times: TimeLimits) -> Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let upstream = Upstream::new(&"http://127.0.0.1:1".parse().unwrap(), Duration::from_secs(5)).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { stopped.await.unwrap_or_default() };
         let senders = EventSenders { webhook: WebhookAuth::Unsigned, stripe: Vec::new() };
-        let serving = tokio::spawn(serve_within(limits, listener, upstream, senders, shutdown));
+        let routes = routes::router(upstream.clone(), senders, Readiness::new(upstream));
+        let serving = tokio::spawn(serve_within(times, listener, routes, Limits::default(), shutdown));
         Served { address, stop, serving }
     }
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 use tracing::{error, warn};
 
 use super::{
-    EventSenders,
+    EventSenders, Readiness,
     answer::{HoldAnswer, IgnoredAnswer, OrderAnswer, ProductAnswer, WebhookAnswer},
     body,
     reply::{Asked, Reply},
@@ -57,9 +57,10 @@ const UNKNOWN_ROUTE: &str = "unknown";
 struct Gateway {
     upstream: Upstream,
     senders: EventSenders,
+    readiness: Readiness,
 }
 
-pub(super) fn router(upstream: Upstream, senders: EventSenders) -> Router {
+pub(super) fn router(upstream: Upstream, senders: EventSenders, readiness: Readiness) -> Router {
     let mut router = Router::new();
     if !senders.stripe.is_empty() {
         webhook::show_ignored_events();
@@ -75,7 +76,7 @@ pub(super) fn router(upstream: Upstream, senders: EventSenders) -> Router {
         .fallback(route_not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(observe))
-        .with_state(Gateway { upstream, senders })
+        .with_state(Gateway { upstream, senders, readiness })
 }
 
 async fn observe(matched: Option<MatchedPath>, request: Request, next: Next) -> Response {
@@ -119,7 +120,7 @@ async fn healthz() -> Json<serde_json::Value> {
 }
 
 async fn readyz(State(gateway): State<Gateway>) -> Result<Json<serde_json::Value>, Reply> {
-    if gateway.upstream.is_ready().await {
+    if gateway.readiness.is_ready().await {
         Ok(Json(serde_json::json!({"status": "ready"})))
     } else {
         Err(Reply::unavailable())

@@ -3,7 +3,13 @@
 //! "" and the services of the product are SERVING while the database takes writes and has all migrations. `liveness` is
 //! SERVING as long as the process runs.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tonic_health::{
     ServingStatus,
@@ -26,10 +32,22 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// seconds.
 const CHECK_MAX: Duration = Duration::from_secs(5);
 
+/// Says whether the server as a whole is SERVING, without a call. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Returns what health last said.
+    pub(super) fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Sets the answers of the health service.
 #[derive(Clone)]
 pub struct Health {
     reporter: HealthReporter,
+    readiness: Readiness,
 }
 
 impl std::fmt::Debug for Health {
@@ -39,16 +57,17 @@ impl std::fmt::Debug for Health {
 }
 
 impl Health {
-    /// Makes the health service. It says NOT_SERVING until the database has answered.
-    pub async fn new() -> (Self, HealthServer<impl HealthService>) {
+    /// Makes the health service. It says NOT_SERVING until the database has answered, and `readiness` says the same.
+    pub(super) async fn new(readiness: Readiness) -> (Self, HealthServer<impl HealthService>) {
         let (reporter, service) = tonic_health::server::health_reporter();
-        let health = Self { reporter };
+        let health = Self { reporter, readiness };
         health.set(ServingStatus::NotServing).await;
         health.reporter.set_service_status(LIVENESS, ServingStatus::Serving).await;
         (health, service)
     }
 
     async fn set(&self, status: ServingStatus) {
+        self.readiness.0.store(status == ServingStatus::Serving, Ordering::Relaxed);
         for service in [WHOLE_SERVER].iter().chain(SERVICES) {
             self.reporter.set_service_status(*service, status).await;
         }

@@ -1,7 +1,6 @@
 //! Gives every call a span, and a deadline that answers DEADLINE_EXCEEDED.
 //!
-//! tonic has its own timer for grpc-timeout, which answers CANCELLED. So the timer of this layer ends a little earlier.
-//! When the deadline passes the handler is dropped. If its command still waits in a lane, the lane skips it.
+//! A client has its own timer, which says nothing about the reason. So the timer of this layer ends a little earlier. When the deadline passes the handler is dropped. If its command still waits in a lane, the lane skips it.
 
 use std::{
     convert::Infallible,
@@ -13,7 +12,7 @@ use std::{
 
 use http::{HeaderMap, Request, Response};
 use tokio::time::Instant;
-use tonic::{Code, Status, transport::server::TcpConnectInfo};
+use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::status;
@@ -21,26 +20,26 @@ use crate::{
     error::Error,
     pb::RPCS,
     spans::{
-        self,
-        rpc::{Ends, Method, ServerCall},
+        self, Ends,
+        rpc::{Method, ServerCall},
     },
 };
 
 /// Limits the time that a use case may take, also where the caller sets no deadline.
 const DEADLINE_MAX: Duration = Duration::from_secs(60);
 
-/// Says how much earlier than tonic's timer ours ends: a tenth of the time, within these bounds. Timers count
+/// Says how much earlier than the client's timer ours ends: a tenth of the time, within these bounds. Timers count
 /// milliseconds.
 const EARLIER_MIN: Duration = Duration::from_millis(2);
 const EARLIER_MAX: Duration = Duration::from_millis(5);
 
 /// Wraps each service in a [`Call`].
 #[derive(Debug, Clone, Copy)]
-pub struct CallLayer;
+pub(super) struct CallLayer;
 
 /// Adds a span and a deadline to each call of a service.
 #[derive(Debug, Clone)]
-pub struct Call<S> {
+pub(super) struct Call<S> {
     inner: S,
 }
 
@@ -69,8 +68,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let rpc = rpc(request.uri().path());
-        // The time starts now, like that of tonic's timer. On a busy machine the first poll of the call may come later
-        // than the few milliseconds by which ours has to be first.
+        // The time starts now: on a busy machine the first poll of the call may come later.
         let deadline = time_limit(request.headers(), rpc.is_some()).map(|limit| Instant::now() + limit);
         let span = span(rpc, &request);
         let call = self.inner.call(request);
@@ -108,11 +106,7 @@ fn span<B>(rpc: Option<&'static str>, request: &Request<B>) -> ServerCall {
         }
         None => Method::Unknown(path.strip_prefix('/').unwrap_or(path)),
     };
-    let connection = request.extensions().get::<TcpConnectInfo>();
-    let ends = connection.map_or_else(Ends::default, |connection| Ends {
-        server: connection.local_addr(),
-        peer: connection.remote_addr(),
-    });
+    let ends: Ends = request.extensions().get().copied().unwrap_or_default();
     ServerCall::start(method, request.headers(), ends)
 }
 
@@ -212,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn our_deadline_is_before_tonics() {
+    fn our_deadline_is_before_the_clients() {
         let mut headers = HeaderMap::new();
         assert_eq!(time_limit(&headers, false), None);
         assert_eq!(time_limit(&headers, true), Some(DEADLINE_MAX));

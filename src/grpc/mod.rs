@@ -4,7 +4,6 @@
 
 mod admin;
 mod convert;
-pub mod cork;
 mod flash_sale;
 mod gate;
 pub mod health;
@@ -16,30 +15,37 @@ mod status;
 mod sweeper_metrics;
 mod update_mask;
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
-
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::watch,
+use std::{
+    future::{self, Future},
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
 };
-use tokio_stream::{Stream, StreamExt};
+
+use hyper_util::{
+    rt::{TokioExecutor, TokioTimer},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpListener, sync::watch, time::sleep};
 use tokio_util::task::AbortOnDropHandle;
-use tonic::transport::{Server, server::TcpIncoming};
-use tower::layer::util::{Identity, Stack};
+use tonic::service::Routes;
+use tower::Layer;
 use tracing::{error, info, warn};
 
-use cork::Corked;
+use health::{Health, Readiness};
 
 use crate::{
     checkout::{Checkout, Settings},
     config::ServerConfig,
     error::Error,
-    listener::listen,
+    listener::{self, CALLS, Limits, Protocol, listen},
     pb::{
         FILE_DESCRIPTOR_SET, admin_service_server::AdminServiceServer,
         flash_sale_service_server::FlashSaleServiceServer, payment_service_server::PaymentServiceServer,
     },
-    telemetry,
+    probes,
 };
 
 /// Limits the bytes of a message that the server takes.
@@ -69,11 +75,11 @@ const FAULTS_PER_CONNECTION_MAX: Option<usize> = None;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// Limits how long a ping may go without an answer.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Limits how long connections may drain after the shutdown began. Without a limit, one silent connection would hold
+/// Limits how long connections may drain after they were told to go. Without a limit, one silent connection would hold
 /// the process.
-const CONNECTIONS_DRAIN_MAX: Duration = Duration::from_secs(8);
-/// Limits how long the lanes may drain after the connections. With 7 s more for the last spans and log lines, a
-/// shutdown takes less than the 25 s that an orchestrator is promised.
+const CONNECTIONS_DRAIN_MAX: Duration = Duration::from_secs(7);
+/// Limits how long the lanes may drain after the connections. With 4 s before them and 7 s more for the last spans and
+/// log lines, a shutdown takes less than the 25 s that an orchestrator is promised.
 const LANES_DRAIN_MAX: Duration = Duration::from_secs(6);
 
 /// Says why the server can't serve, or why it ended by itself.
@@ -97,15 +103,12 @@ pub enum ServeError {
     /// The service definition can't be served by reflection.
     #[error("the service definition can't be served by reflection")]
     Reflection(#[source] tonic_reflection::server::Error),
-    /// The server ended without being told to.
-    #[error("the server ended by itself: {0}")]
-    Ended(String),
 }
 
-/// Serves by `config` until `shutdown`. Then it drains, which takes at most 14 s.
+/// Serves by `config` until `shutdown`. Then it drains, which takes at most 17 s.
 ///
 /// # Errors
-/// An address can't be listened on, the checkout can't be opened, or the server breaks down.
+/// An address can't be listened on, the checkout can't be opened, or the service definition can't be served.
 pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
     let listener_on = |address| listen(address).map_err(|cause| ServeError::Listen { address, cause });
     let listener = listener_on(config.listen)?;
@@ -118,9 +121,14 @@ pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()>) -> Re
     };
     let checkout = Checkout::open(&config.database, settings)?;
 
+    let readiness = Readiness::default();
+    let is_ready = {
+        let readiness = readiness.clone();
+        move || future::ready(readiness.is_ready())
+    };
     let (stop, stopped) = watch::channel(false);
-    let metrics = tokio::spawn(telemetry::serve_metrics(metrics_listener, until(stopped.clone())));
-    let served = serve(listener, checkout, shutdown).await;
+    let metrics = tokio::spawn(probes::serve(metrics_listener, config.limits, is_ready, until(stopped)));
+    let served = serve_with(listener, checkout, config.limits, readiness, shutdown).await;
     // The metrics can be read until the lanes have drained.
     stop.send_replace(true);
     if let Err(error) = metrics.await {
@@ -129,27 +137,28 @@ pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()>) -> Re
     served
 }
 
-/// Returns a tonic server with the limits, spans and deadlines that every call has, and without a service.
+/// Serves routes with the limits, spans and deadlines that every call has, until `stop`.
 ///
-/// The references of the benchmark are served by it, too.
-pub fn front() -> Server<Stack<layer::CallLayer, Identity>> {
-    Server::builder()
-        .max_concurrent_streams(Some(STREAMS_PER_CONNECTION_MAX))
+/// Connections then have 7 s to end their calls, and the answer is whether all did. The references of the benchmark are
+/// served by it, too.
+pub async fn serve_routes(
+    listener: TcpListener,
+    routes: Routes,
+    limits: Limits,
+    stop: impl Future<Output = ()>,
+) -> bool {
+    let mut http = auto::Builder::new(TokioExecutor::new()).http2_only();
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_max_pending_accept_reset_streams(Some(GIVEN_UP_PER_CONNECTION_MAX))
-        .http2_max_local_error_reset_streams(FAULTS_PER_CONNECTION_MAX)
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(layer::CallLayer)
-}
-
-/// Returns the connections that a listener accepts.
-///
-/// Answers are small and a caller waits for each, so the system sends each write at once. A write waits for the tasks
-/// that are ready.
-pub fn incoming(listener: TcpListener) -> impl Stream<Item = io::Result<Corked<TcpStream>>> {
-    let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
-    connections.map(|connection| Ok(Corked::new(connection?)))
+        .max_pending_accept_reset_streams(GIVEN_UP_PER_CONNECTION_MAX)
+        .max_local_error_reset_streams(FAULTS_PER_CONNECTION_MAX)
+        .keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    let protocol = Protocol { http, head_time_max: None, corks: true, counts: &CALLS };
+    let service = TowerToHyperService::new(layer::CallLayer.layer(routes.prepare()));
+    listener::serve(listener, protocol, limits, service, stop, CONNECTIONS_DRAIN_MAX).await
 }
 
 /// Waits until the watch is true, or its sender is gone.
@@ -160,66 +169,68 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 /// Serves on a listener until `shutdown`. Then health says NOT_SERVING, and connections and lanes drain.
 ///
 /// # Errors
-/// The server breaks down.
+/// The listener has no address, or the service definition can't be served.
 pub async fn serve(
     listener: TcpListener,
     checkout: Checkout,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    serve_with(listener, checkout, limits, Readiness::default(), shutdown).await
+}
+
+/// Serves, and keeps `readiness` as health has it.
+async fn serve_with(
+    listener: TcpListener,
+    checkout: Checkout,
+    limits: Limits,
+    readiness: Readiness,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let address = listener.local_addr().map_err(ServeError::Address)?;
-    let (health, health_service) = health::Health::new().await;
+    let (health, health_service) = Health::new(readiness).await;
     let gate = Arc::new(gate::Gate::new(checkout.clone()));
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
-    let reflection_v1 = reflection().build_v1().map_err(ServeError::Reflection)?;
-    let reflection_v1alpha = reflection().build_v1alpha().map_err(ServeError::Reflection)?;
-
-    let (stop, stopped) = watch::channel(false);
-    let router = front()
-        .add_service(
-            FlashSaleServiceServer::new(flash_sale::FlashSaleRpcs::new(Arc::clone(&gate)))
-                .max_decoding_message_size(MESSAGE_BYTES_MAX),
-        )
-        .add_service(
-            PaymentServiceServer::new(payment::PaymentRpcs::new(Arc::clone(&gate)))
-                .max_decoding_message_size(MESSAGE_BYTES_MAX),
-        )
-        .add_service(
-            AdminServiceServer::new(admin::AdminRpcs::new(Arc::clone(&gate)))
-                .max_decoding_message_size(MESSAGE_BYTES_MAX),
-        )
-        .add_service(health_service)
-        .add_service(reflection_v1)
-        .add_service(reflection_v1alpha);
-    let mut server = tokio::spawn(router.serve_with_incoming_shutdown(incoming(listener), until(stopped)));
+    let routes = Routes::new(
+        FlashSaleServiceServer::new(flash_sale::FlashSaleRpcs::new(Arc::clone(&gate)))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX),
+    )
+    .add_service(
+        PaymentServiceServer::new(payment::PaymentRpcs::new(Arc::clone(&gate)))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX),
+    )
+    .add_service(
+        AdminServiceServer::new(admin::AdminRpcs::new(Arc::clone(&gate))).max_decoding_message_size(MESSAGE_BYTES_MAX),
+    )
+    .add_service(health_service)
+    .add_service(reflection().build_v1().map_err(ServeError::Reflection)?)
+    .add_service(reflection().build_v1alpha().map_err(ServeError::Reflection)?);
     info!(%address, "Listening");
     let watch = health.clone().watch(checkout.clone(), Arc::clone(&gate));
     let watching = AbortOnDropHandle::new(tokio::spawn(watch));
 
-    tokio::select! {
-        () = shutdown => {}
-        ended = &mut server => return Err(ServeError::Ended(format!("{ended:?}"))),
-    }
-    // Health changes first: its watchers can go elsewhere before connections are refused.
-    watching.abort();
-    let _watcher_ended = watching.await;
-    health.stop().await;
-    gate.checked(false);
-    stop.send_replace(true);
-    match tokio::time::timeout(CONNECTIONS_DRAIN_MAX, &mut server).await {
-        Ok(Ok(Ok(()))) => {}
-        Ok(ended) => error!(?ended, "The server did not end well"),
-        Err(_) => {
-            warn!("Connections are still open and are closed now");
-            server.abort();
-        }
+    let stop = async {
+        shutdown.await;
+        // Health changes first: its watchers can go elsewhere before connections are told to go.
+        watching.abort();
+        let _watcher_ended = watching.await;
+        health.stop().await;
+        gate.checked(false);
+        sleep(limits.drain_delay).await;
+    };
+    if !serve_routes(listener, routes, limits, stop).await {
+        warn!("Connections were still open and are closed now");
     }
     if tokio::time::timeout(LANES_DRAIN_MAX, checkout.close()).await.is_err() {
         error!("Some calls were still at work and are given up");
     }
     info!("Stopped");
     Ok(())
+}
+
+/// Returns what reflection knows: the services, and the details of errors, which tools print by it.
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
 }

@@ -11,6 +11,15 @@ use super::Span;
 /// Counts the addresses whose texts a thread keeps. A server has few callers, and one address of its own.
 const KEPT: usize = 8;
 
+/// Holds the addresses of a connection's two ends, as far as they are known.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ends {
+    /// Where the server listens.
+    pub server: Option<SocketAddr>,
+    /// Where the call came from.
+    pub peer: Option<SocketAddr>,
+}
+
 thread_local! {
     static TEXTS: RefCell<Vec<(IpAddr, Arc<str>)>> = const { RefCell::new(Vec::new()) };
 }

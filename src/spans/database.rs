@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use opentelemetry::trace::SpanKind;
 
-use super::{Span, TRACER, scope};
+use super::{Span, are_recorded, scope};
 
 /// Limits the bytes of a summary, as the conventions say.
 const SUMMARY_MAX: usize = 255;
@@ -36,7 +36,7 @@ impl Statement {
     ///
     /// Nothing of the text is recorded but the kinds of its statements and their tables.
     pub fn start(text: &str) -> Self {
-        let Some(around) = scope::current().filter(|ids| ids.is_sampled() && TRACER.get().is_some()) else {
+        let Some(around) = scope::current().filter(|ids| ids.is_sampled() && are_recorded()) else {
             return Self(None);
         };
         let (summary, statements) = summary(text);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use ::http::{HeaderMap, Method, Request, StatusCode, Version, header};
 use opentelemetry::trace::SpanKind;
 
-use super::{Span, SpanIds, cut, parent_of};
+use super::{Ends, Span, SpanIds, address, cut, parent_of};
 
 /// Stands for a method that isn't HTTP's.
 const OTHER: &str = "_OTHER";
@@ -73,6 +73,9 @@ fn describe<B>(span: &mut Span, route: Option<Route>, known: Option<&'static str
         if let Some(port) = authority.port_u16() {
             span.set("server.port", i64::from(port));
         }
+    }
+    if let Some(Ends { peer, .. }) = request.extensions().get() {
+        address::set(span, "network.peer.address", "network.peer.port", *peer);
     }
     if let Some(agent) = header(header::USER_AGENT) {
         span.set("user_agent.original", cut(agent));

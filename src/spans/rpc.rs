@@ -1,11 +1,9 @@
 //! Spans of gRPC calls, on the server's side and on the client's.
 
-use std::net::SocketAddr;
-
 use ::http::HeaderMap;
 use opentelemetry::{Context, trace::SpanKind};
 
-use super::{Span, SpanIds, address, cut, inject, parent_of, scope};
+use super::{Ends, Span, SpanIds, address, cut, inject, parent_of, scope};
 
 /// Names the system of all these calls. A call to an unknown method has it as the name of its span.
 const GRPC: &str = "grpc";
@@ -46,15 +44,6 @@ pub fn is_server_fault(code: i32) -> bool {
         code_name(code),
         "UNKNOWN" | "DEADLINE_EXCEEDED" | "UNIMPLEMENTED" | "INTERNAL" | "UNAVAILABLE" | "DATA_LOSS"
     )
-}
-
-/// Holds the addresses of a connection's two ends, as far as they are known.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Ends {
-    /// Where the server listens.
-    pub server: Option<SocketAddr>,
-    /// Where the call came from.
-    pub peer: Option<SocketAddr>,
 }
 
 /// Names what a caller calls.

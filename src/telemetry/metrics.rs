@@ -1,23 +1,15 @@
 //! The recorder of the metrics, and the page on which Prometheus reads them.
 
-use std::{convert::Infallible, future::Future, io, sync::OnceLock, time::Duration};
+use std::sync::OnceLock;
 
-use axum::{
-    Router,
-    http::{StatusCode, header},
-    routing::get,
-};
 use metrics::{Unit, describe_counter, describe_gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tokio::net::TcpListener;
 
 use crate::metric_names::{
     GATEWAY_REQUESTS, HOLDS, LOCK_CONFLICTS, LOG_LINES_DROPPED, STRIPE_EVENTS_IGNORED, SWEEPER_HOLDS_EXPIRED,
     SWEEPER_LAST_RUN, SWEEPER_ORDERS_CANCELLED, SWEEPER_RUNS, SWEEPER_STOCK_RELEASED, TRANSACTION_RETRIES, WEBHOOKS,
 };
 
-/// Says how often the recorder drops what it no longer needs.
-const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Installs the process's recorder, unless it is installed already. Anything counted before is lost.
@@ -53,42 +45,19 @@ fn describe() {
     describe_gauge!(SWEEPER_LAST_RUN, Unit::Seconds, "When the last sweep ended, in seconds since 1970 (UTC)");
 }
 
-/// Serves `GET /metrics`, and 404 for anything else, until `shutdown`.
+/// Renders the page that Prometheus reads: its content type, and its text.
 ///
 /// # Errors
 /// The recorder can't be installed.
-pub async fn serve_metrics(
-    listener: TcpListener,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    let handle = install().map_err(io::Error::other)?;
-    let page = move || async move { ([(header::CONTENT_TYPE, CONTENT_TYPE)], handle.render()) };
-    let routes = Router::new().route("/metrics", get(page).fallback(not_found)).fallback(not_found);
-    // Connections aren't drained: a scrape takes milliseconds, and an idle client must not delay the end.
-    tokio::select! {
-        served = axum::serve(listener, routes) => served,
-        never = upkeep(handle) => match never {},
-        () = shutdown => Ok(()),
-    }
-}
-
-async fn upkeep(handle: &PrometheusHandle) -> Infallible {
-    let mut ticks = tokio::time::interval(UPKEEP_EVERY);
-    loop {
-        ticks.tick().await;
-        handle.run_upkeep();
-    }
-}
-
-async fn not_found() -> StatusCode {
-    StatusCode::NOT_FOUND
+pub async fn metrics_page() -> Result<(&'static str, String), String> {
+    let handle = install()?;
+    // The recorder drops what it no longer needs.
+    handle.run_upkeep();
+    Ok((CONTENT_TYPE, handle.render()))
 }
 
 #[cfg(test)]
 mod tests {
-    use reqwest::{Client, StatusCode};
-    use tokio::net::TcpListener;
-
     use super::*;
 
     #[test]
@@ -108,30 +77,11 @@ mod tests {
 
     #[tokio::test]
     async fn the_page_has_the_counters_and_their_descriptions() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let server = tokio::spawn(serve_metrics(listener, async { stopped.await.unwrap_or_default() }));
-        let client = Client::new();
-        let status = async |request: reqwest::RequestBuilder| request.send().await.unwrap().status();
-
-        // The server is up, so the recorder is there.
-        assert_eq!(status(client.get(format!("{url}/metrics"))).await, StatusCode::OK);
+        install().unwrap();
         metrics::counter!(HOLDS, "outcome" => "created").increment(3);
-        let answer = client.get(format!("{url}/metrics")).send().await.unwrap();
-        assert_eq!(answer.headers()["content-type"], CONTENT_TYPE);
-        let page = answer.text().await.unwrap();
+        let (_, page) = metrics_page().await.unwrap();
         assert!(page.contains("# TYPE flashsale_holds_total counter"), "{page}");
         assert!(page.contains("# HELP flashsale_holds_total Answers to CreateHold by outcome"), "{page}");
         assert!(page.contains("flashsale_holds_total{outcome=\"created\"} 3"), "{page}");
-
-        for (method, path) in [("GET", "/"), ("POST", "/metrics"), ("GET", "/metrics/x"), ("DELETE", "/other")] {
-            let request = client.request(method.parse().unwrap(), format!("{url}{path}"));
-            assert_eq!(status(request).await, StatusCode::NOT_FOUND, "{method} {path}");
-        }
-
-        stop.send(()).unwrap();
-        server.await.unwrap().unwrap();
-        assert!(client.get(format!("{url}/metrics")).send().await.is_err(), "the listener is closed");
     }
 }

@@ -12,8 +12,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
 use crate::spans::{
-    self,
-    rpc::{ClientCall, Ends, Method, ServerCall},
+    self, Ends,
+    rpc::{ClientCall, Method, ServerCall},
 };
 
 /// Collects written lines.

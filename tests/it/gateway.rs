@@ -4,7 +4,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use flashsale::gateway::{EventSenders, Upstream, WebhookAuth, serve};
+use flashsale::{
+    gateway::{EventSenders, Readiness, Upstream, WebhookAuth, serve},
+    listener::Limits,
+};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::{
@@ -40,7 +43,8 @@ impl Gateway {
         let upstream = Upstream::new(&server_url.parse().unwrap(), call_time_max).unwrap();
         let (stop, stopped) = oneshot::channel();
         let shutdown = async move { stopped.await.unwrap_or_default() };
-        let serving = tokio::spawn(serve(listener, upstream, senders, shutdown));
+        let readiness = Readiness::new(upstream.clone());
+        let serving = tokio::spawn(serve(listener, upstream, senders, Limits::default(), readiness, shutdown));
         // A redirect or a proxy would hide the gateway's own answer.
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())

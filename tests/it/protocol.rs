@@ -108,7 +108,14 @@ async fn reflection_lists_the_services_in_both_versions() {
 async fn reflection_describes_every_method() {
     let sale = Sale::start("reflection_methods").await;
     let mut client = v1::server_reflection_client::ServerReflectionClient::new(channel(&sale).await);
-    for symbol in ["flashsale.v1.FlashSaleService", "flashsale.v1.Hold", "grpc.health.v1.Health"] {
+    for symbol in [
+        "flashsale.v1.FlashSaleService",
+        "flashsale.v1.Hold",
+        "grpc.health.v1.Health",
+        "google.rpc.Status",
+        "google.rpc.ErrorInfo",
+        "google.rpc.RetryInfo",
+    ] {
         let ask = v1::server_reflection_request::MessageRequest::FileContainingSymbol(symbol.to_owned());
         let request = v1::ServerReflectionRequest { host: String::new(), message_request: Some(ask) };
         let answers = client.server_reflection_info(futures_util::stream::iter([request])).await;
@@ -119,6 +126,18 @@ async fn reflection_describes_every_method() {
         );
         assert!(found, "{symbol}: {answer:?}");
     }
+    // Tools look up the type of a detail by its name. Older ones ask in the version before.
+    let ask =
+        v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol("google.rpc.ErrorInfo".to_owned());
+    let request = v1alpha::ServerReflectionRequest { host: String::new(), message_request: Some(ask) };
+    let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(channel(&sale).await);
+    let answers = client.server_reflection_info(futures_util::stream::iter([request])).await;
+    let answer = answers.unwrap().into_inner().message().await.unwrap().unwrap();
+    let found = matches!(
+        answer.message_response,
+        Some(v1alpha::server_reflection_response::MessageResponse::FileDescriptorResponse(_))
+    );
+    assert!(found, "{answer:?}");
     sale.finish().await;
 }
 

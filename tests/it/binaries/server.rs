@@ -132,7 +132,7 @@ async fn an_address_in_use_ends_the_program_with_code_1_and_its_name() {
     }
 }
 
-/// One call waits for a row, one connection sends nothing, one watches health, and the signal comes three times.
+/// One call waits for a row, one connection sends nothing, and one watches health.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_told_to_stop_answers_what_is_in_flight_and_ends_within_25_seconds() {
     let database = TestDatabase::create("sigterm").await;
@@ -153,8 +153,6 @@ async fn a_server_told_to_stop_answers_what_is_in_flight_and_ends_within_25_seco
     server.process.terminate();
     server.process.wait_for_line("Shutting down", LIMIT).await;
     assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
-    server.process.terminate();
-    signal::send(server.process.pid(), "INT");
     wait::eventually(LIMIT, "the end of the listener", async || TcpStream::connect(&server.address).await.is_err())
         .await;
     holder.execute("ROLLBACK").await;
@@ -208,7 +206,6 @@ async fn a_gateway_told_to_stop_answers_what_is_in_flight_and_ends() {
     let told = Instant::now();
     gateway.process.terminate();
     gateway.process.wait_for_line("Shutting down", LIMIT).await;
-    gateway.process.terminate();
     wait::eventually(LIMIT, "the end of the listener", async || TcpStream::connect(&gateway.address).await.is_err())
         .await;
     holder.execute("ROLLBACK").await;

@@ -168,6 +168,11 @@ impl Process {
         line["address"].as_str().unwrap().to_owned()
     }
 
+    /// Tells whether the program writes still, as it does until it ends.
+    pub fn is_running(&self) -> bool {
+        !self.has_closed_output()
+    }
+
     /// Asks the program to end, by SIGTERM.
     pub fn terminate(&self) {
         signal::send(self.pid(), "TERM");

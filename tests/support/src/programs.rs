@@ -55,6 +55,11 @@ impl ServerProgram {
         Self { process, address, clients, metrics }
     }
 
+    /// Returns where the server serves its metrics and probes, as `host:port`.
+    pub fn metrics_address(&self) -> &str {
+        &self.metrics
+    }
+
     /// Returns the address of the server's page of metrics.
     pub fn metrics_url(&self) -> String {
         format!("http://{}/metrics", self.metrics)
@@ -106,6 +111,11 @@ impl GatewayProgram {
         let process = spawn(&[&own, settings].concat());
         let address = process.address(START_LIMIT).await;
         Self { process, address, metrics }
+    }
+
+    /// Returns where the gateway serves its metrics and probes, as `host:port`.
+    pub fn metrics_address(&self) -> &str {
+        &self.metrics
     }
 
     /// Reads the gateway's page of metrics.

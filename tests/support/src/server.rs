@@ -6,6 +6,7 @@ use flashsale::{
     checkout::{Checkout, Settings},
     config::DatabaseConfig,
     grpc,
+    listener::Limits,
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
@@ -58,7 +59,7 @@ impl TestServer {
         let shutdown = async move {
             let _ = stopped.await;
         };
-        let ended = tokio::spawn(grpc::serve(listener, checkout, shutdown));
+        let ended = tokio::spawn(grpc::serve(listener, checkout, Limits::default(), shutdown));
         let clients = Clients::connect(&address.to_string()).await;
         Self { address, stop: Some(stop), ended, clients }
     }

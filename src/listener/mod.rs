@@ -1,8 +1,31 @@
-//! Listens for connections that arrive all at once.
+//! Takes connections and serves HTTP on them: gRPC, the gateway, and the metrics address all come through here.
+//!
+//! The loop is the program's own, since those of the libraries lose answers and watch nothing:
+//!
+//! - A connection that is closed while its peer still sends is reset, and a reset throws away answers on their way. Here
+//!   a connection ends by [`linger`]: it is shut down for writing, and read until the peer has ended as well.
+//! - A connection that has reached its age is told to go (GOAWAY), and calls on it are never cut. So callers meet the
+//!   servers that came later.
+//! - A listener has room for a number of connections. One more is closed at once, and counted.
+//! - Where accepting fails, as with too many open files, the loop rests for half a second and says so once a minute.
 
-use std::{io, net::SocketAddr};
+mod accept;
+mod connection;
+mod cork;
+mod counts;
+mod linger;
+mod protocol;
+
+use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::net::{TcpListener, TcpSocket};
+
+pub use accept::serve;
+pub use counts::{CALLS, Counts, METRICS};
+pub use protocol::Protocol;
+
+/// Limits the connections of a listener that no setting limits.
+const CONNECTIONS_MAX: usize = 4096;
 
 /// Limits the connections that may wait to be accepted. Linux also has its own limit, `net.core.somaxconn`: 4096 by
 /// default.
@@ -21,6 +44,24 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// Says how many connections there may be, how old they may get, and how they are told to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most connections of a listener. One more is closed.
+    pub connections_max: usize,
+    /// The age at which a connection is told to go. `None`: never. A process makes it up to a tenth shorter or longer.
+    pub age_max: Option<Duration>,
+    /// How long everything is still served after the signal to stop, before connections are told to go.
+    pub drain_delay: Duration,
+}
+
+impl Default for Limits {
+    /// Returns 4096 connections of any age, which are told to go at once.
+    fn default() -> Self {
+        Self { connections_max: CONNECTIONS_MAX, age_max: None, drain_delay: Duration::ZERO }
+    }
 }
 
 #[cfg(test)]

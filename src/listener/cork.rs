@@ -12,24 +12,25 @@ use std::{
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tonic::transport::server::Connected;
 
-/// Wraps a connection. Each write waits once for the tasks that are ready.
+/// Wraps a connection. Where it is corked, each write waits once for the tasks that are ready.
 #[derive(Debug)]
-pub struct Corked<S> {
+pub(super) struct Corked<S> {
     stream: S,
+    corks: bool,
     /// Whether the next write has waited already.
     has_waited: bool,
 }
 
 impl<S> Corked<S> {
-    pub(super) fn new(stream: S) -> Self {
-        Self { stream, has_waited: false }
+    /// Wraps a connection. It is left as it is unless it `corks`.
+    pub(super) fn new(stream: S, corks: bool) -> Self {
+        Self { stream, corks, has_waited: false }
     }
 
     /// Is ready when it is time to write. The task wakes itself, so it runs again after all tasks that are ready now.
     fn poll_turn(&mut self, cx: &Context<'_>) -> Poll<()> {
-        if self.has_waited {
+        if self.has_waited || !self.corks {
             return Poll::Ready(());
         }
         self.has_waited = true;
@@ -40,14 +41,6 @@ impl<S> Corked<S> {
     fn written<T>(&mut self, written: Poll<T>) -> Poll<T> {
         self.has_waited &= written.is_pending();
         written
-    }
-}
-
-impl<S: Connected> Connected for Corked<S> {
-    type ConnectInfo = S::ConnectInfo;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
     }
 }
 
@@ -125,7 +118,7 @@ mod tests {
                 tokio::spawn(async move { sender.send(byte).unwrap() });
             }
             // An HTTP/2 connection does the same: an answer wakes it, and it writes all answers that are there by then.
-            let mut connection = Corked::new(Writes::default());
+            let mut connection = Corked::new(Writes::default(), true);
             let (mut unwritten, mut written) = (Vec::new(), 0);
             while written < 100 {
                 let write = |cx: &mut Context<'_>| {
@@ -147,11 +140,18 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_comes_alone_waits_once() {
-        let mut connection = Corked::new(Writes::default());
+        let mut connection = Corked::new(Writes::default(), true);
         let mut write = Box::pin(connection.write_all(b"alone"));
         assert!(write.as_mut().now_or_never().is_none());
         assert!(write.as_mut().now_or_never().is_some());
         drop(write);
+        assert_eq!(connection.stream.0, 1);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_does_not_cork_writes_at_once() {
+        let mut connection = Corked::new(Writes::default(), false);
+        assert!(connection.write_all(b"at once").now_or_never().is_some());
         assert_eq!(connection.stream.0, 1);
     }
 }
