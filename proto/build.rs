@@ -7,11 +7,9 @@ use prost::Message;
 fn main() -> Result<(), Box<dyn Error>> {
     const PACKAGE: &str = "flashsale.v1";
     const PROTO: &str = "flashsale/v1/flash_sale.proto";
-    println!("cargo::rerun-if-changed=proto/{PROTO}");
-    // The migrations are embedded in the crate, and cargo doesn't notice a new file by itself.
-    println!("cargo::rerun-if-changed=migrations");
+    println!("cargo::rerun-if-changed={PROTO}");
 
-    let descriptors = protox::compile([PROTO], ["proto"])?;
+    let descriptors = protox::compile([PROTO], ["."])?;
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out_dir.join("flash_sale_descriptor.bin"), descriptors.encode_to_vec())?;
 
@@ -27,7 +25,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out_dir.join("services.rs"), format!("&{services:?}"))?;
     fs::write(out_dir.join("rpcs.rs"), format!("&{rpcs:?}"))?;
 
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .build_transport(false)
+        .client_mod_attribute(PACKAGE, r#"#[cfg(feature = "client")]"#)
+        .server_mod_attribute(PACKAGE, r#"#[cfg(feature = "server")]"#)
+        .compile_fds(descriptors)?;
     Ok(())
 }
 

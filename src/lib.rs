@@ -28,7 +28,9 @@
 //! | crates | modules |
 //! |---|---|
 //! | `diesel`, `deadpool`, `mysql_async` | [`db`] |
-//! | `tonic`, `prost` | [`gateway`], [`grpc`], [`pb`] |
+//! | `tonic`, `prost` | [`gateway`], [`grpc`] |
+//! | `flashsale_proto` | [`pb`] |
+//! | `flashsale_client` | [`gateway`] |
 //!
 //! The test `borders` reads both tables. It fails where a path in a source file crosses a border, and where the modules
 //! use each other in a circle.

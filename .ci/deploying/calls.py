@@ -110,6 +110,8 @@ class Load:
     def __init__(self, proxy, product):
         self._proxy, self._product, self._ends = proxy, product, threading.Event()
         self.calls, self.failures, self.slowest_seconds = 0, [], 0.0
+        # What ended a caller: a repeat that failed as well.
+        self.given_up = []
         self._lock = threading.Lock()
         kinds = (self._hold, self._read)
         self._callers = [threading.Thread(target=self._call, args=(kinds[number % 2],)) for number in range(CALLERS)]
@@ -128,7 +130,11 @@ class Load:
         call = kind()
         while not self._ends.is_set():
             began = time.monotonic()
-            failure = call()
+            try:
+                failure = call()
+            except grpc.RpcError as error:
+                self.given_up.append(f"a repeat failed: {error.code().name}: {error.details()}")
+                return
             took = time.monotonic() - began
             with self._lock:
                 self.calls += 1

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes the dashboard of a sale, dashboards/flashsale.json, and prints it; --write writes the file.
 
-It needs the package grafana-foundation-sdk, which .ci/requirements.txt pins. Its queries use the recording rules of deploy/prometheus/rules.yml. Change the
-dashboard here, not in Grafana: CI makes it anew and compares.
+It needs the package grafana-foundation-sdk, which .ci/requirements.txt pins. Its queries use the recording rules of
+deploy/prometheus/rules.yml. Change the dashboard here, not in Grafana: CI makes it anew and compares.
 """
 
 import pathlib
@@ -111,7 +111,8 @@ def at_a_glance(panels):
         "sum(max by (kind) (flashsale_payment_exception_open))", bad_above=1,
     )
     panels.number(
-        "Programs ready", "Servers and gateways that say they are ready.", "short", "sum(flashsale_serving)", bad_below=1
+        "Programs ready", "Servers and gateways that say they are ready.", "short", "sum(flashsale_serving)",
+        bad_below=1,
     )
     panels.number(
         "Calls that failed", "The worse of what servers and gateways see, in five minutes.", "percentunit",
@@ -128,10 +129,15 @@ def the_sale(panels):
     panels.lines(
         "Stock by state", "Units of the products chosen above; together they are the total.", "short",
         {
-            "{{state}}": 'sum by (state) (flashsale:stock_usage:units{product_id=~"$product"})',
+            # From the ground up.
+            **{
+                state: f'sum(flashsale:stock_usage:units{{product_id=~"$product", state="{state}"}})'
+                for state in ("paid", "pending", "held", "available")
+            },
             "total": 'sum(flashsale:stock_limit:units{product_id=~"$product"})',
         },
-        stacked=True, beside=("total",), colours={"paid": GREEN, "pending": YELLOW, "held": BLUE, "available": GREY, "total": RED},
+        stacked=True, beside=("total",),
+        colours={"paid": GREEN, "pending": YELLOW, "held": BLUE, "available": GREY, "total": RED},
     )
     panels.lines(
         "Holds granted and refused", "Answers to CreateHold a second: created, replayed, or why not.", "reqps",
@@ -162,8 +168,8 @@ def payments(panels):
         quantiles("flashsale_webhook_duration_seconds"),
     )
     panels.lines(
-        "Refunds due and bad signatures", "Payments for a person to look at, and webhooks without a good signature a minute.",
-        "short",
+        "Refunds due and bad signatures",
+        "Payments for a person to look at, and webhooks without a good signature a minute.", "short",
         {
             "{{kind}}": "max by (kind) (flashsale_payment_exception_open)",
             "signature: {{cause}}":
@@ -175,6 +181,8 @@ def payments(panels):
 def calls(panels):
     panels.row("Calls and errors")
     by_status = "http_response_status_code"
+    answers = "http_server_request_duration_seconds"
+    faults = f'rpc_server_call_duration_seconds_count{{error_type!=""}}{RATE}'
     panels.lines(
         "RPCs by method", "Calls that the servers answered, a second.", "reqps",
         {"{{rpc_method}}": f"sum by (rpc_method) (rate(rpc_server_call_duration_seconds_count{RATE})) > 0"},
@@ -189,22 +197,22 @@ def calls(panels):
     )
     panels.lines(
         "Gateway answers by status", "HTTP answers a second.", "reqps",
-        {f"{{{{{by_status}}}}}": f"sum by ({by_status}) (rate(http_server_request_duration_seconds_count{RATE})) > 0"},
-        width=6,
+        {f"{{{{{by_status}}}}}": f"sum by ({by_status}) (rate({answers}_count{RATE})) > 0"}, width=6,
     )
     panels.lines(
         "Gateway latency, 99 of 100", "99 of 100 requests of a route are faster.", "s",
-        {"{{http_route}}": quantile(0.99, "http_server_request_duration_seconds", "http_route")}, width=6,
+        {"{{http_route}}": quantile(0.99, answers, "http_route")}, width=6,
     )
     panels.lines(
-        "Failed calls", "The share of calls that failed by the shop's own fault, in five minutes. A gateway also sees "
-        "those that reached no server.", "percentunit", {"{{seen_by}}": "flashsale:failed_calls:ratio_rate5m"}, width=6,
+        "Failed calls",
+        "The share of calls that failed by the shop's own fault, in five minutes. A gateway also sees those that reached "
+        "no server.", "percentunit", {"{{seen_by}}": "flashsale:failed_calls:ratio_rate5m"}, width=6,
     )
     panels.lines(
         "RPC errors", "Calls that failed by a server's fault, a second.", "reqps",
         {
             "{{rpc_method}} {{rpc_status_code}}":
-                f'sum by (rpc_method, rpc_status_code) (rate(rpc_server_call_duration_seconds_count{{error_type!=""}}{RATE})) > 0'
+                f"sum by (rpc_method, rpc_status_code) (rate({faults})) > 0"
         },
         width=6,
     )
@@ -225,7 +233,10 @@ def lanes(panels):
     )
     panels.lines(
         "Calls waiting in a lane", "More than FLASHSALE_LANE_QUEUE are refused as OVERLOADED.", "short",
-        {"{{lane}}": "sum by (lane) (flashsale_lane_queue_length)"},
+        {
+            "{{lane}}": "sum by (lane) (flashsale_lane_queue_length) "
+            f"and on (lane) (sum by (lane) (rate(flashsale_lane_batch_size_count{RATE})) > 0)"
+        },
     )
     panels.lines(
         "Transaction time, 99 of 100", "99 of 100 transactions of a name are faster.", "s",
@@ -243,9 +254,9 @@ def lanes(panels):
         "Conflicts and reruns", "Deadlocks and lock waits, transactions that ran again, and waits for a connection "
         "that were too long, a minute.", "short",
         {
-            "{{kind}}": f"sum by (kind) (rate(flashsale_db_lock_conflicts_total{RATE})) * 60",
-            "run again: {{reason}}": f"sum by (reason) (rate(flashsale_transaction_retries_total{RATE})) * 60",
-            "no connection": f"sum(rate(db_client_connection_timeouts_total{RATE})) * 60",
+            "{{kind}}": f"sum by (kind) (rate(flashsale_db_lock_conflicts_total{RATE})) * 60 > 0",
+            "run again: {{reason}}": f"sum by (reason) (rate(flashsale_transaction_retries_total{RATE})) * 60 > 0",
+            "no connection": f"sum(rate(db_client_connection_timeouts_total{RATE})) * 60 > 0",
         },
     )
 
@@ -277,8 +288,8 @@ def tidying(panels):
         "Memory", "Of each program.", "bytes", {"{{job}} {{instance}}": "process_resident_memory_bytes"},
     )
     panels.lines(
-        "Processor", "Cores that each program uses.", "short",
-        {"{{job}} {{instance}}": f"rate(process_cpu_seconds_total{RATE})"},
+        "Processor", "Cores that each program uses, over two minutes.", "short",
+        {"{{job}} {{instance}}": "rate(process_cpu_seconds_total[2m])"},
     )
     panels.lines(
         "Connections and lost log lines", "Open connections, those refused and log lines dropped a minute.", "short",
@@ -300,7 +311,7 @@ def dashboard():
     )
     board = (
         Dashboard("Flash sale").uid("flashsale").tags(["flashsale"]).readonly()
-        .description("A sale and the programs that run it. Made by deploy/grafana/dashboard.py of the project flashsale.")
+        .description("A sale and the programs that run it. Made by deploy/grafana/dashboard.py of flashsale.")
         .time("now-1h", "now").refresh("10s").tooltip(DashboardCursorSync.CROSSHAIR)
         .with_variable(DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
         .with_variable(product)

@@ -45,7 +45,7 @@ pub use self::{
         standard::{WebhookAuth, WebhookSecret, WebhookSecretError},
         stripe::{StripeSecret, StripeSecretError},
     },
-    upstream::{NoCertificates, Upstream},
+    upstream::{ConnectError, Upstream},
 };
 
 /// Limits how long requests may go on after the shutdown has begun: more than twice the default time limit of a call.

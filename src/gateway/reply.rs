@@ -156,9 +156,9 @@ impl Reply {
     /// Returns the refusal for a call that has no response.
     pub(super) fn from_call(error: &CallError, asked: Asked) -> Self {
         match error {
-            CallError::Refused { status, info } => Self::from_refusal(status, info, asked),
+            CallError::Refused(refused) => Self::from_refusal(refused.status(), refused.info(), asked),
             CallError::TimedOut => Self::deadline_exceeded(),
-            CallError::Unreachable(_) => Self::unavailable(),
+            CallError::NotSent(_) | CallError::Broken(_) => Self::unavailable(),
             CallError::Unexplained(status) => match status.code() {
                 Code::ResourceExhausted => Self::overloaded(asked, RETRY_SECONDS_MIN),
                 Code::Unauthenticated => Self::unauthenticated(),

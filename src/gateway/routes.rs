@@ -164,7 +164,7 @@ async fn deliver(upstream: &Upstream, sender: Sender<'_>, request: Request) -> R
 
 /// Turns a call without a response into a refusal. Logs it unless the server has logged it.
 fn refuse(failure: &CallError, asked: Asked) -> Reply {
-    if !matches!(failure, CallError::Refused { .. }) {
+    if !matches!(failure, CallError::Refused(_)) {
         warn!(error = %failure, "Call to the server failed");
     }
     Reply::from_call(failure, asked)

@@ -45,11 +45,6 @@ impl ServerUrl {
     pub(super) fn uri(&self) -> Uri {
         self.0.clone()
     }
-
-    /// Whether the server is called over TLS.
-    pub(super) fn is_https(&self) -> bool {
-        self.0.scheme_str() == Some("https")
-    }
 }
 
 #[cfg(test)]

@@ -1,38 +1,26 @@
-//! Calls the server over one HTTP/2 connection, with a deadline and the caller's trace context on each call.
+//! Calls the server through `flashsale-client`, with a deadline and the caller's trace context on each call.
+//!
+//! A call that surely never reached the server is repeated at once. Anything else is the sender's to repeat, who is told
+//! when.
 
-use std::{error::Error, fmt, future::Future, time::Duration};
+use std::time::Duration;
 
+use flashsale_client::{Client, Repeat};
 use http::{HeaderMap, HeaderName};
-use tokio::time::timeout;
-use tonic::{
-    Code, Request, Response, Status, TimeoutExpired,
-    metadata::MetadataMap,
-    transport::{Channel, ClientTlsConfig, Endpoint},
-};
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
-use tonic_types::{ErrorInfo, StatusExt};
+use tonic::{Request, metadata::MetadataMap};
 
 use super::server_url::ServerUrl;
 use crate::{
     pb::{
         CreateHoldRequest, CreateHoldResponse, CreateOrderRequest, CreateOrderResponse, GetProductRequest,
         GetProductResponse, HandlePaymentWebhookRequest, HandlePaymentWebhookResponse,
-        flash_sale_service_client::FlashSaleServiceClient, payment_service_client::PaymentServiceClient,
     },
     telemetry,
 };
 
-/// Names the domain of the errors that the server makes.
-const ERROR_DOMAIN: &str = "flashsale";
+pub(super) use flashsale_client::CallError;
+pub use flashsale_client::ConnectError;
 
-/// Limits how long connecting may take. It is also never more than half of a call's time.
-///
-/// So a caller learns that there is no connection, rather than that its time is up.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
-/// Says how often an idle connection is probed. With [`PROBE_TIME_MAX`], a server that vanished is noticed within 15 s.
-const PROBE_INTERVAL: Duration = Duration::from_secs(10);
-/// Limits how long a probe may go without an answer before the connection is dropped.
-const PROBE_TIME_MAX: Duration = Duration::from_secs(5);
 /// Limits how long the server may take to say whether it is ready.
 const READY_TIME_MAX: Duration = Duration::from_secs(1);
 
@@ -45,7 +33,7 @@ const TRACE_HEADERS: [HeaderName; 2] = [HeaderName::from_static("traceparent"), 
 /// Calls the server. Clones share the connection.
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    channel: Channel,
+    client: Client,
     timeout: Duration,
 }
 
@@ -57,21 +45,9 @@ impl Upstream {
     ///
     /// # Errors
     /// The certificates that the system trusts can't be read.
-    pub fn new(server_url: &ServerUrl, timeout: Duration) -> Result<Self, NoCertificates> {
-        let mut endpoint = Endpoint::from(server_url.uri());
-        if server_url.is_https() {
-            endpoint = endpoint.tls_config(ClientTlsConfig::new().with_native_roots()).map_err(NoCertificates)?;
-        }
-        let channel = endpoint
-            .connect_timeout(CONNECT_TIME_MAX.min(timeout / 2))
-            .http2_keep_alive_interval(PROBE_INTERVAL)
-            .keep_alive_timeout(PROBE_TIME_MAX)
-            .keep_alive_while_idle(true)
-            // The HTTP/2 library counts an answer to a call that was given up as a fault of the server. With its
-            // default it would close the connection, with all calls on it, at the 1,024th such answer.
-            .http2_max_local_error_reset_streams(None)
-            .connect_lazy();
-        Ok(Self { channel, timeout })
+    pub fn new(server_url: &ServerUrl, timeout: Duration) -> Result<Self, ConnectError> {
+        let builder = Client::builder([server_url.uri().to_string()])?;
+        Ok(Self { client: builder.deadline(timeout).repeat(Repeat::NotSent).connect()?, timeout })
     }
 
     pub(super) async fn get_product(
@@ -79,9 +55,8 @@ impl Upstream {
         headers: &HeaderMap,
         message: GetProductRequest,
     ) -> Result<GetProductResponse, CallError> {
-        let mut client = FlashSaleServiceClient::new(self.channel.clone());
-        let request = self.request(headers, message);
-        self.within_deadline(client.get_product(request)).await
+        let product = self.client.get_product(request(headers, message)).await?;
+        Ok(GetProductResponse { product: Some(product) })
     }
 
     pub(super) async fn create_hold(
@@ -89,9 +64,8 @@ impl Upstream {
         headers: &HeaderMap,
         message: CreateHoldRequest,
     ) -> Result<CreateHoldResponse, CallError> {
-        let mut client = FlashSaleServiceClient::new(self.channel.clone());
-        let request = self.request(headers, message);
-        self.within_deadline(client.create_hold(request)).await
+        let hold = self.client.create_hold(request(headers, message)).await?;
+        Ok(CreateHoldResponse { hold: Some(hold) })
     }
 
     pub(super) async fn create_order(
@@ -99,9 +73,8 @@ impl Upstream {
         headers: &HeaderMap,
         message: CreateOrderRequest,
     ) -> Result<CreateOrderResponse, CallError> {
-        let mut client = FlashSaleServiceClient::new(self.channel.clone());
-        let request = self.request(headers, message);
-        self.within_deadline(client.create_order(request)).await
+        let order = self.client.create_order(request(headers, message)).await?;
+        Ok(CreateOrderResponse { order: Some(order) })
     }
 
     pub(super) async fn handle_payment_webhook(
@@ -109,41 +82,22 @@ impl Upstream {
         headers: &HeaderMap,
         message: HandlePaymentWebhookRequest,
     ) -> Result<HandlePaymentWebhookResponse, CallError> {
-        let mut client = PaymentServiceClient::new(self.channel.clone());
-        let request = self.request(headers, message);
-        self.within_deadline(client.handle_payment_webhook(request)).await
+        self.client.handle_payment_webhook(request(headers, message)).await
     }
 
     /// Whether the server says within a second that it is serving.
     pub(super) async fn is_ready(&self) -> bool {
-        let mut client = HealthClient::new(self.channel.clone());
-        let request = HealthCheckRequest { service: String::new() };
-        match timeout(READY_TIME_MAX.min(self.timeout), client.check(request)).await {
-            Ok(Ok(answer)) => answer.into_inner().status() == ServingStatus::Serving,
-            Ok(Err(_)) | Err(_) => false,
-        }
+        self.client.is_ready(READY_TIME_MAX.min(self.timeout)).await
     }
+}
 
-    fn request<T>(&self, headers: &HeaderMap, message: T) -> Request<T> {
-        let mut metadata = trace_headers(headers);
-        telemetry::inject_current(&mut metadata);
-        let mut request = Request::new(message);
-        *request.metadata_mut() = MetadataMap::from_headers(metadata);
-        request.set_timeout(self.timeout);
-        request
-    }
-
-    /// Waits for a call until its deadline. The timer of the channel doesn't cover the wait for a connection.
-    async fn within_deadline<T>(
-        &self,
-        call: impl Future<Output = Result<Response<T>, Status>>,
-    ) -> Result<T, CallError> {
-        match timeout(self.timeout, call).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(CallError::from(status)),
-            Err(_) => Err(CallError::TimedOut),
-        }
-    }
+/// Makes the request of a call, with the trace context of the span that is current.
+fn request<T>(headers: &HeaderMap, message: T) -> Request<T> {
+    let mut metadata = trace_headers(headers);
+    telemetry::inject_current(&mut metadata);
+    let mut request = Request::new(message);
+    *request.metadata_mut() = MetadataMap::from_headers(metadata);
+    request
 }
 
 /// Returns the headers of the caller's trace context that are passed on.
@@ -157,74 +111,6 @@ pub(super) fn trace_headers(headers: &HeaderMap) -> HeaderMap {
         })
         .collect()
 }
-
-/// Says why a call has no response.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum CallError {
-    /// The server refused, and said why.
-    #[error("{}: {}", .info.reason, .status.message())]
-    Refused {
-        /// The server's status.
-        status: Status,
-        /// The reason and its details, which the status holds.
-        info: ErrorInfo,
-    },
-    /// The time was up. Nobody knows whether the server did anything.
-    #[error("the server did not answer in time")]
-    TimedOut,
-    /// There is no connection, or it broke. Nobody knows whether the server did anything.
-    #[error("the server can't be reached: {}{}", .0.message(), RootCause(.0))]
-    Unreachable(Status),
-    /// The server never gives this answer. It is a bug, or another program answers at its address.
-    #[error("unexpected answer of the server: {:?}: {}", .0.code(), .0.message())]
-    Unexplained(Status),
-}
-
-impl From<Status> for CallError {
-    fn from(status: Status) -> Self {
-        if let Some(info) =
-            status.get_details_error_info().filter(|info| info.domain == ERROR_DOMAIN && !info.reason.is_empty())
-        {
-            return Self::Refused { status, info };
-        }
-        // A status that was made in this program has a source. A status from the server has none.
-        let made_here = status.source().is_some();
-        match status.code() {
-            Code::DeadlineExceeded => Self::TimedOut,
-            Code::Cancelled if !made_here || has_expired(&status) => Self::TimedOut,
-            Code::Unavailable => Self::Unreachable(status),
-            _ if made_here => Self::Unreachable(status),
-            _ => Self::Unexplained(status),
-        }
-    }
-}
-
-/// Shows the innermost cause of a status that was made in this program. The outer message says little.
-struct RootCause<'a>(&'a Status);
-
-impl fmt::Display for RootCause<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match causes(self.0).last() {
-            Some(cause) => write!(formatter, ": {cause}"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Whether the timer of the channel ended the call.
-fn has_expired(status: &Status) -> bool {
-    causes(status).any(|error| error.is::<TimeoutExpired>())
-}
-
-/// Returns the causes of a status, the innermost last.
-fn causes(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    std::iter::successors(status.source(), |error: &&(dyn Error + 'static)| (*error).source())
-}
-
-/// Says that a server can't be called over TLS.
-#[derive(Debug, thiserror::Error)]
-#[error("the certificates that the system trusts can't be read")]
-pub struct NoCertificates(#[source] tonic::transport::Error);
 
 #[cfg(test)]
 mod tests;

@@ -135,7 +135,7 @@ impl Delivery {
                 warn!(reason = reply.reason(), idempotency_key, order_id, "Payment webhook refused");
             }
             // The server has logged what it refused.
-            Undelivered::Failed(CallError::Refused { .. }) => {}
+            Undelivered::Failed(CallError::Refused(_)) => {}
             Undelivered::Failed(failure) => {
                 error!(error = %failure, idempotency_key, order_id, "Payment webhook failed");
             }

@@ -62,6 +62,8 @@ fn a_crate_in_the_wrong_module_is_found() {
         ("src/checkout/mod.rs", "use prost_types::Timestamp;", "checkout may not use the crate prost_types"),
         ("src/grpc/layer.rs", "use deadpool::managed;", "grpc may not use the crate deadpool"),
         ("bin/server.rs", "use mysql_async::Conn;", "bin may not use the crate mysql_async"),
+        ("src/grpc/convert.rs", "use flashsale_proto::Hold;", "grpc may not use the crate flashsale_proto"),
+        ("src/grpc/health.rs", "use flashsale_client::Client;", "grpc may not use the crate flashsale_client"),
         ("src/domain/hold.rs", "use chrono::DateTime;", "domain may use std only, not chrono"),
         ("src/domain/hold.rs", "use diesel_async::x;", "domain may use std only, not diesel_async"),
     ] {

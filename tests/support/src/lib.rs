@@ -9,6 +9,7 @@ pub mod client;
 pub mod conservation;
 pub mod counted;
 pub mod database;
+pub mod examples;
 mod install;
 pub mod mysqld;
 pub mod node;
