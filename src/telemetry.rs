@@ -3,7 +3,8 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `RUST_LOG` | what is logged, in the syntax of `tracing-subscriber`; `info` when unset or empty |
-//! | `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` | where spans go, by OTLP over gRPC; unset: nowhere |
+//! | `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` | where spans go, by OTLP; unset: nowhere |
+//! | `OTEL_EXPORTER_OTLP_PROTOCOL` | `grpc` when unset, or `http/protobuf` |
 //! | `OTEL_EXPORTER_OTLP_HEADERS`, `…_TIMEOUT`, `…_INSECURE`, `OTEL_BSP_*` | as OpenTelemetry defines them |
 //! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | the resource; when unset, the service has the name in the log field `service` |
 //! | `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | which spans are sent, `parentbased_always_on` when unset |
@@ -12,10 +13,15 @@
 //! Every request logs, so logging has to be cheap: `json` builds a line and `log_thread` writes it. Nothing else in a
 //! running program writes to stdout or stderr, or waits for their readers. A panic is a line of the log, too.
 
+mod ending;
 mod json;
 mod log_thread;
 mod metrics;
-mod trace;
+mod otlp;
+mod resource;
+mod sampler;
+mod seldom;
+mod traces;
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -28,16 +34,18 @@ use std::{
 };
 
 use tracing_subscriber::{
-    EnvFilter, Layer, filter::Targets, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt,
+    EnvFilter, Layer, filter::FilterExt, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
 use crate::startup::{BadSetting, Stop};
 
 use log_thread::LogThread;
+use seldom::FewOfExporters;
 
 pub use log_thread::WhenFull;
 pub use metrics::metrics_page;
-pub use trace::{inject_current, job_span, request_span};
+pub use otlp::{OnRuntime, metric_exporter};
+pub use traces::send as send_spans;
 
 /// Says how log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -64,7 +72,7 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// [`Stop`]: a variable can't be used, or the process has a subscriber already.
 pub fn init(service: &'static str, format: LogFormat, when_full: WhenFull) -> Result<Guard, Stop> {
     let filter = log_filter(env::var("RUST_LOG").ok().as_deref())?;
-    let traces = trace::Traces::from_env(service)?;
+    let traces = traces::Traces::from_env(service)?;
     metrics::install().map_err(|error| Stop::failed("no recorder for the metrics", error))?;
     let (log, stderr) = start_threads(when_full).map_err(|error| Stop::failed("no thread for the log", error))?;
     let lines = match format {
@@ -77,8 +85,7 @@ pub fn init(service: &'static str, format: LogFormat, when_full: WhenFull) -> Re
             .boxed(),
     };
     tracing_subscriber::registry()
-        .with(traces.layer().with_filter(traced()))
-        .with(lines.with_filter(filter))
+        .with(lines.with_filter(filter.and(FewOfExporters::new())))
         .try_init()
         .map_err(|error| Stop::failed("no subscriber for the log", error))?;
     traces.install();
@@ -119,7 +126,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 /// traces that doesn't answer. It needs no runtime, and may be dropped on any.
 #[must_use = "logs and traces end when it is dropped"]
 pub struct Guard {
-    traces: trace::Traces,
+    traces: traces::Traces,
     log: LogThread,
     stderr: LogThread,
 }
@@ -137,9 +144,9 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // The log ends first, so that its last line is the program's. A complaint of the exporter goes to stderr.
+        // What the exporter complains about goes to the log.
+        self.traces.end();
         self.log.end(LOG_FLUSH_MAX);
-        self.traces.flush();
         self.stderr.end(STDERR_FLUSH_MAX);
     }
 }
@@ -148,13 +155,6 @@ impl Drop for Guard {
 fn log_filter(text: Option<&str>) -> Result<EnvFilter, BadSetting> {
     let text = text.map(str::trim).filter(|text| !text.is_empty()).unwrap_or("info");
     EnvFilter::builder().parse(text).map_err(|error| BadSetting::new("RUST_LOG", format!("can't be used: {error}")))
-}
-
-/// Returns the filter of spans and events that go into traces: those of this crate, whatever `RUST_LOG` says.
-///
-/// The calls of the exporter are not among them. Otherwise they would be exported, too, without end.
-fn traced() -> Targets {
-    Targets::new().with_target(env!("CARGO_PKG_NAME"), tracing::Level::INFO)
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ first. Each service is a process with the command, the environment and the secre
 of its own with the name that compose.yaml gives it. The configurations of proxies, database and Prometheus are used as
 they stand. Servers and gateways run as the user of the image, without any capability.
 
-Environment: SERVER, GATEWAY and SWEEPER are the programs' paths, DATABASE_SERVER is mariadbd, and HAPROXY, ENVOY, NGINX
-and PROMETHEUS are the other programs, empty where there is none. What isn't there is named in a line with !!!, and the
+Environment: SERVER, GATEWAY and SWEEPER are the programs' paths, DATABASE_SERVER is mysqld or mariadbd and DATABASE_ENGINE
+says which, and HAPROXY, ENVOY, NGINX and PROMETHEUS are the other programs, empty where there is none. What isn't there is named in a line with !!!, and the
 exit code is 3.
 """
 
@@ -56,8 +56,11 @@ class Shop:
         self.secrets = {name: pathlib.Path(secret["file"]).read_text() for name, secret in compose["secrets"].items()}
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        # /run is this program's own from here on: a place where every user may read the programs and the secrets.
-        network.run("mount", "-t", "tmpfs", "-o", "mode=755", "none", "/run")
+        # /run is this program's own from here on: a place where every user may read the programs and the secrets. So is
+        # /var/lib, where nginx has a folder.
+        for place in ("/run", "/var/lib"):
+            network.run("mount", "-t", "tmpfs", "-o", "mode=755", "none", place)
+        pathlib.Path("/var/lib/nginx").mkdir()
         for place in ("programs", "secrets"):
             pathlib.Path("/run", place).mkdir()
         for program, variable in PROGRAMS.items():
@@ -120,9 +123,14 @@ class Shop:
     # --- The database, which compose.yaml takes from MySQL's own image ----------------------------------------------------
 
     def start_database(self):
-        data = self.folder / "data"
-        make = ["mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={data}", "--skip-test-db"]
-        subprocess.run(make, check=True, stdout=self.log("mysql").open("wb"), stderr=subprocess.STDOUT)
+        data, server = self.folder / "data", os.environ["DATABASE_SERVER"]
+        config = f"--defaults-file={self.mounted('mysql')}"
+        if os.environ["DATABASE_ENGINE"] == "mysql":
+            make, own = [server, config, "--initialize-insecure"], ["--mysqlx=OFF"]
+        else:
+            make, own = ["mariadb-install-db", "--no-defaults", "--skip-test-db"], []
+        with self.log("mysql-made").open("wb") as log:
+            subprocess.run([*make, "--user=root", f"--datadir={data}"], check=True, stdout=log, stderr=log)
         wanted = self.services["mysql"]["environment"]
         statements = self.folder / "accounts.sql"
         statements.write_text(
@@ -131,9 +139,8 @@ class Shop:
             f"GRANT ALL ON {wanted['MYSQL_DATABASE']}.* TO '{wanted['MYSQL_USER']}'@'%';\n"
         )
         self.start("mysql", [
-            os.environ["DATABASE_SERVER"], f"--defaults-file={self.mounted('mysql')}", "--user=root", f"--datadir={data}",
-            f"--socket={self.folder}/mysql.sock", f"--init-file={statements}", "--bind-address=0.0.0.0", "--port=3306",
-            "--innodb-buffer-pool-size=256M",
+            server, config, "--user=root", f"--datadir={data}", "--socket=/run/database.sock", f"--init-file={statements}",
+            "--bind-address=0.0.0.0", "--port=3306", "--innodb-buffer-pool-size=256M", *own,
         ])
         wait_for("the database", lambda: "ready for connections" in self.log("mysql").read_text())
 
@@ -148,6 +155,14 @@ class Shop:
             "envoy": [os.environ["ENVOY"], "--log-level", "warn", "--config-path", f"{DEPLOY}/proxies/envoy.yaml"],
             "nginx": [os.environ["NGINX"], "-e", "stderr", "-g", "daemon off;", "-c", f"{DEPLOY}/proxies/nginx.conf"],
         }[name]
+
+    def is_up(self, name):
+        """Returns whether haproxy says on its page of metrics that a server or gateway is up, as docs/deploying.md asks it."""
+        try:
+            with urllib.request.urlopen(f"http://{self.address('haproxy')}:8404/metrics", timeout=2) as page:
+                return f'server="{name}",state="UP"}} 1' in page.read().decode()
+        except OSError:
+            return False
 
     def start_prometheus(self):
         service = self.services["prometheus"]
@@ -217,6 +232,8 @@ def run(shop, missing):
             missing.append(f"Calls through {name}")
     if os.environ.get("PROMETHEUS") and os.environ.get("HAPROXY"):
         shop.start("haproxy", shop.proxy_command("haproxy"))
+        for name in ("server-1", "server-2", "gateway-1", "gateway-2"):
+            wait_for(f"haproxy to say that {name} is up", lambda: shop.is_up(name))
         wait_for("Prometheus to read all targets", shop.scraped)
         groups = shop.ask_prometheus("rules")["groups"]
         faults = [rule["name"] for group in groups for rule in group["rules"] if rule["health"] == "err"]

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Plays a sale of some minutes at a shop on this machine, so that dashboard and alerts can be looked at.
 
-    deploy/grafana/rehearsal.py [--shop HOST:PORT] [--server HOST:PORT] [--minutes 14] [--database-port PORT]
+    deploy/grafana/rehearsal.py [--shop HOST:PORT] [--server HOST:PORT] [--minutes 12] [--database-port PORT]
 
 Start the shop with short times, and with a secret, so that webhooks are signed:
 
@@ -219,7 +219,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shop", default="127.0.0.1:8000", help="host:port of the gateway")
     parser.add_argument("--server", default=DEFAULT_SERVER, help="host:port of the server")
-    parser.add_argument("--minutes", type=float, default=14)
+    parser.add_argument("--minutes", type=float, default=12)
     parser.add_argument("--database-port", type=int, help="lock a row in the database there")
     asyncio.run(play(parser.parse_args()))
 

@@ -100,6 +100,8 @@ impl RunOne for AcceptPaymentBatch {
     type Command = AcceptPayment;
     type Answer = AcceptedPayment;
 
+    const NAME: &'static str = "accept_payment";
+
     async fn run_one(
         &self,
         command: &AcceptPayment,

@@ -191,6 +191,8 @@ impl RunOne for AdjustStockBatch {
     type Command = AdjustStock;
     type Answer = AdjustedStock;
 
+    const NAME: &'static str = "adjust_stock";
+
     async fn run_one(&self, command: &AdjustStock, calls: Calls<'_, AdjustStock>) -> Result<AdjustedStock, Error> {
         self.waits.run(command.product_id, calls, || self.adjust(command, calls)).await
     }

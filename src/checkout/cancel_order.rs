@@ -46,6 +46,8 @@ impl Batch for CancelOrderBatch {
     type Command = OrderId;
     type Answer = CancelledOrder;
 
+    const NAME: &'static str = "cancel_order";
+
     async fn run(&self, calls: Calls<'_, OrderId>) -> Result<Outcomes<CancelledOrder>, Error> {
         let locks = ProductLocks::new(calls.busy(), &self.waits);
         let cancelled = self

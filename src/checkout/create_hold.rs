@@ -97,6 +97,8 @@ impl Batch for CreateHoldBatch {
     type Command = CreateHold;
     type Answer = CreatedHold;
 
+    const NAME: &'static str = "create_hold";
+
     /// Without gathering, 64 and 256 callers made 1.1 times as many holds.
     const GATHERS: bool = false;
 

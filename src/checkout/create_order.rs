@@ -88,6 +88,8 @@ impl Batch for CreateOrderBatch {
     type Command = CreateOrder;
     type Answer = CreatedOrder;
 
+    const NAME: &'static str = "create_order";
+
     async fn run(&self, calls: Calls<'_, CreateOrder>) -> Result<Outcomes<CreatedOrder>, Error> {
         let commands = calls.commands();
         let made = self

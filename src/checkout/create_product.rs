@@ -84,6 +84,8 @@ impl RunOne for CreateProductBatch {
     type Command = CreateProduct;
     type Answer = ProductView;
 
+    const NAME: &'static str = "create_product";
+
     async fn run_one(&self, command: &CreateProduct, calls: Calls<'_, CreateProduct>) -> Result<ProductView, Error> {
         create_product(self.database.for_callers(calls.wanted(), calls.outcome_unknown()), command).await
     }

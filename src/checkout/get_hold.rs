@@ -23,6 +23,8 @@ impl Batch for GetHoldBatch {
     type Command = HoldId;
     type Answer = Hold;
 
+    const NAME: &'static str = "get_hold";
+
     async fn run(&self, calls: Calls<'_, HoldId>) -> Result<Outcomes<Hold>, Error> {
         let commands = calls.commands();
         let holds = self

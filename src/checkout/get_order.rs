@@ -23,6 +23,8 @@ impl Batch for GetOrderBatch {
     type Command = OrderId;
     type Answer = Order;
 
+    const NAME: &'static str = "get_order";
+
     async fn run(&self, calls: Calls<'_, OrderId>) -> Result<Outcomes<Order>, Error> {
         let commands = calls.commands();
         let orders = self

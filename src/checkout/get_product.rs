@@ -67,6 +67,8 @@ impl Batch for GetProductBatch {
     type Command = ProductId;
     type Answer = ProductView;
 
+    const NAME: &'static str = "get_product";
+
     async fn run(&self, calls: Calls<'_, ProductId>) -> Result<Outcomes<ProductView>, Error> {
         let commands = calls.commands();
         let Some(&id) = commands.first() else { return Ok(Vec::new()) };

@@ -30,6 +30,8 @@ impl Batch for GetSaleStatsBatch {
     type Command = ProductId;
     type Answer = SaleStats;
 
+    const NAME: &'static str = "get_sale_stats";
+
     async fn run(&self, calls: Calls<'_, ProductId>) -> Result<Outcomes<SaleStats>, Error> {
         let commands = calls.commands();
         let Some(&id) = commands.first() else { return Ok(Vec::new()) };

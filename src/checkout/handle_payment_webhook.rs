@@ -72,6 +72,8 @@ impl Batch for HandlePaymentWebhookBatch {
     type Command = HandlePaymentWebhook;
     type Answer = WebhookAnswer;
 
+    const NAME: &'static str = "handle_payment_webhook";
+
     async fn run(&self, calls: Calls<'_, HandlePaymentWebhook>) -> Result<Outcomes<WebhookAnswer>, Error> {
         let locks = ProductLocks::new(calls.busy(), &self.waits);
         let suspects = match calls.busy() {

@@ -47,6 +47,8 @@ impl RunOne for ListHoldsBatch {
     type Command = ListHolds;
     type Answer = Page<Hold>;
 
+    const NAME: &'static str = "list_holds";
+
     async fn run_one(&self, command: &ListHolds, _calls: Calls<'_, ListHolds>) -> Result<Page<Hold>, Error> {
         let ListHolds { product_id, buyer_id, status, page: PageRequest { size, after } } = command;
         let stored = stored_as(*status);

@@ -38,6 +38,8 @@ impl RunOne for ListOperatorActionsBatch {
     type Command = ListOperatorActions;
     type Answer = Page<OperatorAction>;
 
+    const NAME: &'static str = "list_operator_actions";
+
     async fn run_one(
         &self,
         command: &ListOperatorActions,

@@ -76,6 +76,8 @@ impl RunOne for ListOrdersBatch {
     type Command = ListOrders;
     type Answer = Page<Order>;
 
+    const NAME: &'static str = "list_orders";
+
     async fn run_one(&self, command: &ListOrders, _calls: Calls<'_, ListOrders>) -> Result<Page<Order>, Error> {
         let PageRequest { size, after: _ } = command.page;
         let orders = self

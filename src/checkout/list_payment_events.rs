@@ -50,6 +50,8 @@ impl RunOne for ListPaymentEventsBatch {
     type Command = ListPaymentEvents;
     type Answer = Page<ListedEvent>;
 
+    const NAME: &'static str = "list_payment_events";
+
     async fn run_one(
         &self,
         command: &ListPaymentEvents,

@@ -50,6 +50,8 @@ impl RunOne for ListPaymentExceptionsBatch {
     type Command = ListPaymentExceptions;
     type Answer = Page<PaymentException>;
 
+    const NAME: &'static str = "list_payment_exceptions";
+
     async fn run_one(
         &self,
         command: &ListPaymentExceptions,

@@ -41,6 +41,8 @@ impl RunOne for ListProductsBatch {
     type Command = ListProducts;
     type Answer = Page<ProductView>;
 
+    const NAME: &'static str = "list_products";
+
     async fn run_one(
         &self,
         command: &ListProducts,

@@ -50,6 +50,8 @@ impl Batch for ReleaseHoldBatch {
     type Command = HoldId;
     type Answer = ReleasedHold;
 
+    const NAME: &'static str = "release_hold";
+
     async fn run(&self, calls: Calls<'_, HoldId>) -> Result<Outcomes<ReleasedHold>, Error> {
         let locks = ProductLocks::new(calls.busy(), &self.waits);
         let released = self

@@ -56,6 +56,8 @@ impl RunOne for ResolvePaymentExceptionBatch {
     type Command = ResolvePaymentException;
     type Answer = ResolvedException;
 
+    const NAME: &'static str = "resolve_payment_exception";
+
     async fn run_one(
         &self,
         command: &ResolvePaymentException,

@@ -93,6 +93,8 @@ impl RunOne for UpdateProductBatch {
     type Command = UpdateProduct;
     type Answer = ProductView;
 
+    const NAME: &'static str = "update_product";
+
     async fn run_one(&self, command: &UpdateProduct, calls: Calls<'_, UpdateProduct>) -> Result<ProductView, Error> {
         let updated = self.waits.run(command.product_id, calls, || self.update(command, calls)).await;
         // The label is forgotten also where this failed: the outcome of a commit may be unknown.

@@ -12,7 +12,7 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, header::CACHE_CONTROL};
 use serde::Serialize;
-use tracing::{Instrument, error, warn};
+use tracing::{error, warn};
 
 use super::{
     EventSenders, Readiness,
@@ -23,7 +23,14 @@ use super::{
     upstream::{self, CallError, Upstream},
     webhook::{self, Delivered, Sender},
 };
-use crate::{metric_names::GATEWAY_REQUESTS, pb::GetProductRequest, telemetry};
+use crate::{
+    metric_names::GATEWAY_REQUESTS,
+    pb::GetProductRequest,
+    spans::{
+        self,
+        http::{Route, ServerRequest},
+    },
+};
 
 const PRODUCT: &str = "/api/products/{id}";
 const HOLDS: &str = "/api/holds";
@@ -43,7 +50,7 @@ const ROUTES: [(&str, &str, &str); 7] = [
     (HEALTHZ, "healthz", "GET /healthz"),
     (READYZ, "readyz", "GET /readyz"),
 ];
-const UNKNOWN_ROUTE: (&str, &str) = ("unknown", "unknown route");
+const UNKNOWN_ROUTE: &str = "unknown";
 
 /// Holds what all handlers use.
 #[derive(Clone, Debug)]
@@ -73,17 +80,25 @@ pub(super) fn router(upstream: Upstream, senders: EventSenders, readiness: Readi
 }
 
 async fn observe(matched: Option<MatchedPath>, request: Request, next: Next) -> Response {
-    let (route, span_name) = matched
-        .and_then(|matched| ROUTES.iter().find(|route| route.0 == matched.as_str()))
-        .map_or(UNKNOWN_ROUTE, |route| (route.1, route.2));
-    let trace = upstream::trace_headers(request.headers());
-    let span = telemetry::request_span(span_name, &trace);
-    let mut response = next.run(request).instrument(span).await;
+    let route = matched.and_then(|matched| ROUTES.iter().find(|route| route.0 == matched.as_str()));
+    let span = span(route, &request);
+    let mut response = spans::in_span(span.ids(), next.run(request)).await;
     // Caches may keep some statuses unless they are told not to. Neither stock nor a refusal may be kept.
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    span.answered(response.status());
+    let name = route.map_or(UNKNOWN_ROUTE, |route| route.1);
     let status = response.status().as_str().to_owned();
-    metrics::counter!(GATEWAY_REQUESTS, "route" => route, "status" => status).increment(1);
+    metrics::counter!(GATEWAY_REQUESTS, "route" => name, "status" => status).increment(1);
     response
+}
+
+/// Starts the span of a request. A look at the gateway's health has none.
+fn span(route: Option<&(&'static str, &'static str, &'static str)>, request: &Request) -> ServerRequest {
+    if let Some((HEALTHZ | READYZ, ..)) = route {
+        return ServerRequest::default();
+    }
+    let route = route.map(|(template, _, span_name)| Route { template, span_name });
+    ServerRequest::start(route, request, &upstream::trace_headers(request.headers()))
 }
 
 async fn route_not_found(request: Request) -> Reply {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use flashsale_client::{Client, Repeat};
 use http::{HeaderMap, HeaderName};
-use tonic::{Request, metadata::MetadataMap};
+use tonic::{Code, Request, metadata::MetadataMap};
 
 use super::server_url::ServerUrl;
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         CreateHoldRequest, CreateHoldResponse, CreateOrderRequest, CreateOrderResponse, GetProductRequest,
         GetProductResponse, HandlePaymentWebhookRequest, HandlePaymentWebhookResponse,
     },
-    telemetry,
+    spans::rpc::ClientCall,
 };
 
 pub(super) use flashsale_client::CallError;
@@ -35,6 +35,9 @@ const TRACE_HEADERS: [HeaderName; 2] = [HeaderName::from_static("traceparent"), 
 pub struct Upstream {
     client: Client,
     timeout: Duration,
+    /// Where the server is, for the spans.
+    host: String,
+    port: Option<u16>,
 }
 
 impl Upstream {
@@ -46,8 +49,9 @@ impl Upstream {
     /// # Errors
     /// The certificates that the system trusts can't be read.
     pub fn new(server_url: &ServerUrl, timeout: Duration) -> Result<Self, ConnectError> {
-        let builder = Client::builder([server_url.uri().to_string()])?;
-        Ok(Self { client: builder.deadline(timeout).repeat(Repeat::NotSent).connect()?, timeout })
+        let uri = server_url.uri();
+        let client = Client::builder([uri.to_string()])?.deadline(timeout).repeat(Repeat::NotSent).connect()?;
+        Ok(Self { client, timeout, host: uri.host().unwrap_or_default().to_owned(), port: uri.port_u16() })
     }
 
     pub(super) async fn get_product(
@@ -55,7 +59,9 @@ impl Upstream {
         headers: &HeaderMap,
         message: GetProductRequest,
     ) -> Result<GetProductResponse, CallError> {
-        let product = self.client.get_product(request(headers, message)).await?;
+        let method = "flashsale.v1.FlashSaleService/GetProduct";
+        let product =
+            self.call(method, headers, message, async |request| self.client.get_product(request).await).await?;
         Ok(GetProductResponse { product: Some(product) })
     }
 
@@ -64,7 +70,8 @@ impl Upstream {
         headers: &HeaderMap,
         message: CreateHoldRequest,
     ) -> Result<CreateHoldResponse, CallError> {
-        let hold = self.client.create_hold(request(headers, message)).await?;
+        let method = "flashsale.v1.FlashSaleService/CreateHold";
+        let hold = self.call(method, headers, message, async |request| self.client.create_hold(request).await).await?;
         Ok(CreateHoldResponse { hold: Some(hold) })
     }
 
@@ -73,7 +80,9 @@ impl Upstream {
         headers: &HeaderMap,
         message: CreateOrderRequest,
     ) -> Result<CreateOrderResponse, CallError> {
-        let order = self.client.create_order(request(headers, message)).await?;
+        let method = "flashsale.v1.FlashSaleService/CreateOrder";
+        let order =
+            self.call(method, headers, message, async |request| self.client.create_order(request).await).await?;
         Ok(CreateOrderResponse { order: Some(order) })
     }
 
@@ -82,19 +91,44 @@ impl Upstream {
         headers: &HeaderMap,
         message: HandlePaymentWebhookRequest,
     ) -> Result<HandlePaymentWebhookResponse, CallError> {
-        self.client.handle_payment_webhook(request(headers, message)).await
+        let method = "flashsale.v1.PaymentService/HandlePaymentWebhook";
+        self.call(method, headers, message, async |request| self.client.handle_payment_webhook(request).await).await
     }
 
     /// Whether the server says within a second that it is serving.
     pub(super) async fn is_ready(&self) -> bool {
         self.client.is_ready(READY_TIME_MAX.min(self.timeout)).await
     }
+
+    /// Calls a method of the server by `send`, in a span of its own.
+    async fn call<M, A>(
+        &self,
+        method: &'static str,
+        headers: &HeaderMap,
+        message: M,
+        send: impl AsyncFnOnce(Request<M>) -> Result<A, CallError>,
+    ) -> Result<A, CallError> {
+        let span = ClientCall::start(method, &self.host, self.port);
+        let answer = send(request(&span, headers, message)).await;
+        span.answered(answer.as_ref().map_or_else(code_of, |_| Code::Ok) as i32);
+        answer
+    }
 }
 
-/// Makes the request of a call, with the trace context of the span that is current.
-fn request<T>(headers: &HeaderMap, message: T) -> Request<T> {
+/// Returns the code that stands for a call without a response.
+fn code_of(error: &CallError) -> Code {
+    match error {
+        CallError::Refused(refused) => refused.status().code(),
+        CallError::TimedOut => Code::DeadlineExceeded,
+        CallError::NotSent(_) | CallError::Broken(_) => Code::Unavailable,
+        CallError::Unexplained(status) => status.code(),
+    }
+}
+
+/// Makes the request of a call, with the trace context of its span.
+fn request<T>(span: &ClientCall, headers: &HeaderMap, message: T) -> Request<T> {
     let mut metadata = trace_headers(headers);
-    telemetry::inject_current(&mut metadata);
+    span.inject(&mut metadata);
     let mut request = Request::new(message);
     *request.metadata_mut() = MetadataMap::from_headers(metadata);
     request

@@ -14,10 +14,16 @@ use http::{HeaderMap, Request, Response};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
-use tracing::Instrument;
 
 use super::status;
-use crate::{error::Error, pb::RPCS, telemetry};
+use crate::{
+    error::Error,
+    pb::RPCS,
+    spans::{
+        self, Ends,
+        rpc::{Method, ServerCall},
+    },
+};
 
 /// Limits the time that a use case may take, also where the caller sets no deadline.
 const DEADLINE_MAX: Duration = Duration::from_secs(60);
@@ -61,38 +67,63 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let use_case = use_case(request.uri().path());
+        let rpc = rpc(request.uri().path());
         // The time starts now: on a busy machine the first poll of the call may come later.
-        let deadline = time_limit(request.headers(), use_case.is_some()).map(|limit| Instant::now() + limit);
-        let span = telemetry::request_span(use_case.unwrap_or("other"), request.headers());
+        let deadline = time_limit(request.headers(), rpc.is_some()).map(|limit| Instant::now() + limit);
+        let span = span(rpc, &request);
         let call = self.inner.call(request);
-        let answer = async move {
-            match deadline {
-                None => call.await,
-                Some(deadline) => match tokio::time::timeout_at(deadline, call).await {
-                    Ok(answer) => answer,
-                    Err(_) => Ok(status::of(&Error::DeadlineExceeded).into_http()),
-                },
+        Box::pin(async move {
+            let answer = async {
+                match deadline {
+                    None => call.await,
+                    Some(deadline) => match tokio::time::timeout_at(deadline, call).await {
+                        Ok(answer) => answer,
+                        Err(_) => Ok(status::of(&Error::DeadlineExceeded).into_http()),
+                    },
+                }
+            };
+            let answer = spans::in_span(span.ids(), answer).await.map(with_details);
+            if let Ok(response) = &answer {
+                span.answered(code_of(response));
             }
-            .map(with_details)
-        };
-        Box::pin(answer.instrument(span))
+            answer
+        })
     }
 }
 
-/// Returns the name of the use case, which is also the name of its transaction. `None`: not a call of the product.
-fn use_case(path: &str) -> Option<&'static str> {
-    RPCS.iter().find_map(|(rpc, use_case)| (*rpc == path).then_some(*use_case))
+/// Returns the path of an RPC of the product. `None`: another call.
+fn rpc(path: &str) -> Option<&'static str> {
+    RPCS.iter().find_map(|(rpc, _)| (*rpc == path).then_some(*rpc))
+}
+
+/// Starts the span of a call. Health checks and reflection have none: they would be most of the spans of a quiet day.
+fn span<B>(rpc: Option<&'static str>, request: &Request<B>) -> ServerCall {
+    let path = request.uri().path();
+    let method = match rpc {
+        Some(rpc) => Method::Known(&rpc[1..]),
+        None if path.starts_with("/grpc.health.") || path.starts_with("/grpc.reflection.") => {
+            return ServerCall::none();
+        }
+        None => Method::Unknown(path.strip_prefix('/').unwrap_or(path)),
+    };
+    let ends: Ends = request.extensions().get().copied().unwrap_or_default();
+    ServerCall::start(method, request.headers(), ends)
+}
+
+/// Returns the status code of an answer. An answer that has it only behind its message is OK: so are all with a message.
+fn code_of<R>(response: &Response<R>) -> i32 {
+    let code = response.headers().get("grpc-status").and_then(|code| code.to_str().ok());
+    code.map_or(0, |code| code.parse().unwrap_or(Code::Unknown as i32))
 }
 
 /// Returns how long the call may take. `None`: without limit, for a health watch or a reflection stream.
-fn time_limit(headers: &HeaderMap, is_use_case: bool) -> Option<Duration> {
+fn time_limit(headers: &HeaderMap, is_rpc: bool) -> Option<Duration> {
     let asked = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
     let ours = asked.map(|asked| {
         let earlier = (asked / 10).clamp(EARLIER_MIN, EARLIER_MAX);
         asked.saturating_sub(earlier).min(DEADLINE_MAX)
     });
-    ours.or(is_use_case.then_some(DEADLINE_MAX))
+    ours.or(is_rpc.then_some(DEADLINE_MAX))
 }
 
 /// Reads the header grpc-timeout: up to 8 digits and a unit.
@@ -157,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn every_rpc_of_the_definition_has_a_use_case_and_a_deadline() {
+    fn every_rpc_of_the_definition_has_a_span_and_a_deadline() {
         let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap().file;
         let ours = files.iter().filter(|file| file.package() == "flashsale.v1");
         let services = ours.flat_map(|file| &file.service);
@@ -165,12 +196,12 @@ mod tests {
             services.flat_map(|service| service.method.iter().map(|rpc| (service.name(), rpc.name()))).collect();
         assert!(rpcs.len() >= 13, "{rpcs:?}");
         for (service, rpc) in rpcs {
-            let use_case = use_case(&format!("/flashsale.v1.{service}/{rpc}"));
-            assert_eq!(use_case.map(|name| name.replace('_', "")), Some(rpc.to_lowercase()), "{service}/{rpc}");
-            assert_eq!(time_limit(&HeaderMap::new(), use_case.is_some()), Some(DEADLINE_MAX), "{service}/{rpc}");
+            let path = format!("/flashsale.v1.{service}/{rpc}");
+            assert_eq!(super::rpc(&path), Some(&*path));
+            assert_eq!(time_limit(&HeaderMap::new(), true), Some(DEADLINE_MAX), "{service}/{rpc}");
         }
         for other in ["/grpc.health.v1.Health/Watch", "/flashsale.v1.FlashSaleService/createHold", "", "/"] {
-            assert_eq!(use_case(other), None, "{other}");
+            assert_eq!(rpc(other), None, "{other}");
         }
     }
 

@@ -12,6 +12,9 @@ pub trait RunOne: Send + Sync + 'static {
     /// What that caller gets.
     type Answer: Clone + Send + Sync + 'static;
 
+    /// Names the use case, as [`Batch::NAME`] does.
+    const NAME: &'static str;
+
     /// Runs one of the commands of `calls`.
     fn run_one(
         &self,
@@ -30,6 +33,8 @@ pub struct OneByOne<R>(pub(super) R);
 impl<R: RunOne> Batch for OneByOne<R> {
     type Command = R::Command;
     type Answer = R::Answer;
+
+    const NAME: &'static str = R::NAME;
 
     async fn run(&self, calls: Calls<'_, R::Command>) -> Result<Outcomes<R::Answer>, Error> {
         let mut outcomes = Vec::with_capacity(calls.commands().len());

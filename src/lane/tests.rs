@@ -37,6 +37,8 @@ impl Batch for Doubling {
     type Command = i32;
     type Answer = i32;
 
+    const NAME: &'static str = "double";
+
     async fn run(&self, calls: Calls<'_, i32>) -> Result<Outcomes<i32>, Error> {
         let commands = calls.commands();
         self.batches.lock().unwrap().push(commands.to_vec());
@@ -228,6 +230,8 @@ async fn commands_that_run_one_by_one_fail_one_by_one() {
     impl RunOne for Halving {
         type Command = i32;
         type Answer = i32;
+
+        const NAME: &'static str = "halve";
 
         async fn run_one(&self, command: &i32, _calls: Calls<'_, i32>) -> Result<i32, Error> {
             if command % 2 == 0 { Ok(command / 2) } else { Err(Error::LockContention) }
