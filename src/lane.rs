@@ -35,14 +35,17 @@ use std::{
 
 use tokio::{sync::oneshot, time::Instant};
 use tokio_util::task::TaskTracker;
-use tracing::Span;
 
 pub use backoff::Backoff;
 pub use calls::{BusyRow, Calls, Outcome, Outcomes, Results, all_done};
 pub use group::LaneGroup;
 pub use one_by_one::{OneByOne, RunOne};
 
-use crate::{error::Error, metrics::LaneMetrics};
+use crate::{
+    error::Error,
+    metrics::LaneMetrics,
+    spans::{self, SpanIds},
+};
 use turns::Turns;
 use worker::Worker;
 
@@ -56,7 +59,7 @@ pub trait Batch: Send + Sync + 'static {
     /// What that caller gets.
     type Answer: Clone + Send + Sync + 'static;
 
-    /// Names the use case, which is also the name of its lanes in the metrics.
+    /// Names the use case, which is also the name of its transaction, and of its lanes in the metrics.
     const NAME: &'static str;
 
     /// Whether a lane lets calls that have just arrived queue up before it takes its next batch.
@@ -77,7 +80,7 @@ pub trait Batch: Send + Sync + 'static {
 
     /// Records what became of a command: its log line and its count. Records nothing unless a use case says otherwise.
     ///
-    /// It runs once for every command, in the caller's span, after the caller was answered. A command that was refused
+    /// It runs once for every command, as part of the caller's span, after the caller was answered. A command that was refused
     /// a place, or passed over, is recorded with that error. `took` is the time from its arrival to its answer.
     fn record(&self, _command: &Self::Command, _result: &Result<Self::Answer, Error>, _took: Duration) {}
 }
@@ -202,14 +205,14 @@ struct Waiting<B: Batch> {
 /// Keeps a command that is done with, and where it came from.
 struct Answered<B: Batch> {
     command: B::Command,
-    span: Span,
+    span: Option<SpanIds>,
     result: Result<B::Answer, Error>,
     /// When the command came.
     since: Instant,
 }
 
 struct Caller<A> {
-    span: Span,
+    span: Option<SpanIds>,
     /// When the command came.
     since: Instant,
     reply: oneshot::Sender<Result<A, Error>>,
@@ -234,7 +237,7 @@ impl<B: Batch> Lanes<B> {
     /// command's own.
     pub async fn submit(&self, key: LaneKey, command: B::Command) -> Result<B::Answer, Error> {
         let (reply, answer) = oneshot::channel();
-        let caller = Caller { span: Span::current(), since: Instant::now(), reply };
+        let caller = Caller { span: spans::current(), since: Instant::now(), reply };
         if let Err((error, command)) = self.shared.enqueue(key, Waiting { command, caller }) {
             self.shared.batch.record(&command, &Err(error.clone()), Duration::ZERO);
             return Err(error);
@@ -306,7 +309,7 @@ impl<B: Batch> Shared<B> {
         let (shared, now) = (Arc::clone(self), Instant::now());
         self.tasks.spawn(async move {
             for Answered { command, span, result, since } in &answered {
-                span.in_scope(|| shared.batch.record(command, result, now.duration_since(*since)));
+                spans::within(*span, || shared.batch.record(command, result, now.duration_since(*since)));
             }
         });
     }

@@ -42,7 +42,7 @@ pub use figures::{Figures, ProductFigures, show as show_figures};
 pub use http::{count_bad_signature, count_ignored_event, record_request, show_ignored_events};
 pub use labels::{REASONS, RETRY_REASONS};
 pub use lanes::{LaneMetrics, watch_queue};
-pub use pipeline::{CONTENT_TYPE, before_each_page, install, page, shutdown};
+pub use pipeline::{CONTENT_TYPE, before_each_page, install, keep_fresh, page, shutdown};
 pub use program::{ConnectionFigures, count_dropped_lines, set_serving, watch_connections};
 pub use rpc::{Measured, Method, count_refusal, measure_call_to_server, measure_served_call};
 

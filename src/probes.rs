@@ -18,6 +18,7 @@ use axum::{
 };
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::error;
 
 use crate::{
@@ -46,6 +47,7 @@ pub async fn serve<F>(
         let open = u64::try_from(CALLS.open()).unwrap_or(u64::MAX);
         ConnectionFigures { open, refused: CALLS.refused() }
     });
+    let _fresh = AbortOnDropHandle::new(tokio::spawn(metrics::keep_fresh()));
     let routes = Router::new()
         .route("/metrics", get(page))
         .route("/healthz", get(async || "ok\n"))

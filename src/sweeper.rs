@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing::{Instrument, error, info};
+use tracing::{error, info};
 
 use self::{
     turn::{STALLED_AFTER_SECONDS, SweepLock, SweepTurn},
@@ -26,7 +26,8 @@ use crate::{
     config::{SweeperCommand, SweeperConfig},
     db::{Database, named_lock::Holder},
     error::Error,
-    telemetry::job_span,
+    spans::{self, SpanIds},
+    telemetry,
 };
 
 /// Counts what a run did.
@@ -94,7 +95,7 @@ impl Sweep {
     }
 }
 
-/// Runs the sweep, the audit or the purge that the settings ask for, once, in its own trace.
+/// Runs the sweep, the audit or the purge that the settings ask for, once.
 ///
 /// # Errors
 /// The errors of [`run`], [`audit::run`] and [`purge::run`]; also products that a sweep left out, and faults that an audit found.
@@ -104,14 +105,13 @@ pub async fn obey(
 ) -> Result<(), Box<dyn std::error::Error>> {
     match config.command {
         SweeperCommand::Sweep => {
-            run(config, shutdown).instrument(job_span("sweep")).await?.verdict()?;
+            run(config, shutdown).await?.verdict()?;
         }
         SweeperCommand::Audit { page, repair } => {
-            let audit = audit::run(&config.database, page, repair, shutdown);
-            audit.instrument(job_span("audit")).await?.verdict()?;
+            audit::run(&config.database, page, repair, shutdown).await?.verdict()?;
         }
         SweeperCommand::Purge { after, dry_run } => {
-            purge::run(config, after, dry_run, shutdown).instrument(job_span("purge")).await?;
+            purge::run(config, after, dry_run, shutdown).await?;
         }
     }
     Ok(())
@@ -124,19 +124,41 @@ pub async fn obey(
 pub async fn run(config: &SweeperConfig, shutdown: impl Future<Output = ()>) -> Result<Sweep, Error> {
     let started = Instant::now();
     let mut report = SweepReport::default();
-    let swept = lock_and_sweep(config, shutdown, &mut report).await;
-    report.took = started.elapsed();
+    let sweep = async {
+        let swept = lock_and_sweep(config, shutdown, &mut report).await;
+        report.took = started.elapsed();
+        swept
+    };
+    let (swept, span) = traced("sweep", sweep).await;
     match swept {
         Ok(None) => {
-            log_report(&report, None);
+            spans::within(span, || log_report(&report, None));
             Ok(Sweep::Done(report))
         }
         Ok(Some(other)) => Ok(other),
         Err(error) => {
-            log_report(&report, Some(&error));
+            spans::within(span, || log_report(&report, Some(&error)));
             Err(error)
         }
     }
+}
+
+/// Does the work of a run in a trace of its own, and sends the trace. Returns the ids of its span, for the report.
+///
+/// The report is the last line of a run. So it comes after all complaints about a collector.
+async fn traced<T>(
+    name: &'static str,
+    work: impl Future<Output = Result<T, Error>>,
+) -> (Result<T, Error>, Option<SpanIds>) {
+    let mut span = spans::job(name);
+    let ids = span.ids();
+    let done = spans::in_span(ids, work).await;
+    if let Err(error) = &done {
+        span.fail(error.reason());
+    }
+    drop(span);
+    telemetry::send_spans().await;
+    (done, ids)
 }
 
 /// Logs the last line of a sweep.

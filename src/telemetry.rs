@@ -1,20 +1,27 @@
-//! Log lines on stdout, traces by OTLP, and metrics for Prometheus.
+//! Log lines on stdout, and traces and metrics by OTLP.
 //!
 //! | variable | meaning |
 //! |---|---|
 //! | `RUST_LOG` | what is logged, in the syntax of `tracing-subscriber`; `info` when unset or empty |
-//! | `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` | where spans go, by OTLP over gRPC; unset: nowhere |
+//! | `OTEL_EXPORTER_OTLP_ENDPOINT`, `…_TRACES_ENDPOINT`, `…_METRICS_ENDPOINT` | where spans and metrics go, by OTLP; unset: nowhere |
+//! | `OTEL_EXPORTER_OTLP_PROTOCOL` | `grpc` when unset, or `http/protobuf` |
 //! | `OTEL_EXPORTER_OTLP_HEADERS`, `…_TIMEOUT`, `…_INSECURE`, `OTEL_BSP_*` | as OpenTelemetry defines them |
 //! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | the resource; when unset, the service has the name in the log field `service` |
 //! | `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | which spans are sent, `parentbased_always_on` when unset |
-//! | `OTEL_SDK_DISABLED`, `OTEL_TRACES_EXPORTER` | `true`, `none`: no spans are sent |
+//! | `OTEL_SDK_DISABLED`, `OTEL_TRACES_EXPORTER`, `OTEL_METRICS_EXPORTER` | `true`, `none`: no spans, no metrics are sent |
+//! | `OTEL_METRIC_EXPORT_INTERVAL` | how often metrics are sent, in milliseconds; 60000 when unset |
 //!
 //! Every request logs, so logging has to be cheap: `json` builds a line and `log_thread` writes it. Nothing else in a
 //! running program writes to stdout or stderr, or waits for their readers. A panic is a line of the log, too.
 
+mod ending;
 mod json;
 mod log_thread;
-mod trace;
+mod otlp;
+mod resource;
+mod sampler;
+mod seldom;
+mod traces;
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -26,16 +33,21 @@ use std::{
     time::Duration,
 };
 
+use opentelemetry_sdk::metrics::PeriodicReader;
 use tracing_subscriber::{
-    EnvFilter, Layer, filter::Targets, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt,
+    EnvFilter, Layer, filter::FilterExt, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
-use crate::startup::{BadSetting, Stop};
+use crate::{
+    metrics,
+    startup::{BadSetting, Stop},
+};
 
 use log_thread::LogThread;
+use seldom::FewOfExporters;
 
 pub use log_thread::WhenFull;
-pub use trace::{inject_current, job_span, request_span};
+pub use traces::send as send_spans;
 
 /// Says how log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -62,8 +74,8 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// [`Stop`]: a variable can't be used, or the process has a subscriber already.
 pub fn init(service: &'static str, format: LogFormat, when_full: WhenFull) -> Result<Guard, Stop> {
     let filter = log_filter(env::var("RUST_LOG").ok().as_deref())?;
-    let traces = trace::Traces::from_env(service)?;
-    crate::metrics::install(|builder| builder).map_err(|error| Stop::failed("no meter for the metrics", error))?;
+    let traces = traces::Traces::from_env(service)?;
+    start_metrics(service, when_full)?;
     let (log, stderr) = start_threads(when_full).map_err(|error| Stop::failed("no thread for the log", error))?;
     let lines = match format {
         LogFormat::Json => json::JsonLines::new(log.clone(), service).boxed(),
@@ -75,14 +87,26 @@ pub fn init(service: &'static str, format: LogFormat, when_full: WhenFull) -> Re
             .boxed(),
     };
     tracing_subscriber::registry()
-        .with(traces.layer().with_filter(traced()))
-        .with(lines.with_filter(filter))
+        .with(lines.with_filter(filter.and(FewOfExporters::new())))
         .try_init()
         .map_err(|error| Stop::failed("no subscriber for the log", error))?;
     traces.install();
     panic::set_hook(Box::new(log_panic));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "Starting");
     Ok(Guard { traces, log, stderr })
+}
+
+/// Makes the meter, which also sends by OTLP where the environment asks for it.
+///
+/// A program that waits for readers of its log is short. What it counts would begin at 0 each time, so it sends nothing.
+fn start_metrics(service: &'static str, when_full: WhenFull) -> Result<(), Stop> {
+    let exporter = match when_full {
+        WhenFull::Drop => otlp::metric_exporter()?,
+        WhenFull::Wait(_) => None,
+    };
+    let sender = exporter.map(|exporter| PeriodicReader::builder(exporter).build());
+    metrics::install(resource::resource(service), sender)
+        .map_err(|error| Stop::failed("no meter for the metrics", error))
 }
 
 /// Starts the threads that write to stdout and, after the end of the log, to stderr.
@@ -113,11 +137,11 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 
 /// Keeps logs and traces running. When it is dropped, it sends and writes everything that still waits.
 ///
-/// The drop blocks: up to 3 s for readers of stdout and stderr who have stopped reading, and 4 s for a collector of
-/// traces that doesn't answer. It needs no runtime, and may be dropped on any.
+/// The drop blocks: up to 3 s for readers of stdout and stderr who have stopped reading, and 4 s for a collector that
+/// doesn't answer. It needs no runtime, and may be dropped on any.
 #[must_use = "logs and traces end when it is dropped"]
 pub struct Guard {
-    traces: trace::Traces,
+    traces: traces::Traces,
     log: LogThread,
     stderr: LogThread,
 }
@@ -135,10 +159,19 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // The log ends first, so that its last line is the program's. A complaint of the exporter goes to stderr.
+        // What the exporter complains about goes to the log.
+        self.traces.end();
+        end_metrics();
         self.log.end(LOG_FLUSH_MAX);
-        self.traces.flush();
         self.stderr.end(STDERR_FLUSH_MAX);
+    }
+}
+
+/// Sends the metrics for the last time, in what is left of the time that the end has for collectors.
+fn end_metrics() {
+    ending::begin();
+    if let Err(error) = metrics::shutdown(ending::ENDING_MAX) {
+        tracing::warn!(error, "Metrics could not be sent");
     }
 }
 
@@ -146,13 +179,6 @@ impl Drop for Guard {
 fn log_filter(text: Option<&str>) -> Result<EnvFilter, BadSetting> {
     let text = text.map(str::trim).filter(|text| !text.is_empty()).unwrap_or("info");
     EnvFilter::builder().parse(text).map_err(|error| BadSetting::new("RUST_LOG", format!("can't be used: {error}")))
-}
-
-/// Returns the filter of spans and events that go into traces: those of this crate, whatever `RUST_LOG` says.
-///
-/// The calls of the exporter are not among them. Otherwise they would be exported, too, without end.
-fn traced() -> Targets {
-    Targets::new().with_target(env!("CARGO_PKG_NAME"), tracing::Level::INFO)
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use crate::{
     support::mysqld::free_port,
 };
 
+/// The variable that says where spans go.
+const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 /// A stock that no round sells out.
 pub(crate) const PLENTY: i64 = 1_000_000_000;
 
@@ -29,6 +31,7 @@ pub(crate) struct Bench {
     pub(crate) options: Options,
     // The contestants stand before the shop, in whose folder they write.
     contestants: Vec<Contestant>,
+    _collector: Option<Process>,
     pub(crate) shop: Shop,
     started: Instant,
     run: Run,
@@ -41,9 +44,14 @@ impl Bench {
         let shop = Shop::open().await;
         let redis = shop::redis_version();
         let mut contestants = vec![Contestant { design: Design::Flashsale, server: shop.server().await, redis: None }];
-        if let Some(program) = &options.against {
+        let collector = if options.against_collector { Some(shop.collector().await) } else { None };
+        if let Some(program) = &options.other_server() {
             let address = format!("127.0.0.1:{}", free_port());
-            let server = shop.server_of(program, &address).await;
+            let mut env = options.against_env.clone();
+            env.extend(
+                collector.iter().map(|collector| (ENDPOINT.to_owned(), format!("http://{}", collector.address))),
+            );
+            let server = shop.server_of(program, &address, &env).await;
             contestants.push(Contestant { design: Design::Other, server, redis: None });
         }
         if options.compares(Design::Plain) {
@@ -78,7 +86,7 @@ impl Bench {
             println!("  {name} = {value}");
         }
         println!("{}", run.redis.as_deref().unwrap_or("redis-server is not installed: measured without Redis"));
-        Self { options, contestants, shop, started: Instant::now(), run }
+        Self { options, contestants, _collector: collector, shop, started: Instant::now(), run }
     }
 
     /// Returns what was measured, with the time that it took.

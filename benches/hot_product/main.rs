@@ -6,6 +6,8 @@
 //! cargo bench --bench hot_product                       # everything, some ten minutes
 //! cargo bench --bench hot_product -- --quick            # one to two minutes, with floors; what CI runs
 //! cargo bench --bench hot_product -- --against PROGRAM  # in turns with another build's server
+//! cargo bench --bench hot_product -- --against-env RUST_LOG=off  # in turns with another setting of this build's server
+//! cargo bench --bench hot_product -- --against-collector         # in turns with a server that sends all its spans
 //! cargo bench --bench hot_product -- --help
 //! ```
 //!

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Parser;
 
-use crate::{load::Period, results::Design};
+use crate::{load::Period, results::Design, support::process::Program};
 
 /// The longest warm-up of a round: connections and the server's caches are warm before it.
 const WARM_UP_MAX: Duration = Duration::from_millis(500);
@@ -34,6 +34,14 @@ pub(crate) struct Options {
     /// what a change is worth, such as `--rounds 20 --seconds 0.5`.
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) against: Option<PathBuf>,
+    /// A variable of the server that takes turns with this build's, like `KEY=VALUE`; may be given several times.
+    ///
+    /// Without `--against`, that server is this build's, too. So a setting is compared with its default.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
+    pub(crate) against_env: Vec<(String, String)>,
+    /// The server that takes turns sends its spans to a collector, which takes them and does nothing with them.
+    #[arg(long)]
+    pub(crate) against_collector: bool,
     /// Measures only these designs beside the service's builds; may be given several times.
     #[arg(long, value_name = "DESIGN", value_enum)]
     beside: Vec<Design>,
@@ -55,6 +63,12 @@ impl Options {
     pub(crate) fn period(&self) -> Period {
         let measured = Duration::from_secs_f64(self.seconds.unwrap_or(1.0));
         Period { warm_up: (measured / 2).min(WARM_UP_MAX), measured }
+    }
+
+    /// Returns the server program that takes turns with this build's.
+    pub(crate) fn other_server(&self) -> Option<PathBuf> {
+        let same = !self.against_env.is_empty() || self.against_collector;
+        self.against.clone().or_else(|| same.then(|| Program::Server.path()))
     }
 
     /// Returns the gateway that belongs to the server of another build.
@@ -82,6 +96,11 @@ impl Options {
             (true, false) => vec![1, 16, 64, 256, 1024, 4096],
         }
     }
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let variable = text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+    variable.filter(|(key, _)| !key.is_empty()).ok_or_else(|| "a variable is written KEY=VALUE".to_owned())
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -2,6 +2,7 @@
 //!
 //! They are what a team would otherwise choose. Each runs as its own process, which is this program started again.
 
+mod collector;
 mod plain;
 mod redis;
 
@@ -22,8 +23,9 @@ use tonic::{Status, service::Routes};
 pub(crate) const COMMAND: &str = "reference";
 pub(crate) const PLAIN: &str = "plain";
 pub(crate) const REDIS: &str = "redis";
+pub(crate) const COLLECTOR: &str = "collector";
 
-/// Serves `reference plain|redis LISTEN URL` until standard input ends, which it does with the benchmark.
+/// Serves `reference plain|redis|collector LISTEN URL` until standard input ends, which it does with the benchmark.
 pub(crate) fn main() {
     let arguments: Vec<String> = env::args().skip(2).collect();
     let [kind, address, url] = arguments.as_slice() else { panic!("reference takes a kind, an address and a URL") };
@@ -36,6 +38,7 @@ pub(crate) fn main() {
         match kind.as_str() {
             PLAIN => serve(address, plain::Plain::new(url)).await,
             REDIS => serve(address, redis::Redis::connect(url).await).await,
+            COLLECTOR => collector::serve(address).await,
             other => panic!("no reference is called {other}"),
         }
     });

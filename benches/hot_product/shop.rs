@@ -103,13 +103,14 @@ impl Shop {
 
     /// Starts the real server on a known address.
     pub(crate) async fn server_at(&self, address: &str) -> Process {
-        self.server_of(&Program::Server.path(), address).await
+        self.server_of(&Program::Server.path(), address, &[]).await
     }
 
-    /// Starts a server of any build.
-    pub(crate) async fn server_of(&self, program: &Path, address: &str) -> Process {
+    /// Starts a server of any build, with further settings.
+    pub(crate) async fn server_of(&self, program: &Path, address: &str, env: &[(String, String)]) -> Process {
         let mut command = Command::new(program);
         command.env("DATABASE_URL", self.database.url()).env("FLASHSALE_LISTEN", address);
+        command.envs(env.iter().map(|(key, value)| (key, value)));
         self.start(command, address).await
     }
 
@@ -137,6 +138,11 @@ impl Shop {
         let mut command = Command::new(env::current_exe().unwrap());
         command.args([reference::COMMAND, kind, &address, url]);
         self.start(command, &address).await
+    }
+
+    /// Starts a collector of spans.
+    pub(crate) async fn collector(&self) -> Process {
+        self.reference(reference::COLLECTOR, "").await
     }
 
     /// Starts a Redis that keeps only its append-only file, synced as said; `None` where Redis isn't installed.

@@ -45,15 +45,38 @@ pub struct Failure {
 
 impl From<DieselError> for Failure {
     fn from(error: DieselError) -> Self {
-        let kind = match &error {
+        Self { kind: FailureKind::of(&error), text: error.to_string() }
+    }
+}
+
+impl FailureKind {
+    /// Says what an error means.
+    pub(super) fn of(error: &DieselError) -> Self {
+        match error {
             DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => FailureKind::Duplicate,
             DieselError::DatabaseError(DatabaseErrorKind::CheckViolation, _) => FailureKind::Check,
             DieselError::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _) => FailureKind::Away,
             DieselError::QueryBuilderError(_) | DieselError::SerializationError(_) => FailureKind::Wrong,
             DieselError::DeserializationError(cause) if cause.is::<UnknownWord>() => FailureKind::Wrong,
             other => kind_of_text(&other.to_string()),
-        };
-        Self { kind, text: error.to_string() }
+        }
+    }
+
+    /// Returns the kind as one word, for the metrics and the spans.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Deadlock => "deadlock",
+            Self::LockWait => "lock_wait",
+            Self::Away => "away",
+            Self::NoConnection => "no_connection",
+            Self::TooLong => "too_long",
+            Self::Duplicate => "duplicate",
+            Self::Check => "check",
+            Self::RowCount => "row_count",
+            Self::PoolBusy => "pool_busy",
+            Self::Wrong => "wrong",
+            Self::Other => "other",
+        }
     }
 }
 
@@ -168,19 +191,7 @@ impl Failure {
 
     /// Returns the name in metrics and logs.
     pub(super) fn name(&self) -> &'static str {
-        match self.kind {
-            FailureKind::Deadlock => "deadlock",
-            FailureKind::LockWait => "lock_wait",
-            FailureKind::Away => "away",
-            FailureKind::NoConnection => "no_connection",
-            FailureKind::TooLong => "too_long",
-            FailureKind::Duplicate => "duplicate",
-            FailureKind::Check => "check",
-            FailureKind::RowCount => "row_count",
-            FailureKind::PoolBusy => "pool_busy",
-            FailureKind::Wrong => "wrong",
-            FailureKind::Other => "other",
-        }
+        self.kind.name()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The one door to the database: pool, sessions, and [`Database::transaction`].
 //!
-//! Every transaction has a name, which is its span and its label in the metrics. It reads, decides, and returns a
+//! Every transaction has a name, which its spans have, and its label in the metrics. It reads, decides, and returns a
 //! [`Plan`]. The plan's [`Script`] goes to the server together with the COMMIT. A transaction may run several times, so it
 //! changes nothing but the database.
 //!
@@ -60,6 +60,7 @@ mod session;
 mod statement;
 pub mod stock_adjustments;
 pub mod sweeper_state;
+mod traced;
 mod transaction;
 
 use std::{
@@ -68,9 +69,9 @@ use std::{
 };
 
 use deadpool::managed::{Object, PoolError};
-use diesel_async::{AsyncMysqlConnection, SimpleAsyncConnection};
+use diesel_async::AsyncMysqlConnection;
 use tokio::time::Instant;
-use tracing::{Instrument, debug_span, error, warn};
+use tracing::{error, warn};
 
 pub use classify::{Failure, FailureKind};
 pub use render::with_literals;
@@ -82,6 +83,7 @@ use crate::{
     config::DatabaseConfig,
     error::Error,
     metrics::{self, PoolFigures, Ran},
+    spans,
 };
 use heartbeat::Heartbeat;
 use retry::Retries;
@@ -89,6 +91,7 @@ use session::{
     NoSession, POOL_WAIT_MAX, Pool, Session, Sessions,
     room::{Place, Room},
 };
+use traced::send;
 
 /// Runs statements in one session of the database.
 pub type Connection = AsyncMysqlConnection;
@@ -243,7 +246,7 @@ impl Database {
                 lease.give_back();
                 Ok(value)
             };
-            let failure: Failure = match run.instrument(debug_span!("read", name)).await {
+            let failure: Failure = match spans::in_operation(name, run).await {
                 Ok(value) => {
                     ran.end(None);
                     return Ok(value);
@@ -340,7 +343,7 @@ impl Lease {
     }
 
     async fn roll_back(mut self) {
-        let rollback = async { Ok(self.connection()?.batch_execute("ROLLBACK").await?) };
+        let rollback = async { Ok(send(self.connection()?, "ROLLBACK").await?) };
         if within_limit(rollback).await.is_ok() {
             self.give_back();
         }

@@ -21,7 +21,9 @@ use diesel_async::RunQueryDsl;
 use super::{
     Connection,
     render::{Index, Rendered},
+    traced::traced,
 };
+use crate::spans::database::Statement as Span;
 
 /// Holds a typed query with its text made. `S` is the SQL type of its columns.
 pub(super) struct Read<S> {
@@ -75,7 +77,8 @@ impl<S> Read<S> {
         Mysql: QueryMetadata<S>,
     {
         let prepared = Prepared { rendered: self.rendered?, columns: self.columns };
-        prepared.load(conn).await
+        let span = Span::start(&prepared.rendered.text);
+        traced(span, prepared.load(conn)).await
     }
 
     /// Sends the query, and reads its first row.

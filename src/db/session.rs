@@ -24,7 +24,11 @@ use super::{
     script::{AsksFor, Inserted, InsertedIds, SCRIPT_TIME},
     statement::{Statement, system_time},
 };
-use crate::{config::DatabaseConfig, error::Error};
+use crate::{
+    config::DatabaseConfig,
+    error::Error,
+    spans::{self, database::Target},
+};
 
 /// Limits how long a transaction waits for a connection of the pool. After that its callers are told to come back.
 pub(super) const POOL_WAIT_MAX: Duration = Duration::from_secs(3);
@@ -137,6 +141,11 @@ fn opts(url: &str) -> Result<Opts, UrlError> {
 /// What is wrong with the URL, or with the build.
 pub(super) fn pool(config: &DatabaseConfig) -> Result<Pool, String> {
     let opts = opts(config.url.expose_secret()).map_err(|error| error.to_string())?;
+    spans::database::works_on(Target {
+        namespace: opts.db_name().unwrap_or_default().to_owned(),
+        host: opts.ip_or_hostname().to_owned(),
+        port: opts.tcp_port(),
+    });
     let pool = Pool::builder(Sessions { opts }).max_size(config.pool_size).build();
     pool.map_err(|error: BuildError| error.to_string())
 }

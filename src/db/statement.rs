@@ -15,7 +15,8 @@ use diesel::{
 };
 use diesel_async::RunQueryDsl;
 
-use super::{Connection, read::padded, render};
+use super::{Connection, read::padded, render, traced::traced};
+use crate::spans::database::Statement as Span;
 
 /// Holds a value for a `?` of a statement.
 #[derive(Debug, Clone)]
@@ -61,7 +62,8 @@ impl Statement {
     where
         R: diesel::deserialize::QueryableByName<Mysql> + Send + 'static,
     {
-        self.load(conn).await
+        let span = Span::start(&self.text);
+        traced(span, self.load(conn)).await
     }
 }
 

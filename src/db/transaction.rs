@@ -11,17 +11,16 @@ use diesel::{
 };
 use diesel_async::SimpleAsyncConnection;
 use tokio::time::Instant;
-use tracing::{Instrument, debug_span};
 
 use super::{
     ANSWER_LIMIT, ATTEMPT_LIMIT, Body, Committed, Connection, Database, Failure, FailureKind, Plan, Script,
     retry::Retries,
     script::{AsksFor, Inserted},
-    session,
+    send, session,
     statement::Statement,
     until, within,
 };
-use crate::{error::Error, metrics::Ran};
+use crate::{error::Error, metrics::Ran, spans};
 
 /// Limits how long a run may read before its callers are asked again whether they wait.
 ///
@@ -85,12 +84,11 @@ impl Transactions<'_> {
             Retries::new(name, self.outcome_unknown.is_some_and(|unknown| unknown.load(Ordering::Relaxed)));
         let mut unended = None;
         loop {
-            let span = debug_span!("transaction", name);
             let planned = first.take();
             let is_optimistic = planned.is_some();
             let run = self.run(&mut unended, planned, retries.attempt(), &mut body);
             let ran = Ran::begin(name);
-            let failed = match run.instrument(span).await {
+            let failed = match spans::in_operation(name, run).await {
                 Ok((value, Inserted { ids, script_time })) => {
                     ran.end(None);
                     return Ok(Committed { value, ids, script_time });
@@ -167,7 +165,7 @@ impl Transactions<'_> {
         B: for<'c> Body<'c, Plan<T>>,
     {
         let began = Instant::now();
-        within(ANSWER_LIMIT, async { Ok(conn.batch_execute("BEGIN").await?) }).await?;
+        within(ANSWER_LIMIT, async { Ok(send(conn, "BEGIN").await?) }).await?;
         let deadline = Instant::now() + ATTEMPT_LIMIT;
         let plan = until(deadline, body(&mut *conn, attempt)).await?;
         // While the body waited for locks, a caller may have gone, and another server may have changed what that caller
@@ -188,7 +186,7 @@ impl Transactions<'_> {
     ) -> Result<(T, Inserted), RunError> {
         let (asks_for, writes) = (script.asks_for(), script.writes());
         let text = into_text(script).map_err(Failure::from)?;
-        let committed = async { Ok(conn.batch_execute(&text).await?) };
+        let committed = async { Ok(send(conn, &text).await?) };
         if let Err(failure) = until(deadline, committed).await {
             let is_open = failure.leaves_commit_open();
             return Err(RunError::Failed(Failed { failure, is_open }));

@@ -14,7 +14,7 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, header::CACHE_CONTROL};
 use serde::Serialize;
-use tracing::{Instrument, error, warn};
+use tracing::{error, warn};
 
 use super::{
     EventSenders, Readiness,
@@ -25,7 +25,14 @@ use super::{
     upstream::{self, CallError, Upstream},
     webhook::{self, Delivered, Sender},
 };
-use crate::{metrics, pb::GetProductRequest, telemetry};
+use crate::{
+    metrics,
+    pb::GetProductRequest,
+    spans::{
+        self,
+        http::{Route, ServerRequest},
+    },
+};
 
 const PRODUCT: &str = "/api/products/{id}";
 const HOLDS: &str = "/api/holds";
@@ -46,7 +53,6 @@ const ROUTES: [(&str, &str); 7] = [
     (HEALTHZ, "GET /healthz"),
     (READYZ, "GET /readyz"),
 ];
-const UNKNOWN_ROUTE: &str = "unknown route";
 
 /// Holds what all handlers use.
 #[derive(Clone, Debug)]
@@ -77,16 +83,25 @@ pub(super) fn router(upstream: Upstream, senders: EventSenders, readiness: Readi
 
 async fn observe(matched: Option<MatchedPath>, request: Request, next: Next) -> Response {
     let began = Instant::now();
-    let known = matched.and_then(|matched| ROUTES.iter().find(|(path, _)| *path == matched.as_str()));
-    let (route, span_name) = known.map_or((None, UNKNOWN_ROUTE), |(path, name)| (Some(*path), *name));
     let method = request.method().clone();
-    let trace = upstream::trace_headers(request.headers());
-    let span = telemetry::request_span(span_name, &trace);
-    let mut response = next.run(request).instrument(span).await;
+    let route = matched.and_then(|matched| ROUTES.iter().find(|route| route.0 == matched.as_str()));
+    let span = span(route, &request);
+    let mut response = spans::in_span(span.ids(), next.run(request)).await;
     // Caches may keep some statuses unless they are told not to. Neither stock nor a refusal may be kept.
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    metrics::record_request(method.as_str(), route, response.status().as_u16(), began.elapsed());
+    span.answered(response.status());
+    let template = route.map(|route| route.0);
+    metrics::record_request(method.as_str(), template, response.status().as_u16(), began.elapsed());
     response
+}
+
+/// Starts the span of a request. A look at the gateway's health has none.
+fn span(route: Option<&(&'static str, &'static str)>, request: &Request) -> ServerRequest {
+    if let Some((HEALTHZ | READYZ, ..)) = route {
+        return ServerRequest::default();
+    }
+    let route = route.map(|(template, span_name)| Route { template, span_name });
+    ServerRequest::start(route, request, &upstream::trace_headers(request.headers()))
 }
 
 async fn route_not_found(request: Request) -> Reply {

@@ -16,7 +16,7 @@ use crate::{
         CreateHoldRequest, CreateHoldResponse, CreateOrderRequest, CreateOrderResponse, GetProductRequest,
         GetProductResponse, HandlePaymentWebhookRequest, HandlePaymentWebhookResponse,
     },
-    telemetry,
+    spans::rpc::ClientCall,
 };
 
 pub(super) use flashsale_client::CallError;
@@ -36,6 +36,9 @@ const TRACE_HEADERS: [HeaderName; 2] = [HeaderName::from_static("traceparent"), 
 pub struct Upstream {
     client: Client,
     timeout: Duration,
+    /// Where the server is, for the spans.
+    host: String,
+    port: Option<u16>,
 }
 
 impl Upstream {
@@ -47,8 +50,9 @@ impl Upstream {
     /// # Errors
     /// The certificates that the system trusts can't be read.
     pub fn new(server_url: &ServerUrl, timeout: Duration) -> Result<Self, ConnectError> {
-        let builder = Client::builder([server_url.uri().to_string()])?;
-        Ok(Self { client: builder.deadline(timeout).repeat(Repeat::NotSent).connect()?, timeout })
+        let uri = server_url.uri();
+        let client = Client::builder([uri.to_string()])?.deadline(timeout).repeat(Repeat::NotSent).connect()?;
+        Ok(Self { client, timeout, host: uri.host().unwrap_or_default().to_owned(), port: uri.port_u16() })
     }
 
     pub(super) async fn get_product(
@@ -56,8 +60,9 @@ impl Upstream {
         headers: &HeaderMap,
         message: GetProductRequest,
     ) -> Result<GetProductResponse, CallError> {
-        let call = self.client.get_product(request(headers, message));
-        let product = measured("/flashsale.v1.FlashSaleService/GetProduct", call).await?;
+        let method = "flashsale.v1.FlashSaleService/GetProduct";
+        let product =
+            self.call(method, headers, message, async |request| self.client.get_product(request).await).await?;
         Ok(GetProductResponse { product: Some(product) })
     }
 
@@ -66,8 +71,8 @@ impl Upstream {
         headers: &HeaderMap,
         message: CreateHoldRequest,
     ) -> Result<CreateHoldResponse, CallError> {
-        let call = self.client.create_hold(request(headers, message));
-        let hold = measured("/flashsale.v1.FlashSaleService/CreateHold", call).await?;
+        let method = "flashsale.v1.FlashSaleService/CreateHold";
+        let hold = self.call(method, headers, message, async |request| self.client.create_hold(request).await).await?;
         Ok(CreateHoldResponse { hold: Some(hold) })
     }
 
@@ -76,8 +81,9 @@ impl Upstream {
         headers: &HeaderMap,
         message: CreateOrderRequest,
     ) -> Result<CreateOrderResponse, CallError> {
-        let call = self.client.create_order(request(headers, message));
-        let order = measured("/flashsale.v1.FlashSaleService/CreateOrder", call).await?;
+        let method = "flashsale.v1.FlashSaleService/CreateOrder";
+        let order =
+            self.call(method, headers, message, async |request| self.client.create_order(request).await).await?;
         Ok(CreateOrderResponse { order: Some(order) })
     }
 
@@ -86,27 +92,36 @@ impl Upstream {
         headers: &HeaderMap,
         message: HandlePaymentWebhookRequest,
     ) -> Result<HandlePaymentWebhookResponse, CallError> {
-        let call = self.client.handle_payment_webhook(request(headers, message));
-        measured("/flashsale.v1.PaymentService/HandlePaymentWebhook", call).await
+        let method = "flashsale.v1.PaymentService/HandlePaymentWebhook";
+        self.call(method, headers, message, async |request| self.client.handle_payment_webhook(request).await).await
     }
 
     /// Whether the server says within a second that it is serving.
     pub(super) async fn is_ready(&self) -> bool {
         self.client.is_ready(READY_TIME_MAX.min(self.timeout)).await
     }
+
+    /// Calls a method of the server by `send`, in a span of its own.
+    async fn call<M, A>(
+        &self,
+        method: &'static str,
+        headers: &HeaderMap,
+        message: M,
+        send: impl AsyncFnOnce(Request<M>) -> Result<A, CallError>,
+    ) -> Result<A, CallError> {
+        let span = ClientCall::start(method, &self.host, self.port);
+        let measured = metrics::measure_call_to_server(method);
+        let answer = send(request(&span, headers, message)).await;
+        let code = answer.as_ref().map_or_else(code_of, |_| Code::Ok) as i32;
+        measured.ended(code);
+        span.answered(code);
+        answer
+    }
 }
 
-/// Measures a call of the method at `path`, with its repeats.
-async fn measured<T>(path: &str, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
-    let measured = metrics::measure_call_to_server(path);
-    let ended = call.await;
-    measured.ended(ended.as_ref().err().map_or(Code::Ok, code).into());
-    ended
-}
-
-/// Returns the status code by which the metrics know a failure.
-fn code(failure: &CallError) -> Code {
-    match failure {
+/// Returns the code that stands for a call without a response.
+fn code_of(error: &CallError) -> Code {
+    match error {
         CallError::Refused(refused) => refused.status().code(),
         CallError::TimedOut => Code::DeadlineExceeded,
         CallError::NotSent(_) | CallError::Broken(_) => Code::Unavailable,
@@ -114,10 +129,10 @@ fn code(failure: &CallError) -> Code {
     }
 }
 
-/// Makes the request of a call, with the trace context of the span that is current.
-fn request<T>(headers: &HeaderMap, message: T) -> Request<T> {
+/// Makes the request of a call, with the trace context of its span.
+fn request<T>(span: &ClientCall, headers: &HeaderMap, message: T) -> Request<T> {
     let mut metadata = trace_headers(headers);
-    telemetry::inject_current(&mut metadata);
+    span.inject(&mut metadata);
     let mut request = Request::new(message);
     *request.metadata_mut() = MetadataMap::from_headers(metadata);
     request

@@ -14,13 +14,16 @@ use http::{HeaderMap, Request, Response};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
-use tracing::Instrument;
 
 use super::status;
 use crate::{
     error::Error,
-    metrics::{self, Measured, Method},
-    telemetry,
+    metrics::{self, Method},
+    pb::RPCS,
+    spans::{
+        self, Ends,
+        rpc::{self, ServerCall},
+    },
 };
 
 /// Limits the time that a use case may take, also where the caller sets no deadline.
@@ -66,50 +69,72 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let began = Instant::now();
-        let method = Method::of_path(request.uri().path());
-        let use_case = method.and_then(Method::use_case);
+        let rpc = rpc_of(request.uri().path());
         // The time starts now: on a busy machine the first poll of the call may come later.
-        let deadline = time_limit(request.headers(), use_case.is_some()).map(|limit| began + limit);
-        let span = telemetry::request_span(use_case.unwrap_or("other"), request.headers());
-        let measured = method.map(|method| (method, metrics::measure_served_call(method, began.into_std())));
+        let deadline = time_limit(request.headers(), rpc.is_some()).map(|limit| began + limit);
+        let span = span(rpc, &request);
+        let method = Method::of_path(request.uri().path());
+        let measured = method.map(|method| metrics::measure_served_call(method, began.into_std()));
         let call = self.inner.call(request);
-        let answer = async move {
-            match deadline {
-                None => call.await,
-                Some(deadline) => match tokio::time::timeout_at(deadline, call).await {
-                    Ok(answer) => answer,
-                    Err(_) => Ok(status::of(&Error::DeadlineExceeded).into_http()),
-                },
-            }
-            .map(with_details)
-            .inspect(|answer| {
-                let reason = status::take_last_reason();
-                if let Some((method, measured)) = measured {
-                    record(method, measured, answer.headers(), reason);
+        Box::pin(async move {
+            let answer = async {
+                match deadline {
+                    None => call.await,
+                    Some(deadline) => match tokio::time::timeout_at(deadline, call).await {
+                        Ok(answer) => answer,
+                        Err(_) => Ok(status::of(&Error::DeadlineExceeded).into_http()),
+                    },
                 }
-            })
-        };
-        Box::pin(answer.instrument(span))
+            };
+            let answer = spans::in_span(span.ids(), answer).await.map(with_details);
+            if let Ok(response) = &answer {
+                let code = code_of(response);
+                span.answered(code);
+                // It was made just now, in this poll.
+                let reason = status::take_last_reason().filter(|_| code != Code::Ok as i32);
+                if let (Some(method), Some(reason)) = (method, reason) {
+                    metrics::count_refusal(method, reason);
+                }
+                measured.into_iter().for_each(|measured| measured.ended(code));
+            }
+            answer
+        })
     }
 }
 
-/// Records how a call has ended: an answer with a status in its head is an error, and any other is OK.
-fn record(method: Method, measured: Measured, head: &HeaderMap, reason: Option<&'static str>) {
-    let code = head.get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
-    if let (true, Some(reason)) = (code != Code::Ok, reason) {
-        metrics::count_refusal(method, reason);
-    }
-    measured.ended(code.into());
+/// Returns the path of an RPC of the product. `None`: another call.
+fn rpc_of(path: &str) -> Option<&'static str> {
+    RPCS.iter().find_map(|(rpc, _)| (*rpc == path).then_some(*rpc))
+}
+
+/// Starts the span of a call. Health checks and reflection have none: they would be most of the spans of a quiet day.
+fn span<B>(known: Option<&'static str>, request: &Request<B>) -> ServerCall {
+    let path = request.uri().path();
+    let method = match known {
+        Some(known) => rpc::Method::Known(&known[1..]),
+        None if path.starts_with("/grpc.health.") || path.starts_with("/grpc.reflection.") => {
+            return ServerCall::none();
+        }
+        None => rpc::Method::Unknown(path.strip_prefix('/').unwrap_or(path)),
+    };
+    let ends: Ends = request.extensions().get().copied().unwrap_or_default();
+    ServerCall::start(method, request.headers(), ends)
+}
+
+/// Returns the status code of an answer. An answer that has it only behind its message is OK: so are all with a message.
+fn code_of<R>(response: &Response<R>) -> i32 {
+    let code = response.headers().get("grpc-status").and_then(|code| code.to_str().ok());
+    code.map_or(0, |code| code.parse().unwrap_or(Code::Unknown as i32))
 }
 
 /// Returns how long the call may take. `None`: without limit, for a health watch or a reflection stream.
-fn time_limit(headers: &HeaderMap, is_use_case: bool) -> Option<Duration> {
+fn time_limit(headers: &HeaderMap, is_rpc: bool) -> Option<Duration> {
     let asked = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
     let ours = asked.map(|asked| {
         let earlier = (asked / 10).clamp(EARLIER_MIN, EARLIER_MAX);
         asked.saturating_sub(earlier).min(DEADLINE_MAX)
     });
-    ours.or(is_use_case.then_some(DEADLINE_MAX))
+    ours.or(is_rpc.then_some(DEADLINE_MAX))
 }
 
 /// Reads the header grpc-timeout: up to 8 digits and a unit.
@@ -153,10 +178,6 @@ mod tests {
     use super::*;
     use crate::pb::FILE_DESCRIPTOR_SET;
 
-    fn use_case(path: &str) -> Option<&'static str> {
-        Method::of_path(path)?.use_case()
-    }
-
     #[test]
     fn a_timeout_is_up_to_eight_digits_and_a_unit() {
         for (value, expected) in [
@@ -178,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn every_rpc_of_the_definition_has_a_use_case_and_a_deadline() {
+    fn every_rpc_of_the_definition_has_a_span_and_a_deadline() {
         let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap().file;
         let ours = files.iter().filter(|file| file.package() == "flashsale.v1");
         let services = ours.flat_map(|file| &file.service);
@@ -186,12 +207,12 @@ mod tests {
             services.flat_map(|service| service.method.iter().map(|rpc| (service.name(), rpc.name()))).collect();
         assert!(rpcs.len() >= 13, "{rpcs:?}");
         for (service, rpc) in rpcs {
-            let use_case = use_case(&format!("/flashsale.v1.{service}/{rpc}"));
-            assert_eq!(use_case.map(|name| name.replace('_', "")), Some(rpc.to_lowercase()), "{service}/{rpc}");
-            assert_eq!(time_limit(&HeaderMap::new(), use_case.is_some()), Some(DEADLINE_MAX), "{service}/{rpc}");
+            let path = format!("/flashsale.v1.{service}/{rpc}");
+            assert_eq!(rpc_of(&path), Some(&*path));
+            assert_eq!(time_limit(&HeaderMap::new(), true), Some(DEADLINE_MAX), "{service}/{rpc}");
         }
         for other in ["/grpc.health.v1.Health/Watch", "/flashsale.v1.FlashSaleService/createHold", "", "/"] {
-            assert_eq!(use_case(other), None, "{other}");
+            assert_eq!(rpc_of(other), None, "{other}");
         }
     }
 

@@ -37,7 +37,7 @@ impl Batch for Doubling {
     type Command = i32;
     type Answer = i32;
 
-    const NAME: &'static str = "doubling";
+    const NAME: &'static str = "double";
 
     async fn run(&self, calls: Calls<'_, i32>) -> Result<Outcomes<i32>, Error> {
         let commands = calls.commands();
@@ -231,7 +231,7 @@ async fn commands_that_run_one_by_one_fail_one_by_one() {
         type Command = i32;
         type Answer = i32;
 
-        const NAME: &'static str = "halving";
+        const NAME: &'static str = "halve";
 
         async fn run_one(&self, command: &i32, _calls: Calls<'_, i32>) -> Result<i32, Error> {
             if command % 2 == 0 { Ok(command / 2) } else { Err(Error::LockContention) }

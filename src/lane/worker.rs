@@ -10,10 +10,13 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::{
-    Answered, Backoff, Batch, BusyRow, Caller, Calls, Outcome, Outcomes, QueueKey, Shared, Waiting,
+    Answered, Backoff, Batch, BusyRow, Caller, Calls, LaneKey, Outcome, Outcomes, QueueKey, Shared, Waiting,
     turns::{Turn, TurnSlot, Turns},
 };
-use crate::error::Error;
+use crate::{
+    error::Error,
+    spans::{self, Span},
+};
 
 /// How long a batch keeps its turn. A batch of a hot product takes 1 to 20 ms. A batch that takes longer waits, mostly
 /// for a lock, and others may go on meanwhile.
@@ -233,7 +236,22 @@ impl<B: Batch> Worker<B> {
             outcome_unknown,
             turn,
         };
-        self.shared.batch.run(calls).await
+        let mut span = self.span(callers);
+        let outcomes = spans::in_span(span.ids(), self.shared.batch.run(calls)).await;
+        if let Err(error) = &outcomes
+            && *error != Error::DeadlineExceeded
+        {
+            span.fail(error.reason());
+        }
+        outcomes
+    }
+
+    fn span(&self, callers: &[Caller<B::Answer>]) -> Span {
+        let product_id = match self.key {
+            QueueKey::Asked(LaneKey::Product(id)) => Some(id),
+            QueueKey::Asked(_) | QueueKey::Busy(_) => None,
+        };
+        spans::batch(B::NAME, callers.len(), product_id, callers.iter().map(|caller| caller.span))
     }
 
     /// Refuses the commands behind a batch that could not lock its rows, as far as they are out of patience. If they

@@ -28,6 +28,7 @@ use super::{
     counts::Counts,
     protocol::Protocol,
 };
+use crate::spans::Ends;
 
 /// Says how long the loop rests where the system has no resources for a connection.
 const REST: Duration = Duration::from_millis(500);
@@ -58,12 +59,13 @@ where
     let (tell, told) = watch::channel(Told::Serve);
     let connections = TaskTracker::new();
     let (protocol, age_max) = (Arc::new(protocol), limits.age_max.map(spread));
-    let start = |stream, place| {
+    let start = |stream: TcpStream, place| {
+        let ends = Ends { server: stream.local_addr().ok(), peer: stream.peer_addr().ok() };
         let counted = (place, protocol.counts.enter());
         let (protocol, service, told) = (Arc::clone(&protocol), service.clone(), told.clone());
         connections.spawn(async move {
             let _counted = counted;
-            connection::serve(stream, &protocol, service, age_max, told).await;
+            connection::serve(stream, ends, &protocol, service, age_max, told).await;
         });
     };
     tokio::select! {

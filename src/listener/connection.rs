@@ -25,6 +25,7 @@ use tokio::{
 };
 
 use super::{cork::Corked, linger::Lingering, protocol::Protocol};
+use crate::spans::{self, Ends};
 
 /// Says what the connections of a listener are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,7 @@ pub(super) enum Told {
 /// Serves a connection until it ends. `age_max` is when it is told to go, whatever the listener says.
 pub(super) async fn serve<I, S, B>(
     stream: I,
+    ends: Ends,
     protocol: &Protocol,
     service: S,
     age_max: Option<Duration>,
@@ -53,7 +55,7 @@ pub(super) async fn serve<I, S, B>(
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let asked = Arc::new(AtomicBool::new(false));
-    let service = Asked { inner: service, asked: Arc::clone(&asked) };
+    let service = Asked { inner: service, ends, asked: Arc::clone(&asked) };
     let stream = TokioIo::new(Lingering::new(Corked::new(stream, protocol.corks)));
     let mut connection = pin!(protocol.http.serve_connection(stream, service));
     let mut aged = pin!(after(age_max));
@@ -90,9 +92,10 @@ async fn after(time: Option<Duration>) {
     }
 }
 
-/// Notes that a connection has had a request.
+/// Notes that a connection has had a request, and says in each where it came from.
 struct Asked<S> {
     inner: S,
+    ends: Ends,
     asked: Arc<AtomicBool>,
 }
 
@@ -101,8 +104,11 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Asked<S> {
     type Error = S::Error;
     type Future = S::Future;
 
-    fn call(&self, request: Request<Incoming>) -> S::Future {
+    fn call(&self, mut request: Request<Incoming>) -> S::Future {
         self.asked.store(true, Ordering::Relaxed);
+        if spans::are_recorded() {
+            request.extensions_mut().insert(self.ends);
+        }
         self.inner.call(request)
     }
 }

@@ -86,12 +86,6 @@ impl Method {
         (!STREAMS.iter().any(|stream| path.starts_with(stream))).then_some(Self::OTHER)
     }
 
-    /// Returns the name of the method's use case, which is also the name of its transaction. `None`: no call of the
-    /// product.
-    pub fn use_case(self) -> Option<&'static str> {
-        RPCS.get(self.0).map(|(_, use_case)| *use_case)
-    }
-
     fn name(self) -> &'static str {
         match RPCS.get(self.0) {
             Some((path, _)) => &path[1..],
@@ -142,9 +136,9 @@ pub fn measure_served_call(method: Method, began: Instant) -> Measured {
     Measured { method, began, durations: &SERVED, ended: false }
 }
 
-/// Begins to measure a call to the server, by the path of its method.
-pub fn measure_call_to_server(path: &str) -> Measured {
-    let method = Method::of_path(path).unwrap_or(Method::OTHER);
+/// Begins to measure a call to the server, by the name of its method.
+pub fn measure_call_to_server(name: &str) -> Measured {
+    let method = RPCS.iter().position(|(path, _)| path[1..] == *name).map_or(Method::OTHER, Method);
     Measured { method, began: Instant::now(), durations: &CALLED, ended: false }
 }
 

@@ -21,7 +21,7 @@ use std::{
 
 use tracing::warn;
 
-use super::is_over;
+use super::{is_over, traced};
 use crate::{
     checkout::repair_available_stock::{Repair, repair_available_stock},
     config::DatabaseConfig,
@@ -34,6 +34,7 @@ use crate::{
     },
     domain::ProductId,
     error::Error,
+    spans,
 };
 
 /// Limits how long one statement may take: enough for the sums of a product with a hundred million holds.
@@ -95,11 +96,15 @@ pub async fn run(
 ) -> Result<AuditReport, Error> {
     let started = Instant::now();
     let mut audit = Audit::new(&Database::new(config)?, page, lines::finding);
-    let done = audit.run(repair, shutdown).await;
-    record(&audit).await;
-    let mut report = audit.report;
-    report.took = started.elapsed();
-    lines::report(&report, done.as_ref().err());
+    let work = async {
+        let done = audit.run(repair, shutdown).await;
+        record(&audit).await;
+        audit.report.took = started.elapsed();
+        done
+    };
+    let (done, span) = traced("audit", work).await;
+    let report = audit.report;
+    spans::within(span, || lines::report(&report, done.as_ref().err()));
     done.map(|()| report)
 }
 

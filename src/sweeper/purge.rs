@@ -17,12 +17,14 @@ use std::{
 
 use tracing::info;
 
+use super::traced;
 use crate::{
     checkout::purge::{PurgeRule, Purged, PurgedRows, database_time, ended_products, purge_holds, purge_product},
     config::SweeperConfig,
     db::{Database, due::SweepPosition, purge::PurgeScope},
     domain::{HoldStatus, ProductId},
     error::Error,
+    spans,
 };
 
 /// Says how many times as long as a batch took the rest after it lasts.
@@ -55,9 +57,13 @@ pub async fn run(
 ) -> Result<PurgeReport, Error> {
     let started = Instant::now();
     let mut report = PurgeReport::default();
-    let purged = purge(config, after, dry_run, shutdown, &mut report).await;
-    report.took = started.elapsed();
-    log_report(&report, dry_run, purged.as_ref().err());
+    let purge = async {
+        let purged = purge(config, after, dry_run, shutdown, &mut report).await;
+        report.took = started.elapsed();
+        purged
+    };
+    let (purged, span) = traced("purge", purge).await;
+    spans::within(span, || log_report(&report, dry_run, purged.as_ref().err()));
     purged.map(|()| report)
 }
 

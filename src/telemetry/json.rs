@@ -12,18 +12,13 @@ use std::{
     error::Error,
     fmt::{self, Write as _},
     io::Write as _,
-    sync::OnceLock,
 };
 
-use opentelemetry::trace::TraceContextExt;
 use serde::{Serialize, Serializer};
 use tracing::{
-    Dispatch, Event, Subscriber,
-    dispatcher::WeakDispatch,
+    Event, Subscriber,
     field::{Field, Visit},
-    span,
 };
-use tracing_opentelemetry::get_otel_context;
 use tracing_subscriber::{
     Layer,
     fmt::{
@@ -32,8 +27,9 @@ use tracing_subscriber::{
         time::{FormatTime, SystemTime},
     },
     layer::Context,
-    registry::LookupSpan,
 };
+
+use crate::spans;
 
 /// Limits the bytes of a thread's buffer that are kept for its next line.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
@@ -44,18 +40,14 @@ const OWN_TARGET: &str = env!("CARGO_PKG_NAME");
 pub(super) struct JsonLines<W> {
     writer: W,
     service: &'static str,
-    dispatch: OnceLock<WeakDispatch>,
 }
 
 impl<W> JsonLines<W> {
     pub(super) fn new(writer: W, service: &'static str) -> Self {
-        Self { writer, service, dispatch: OnceLock::new() }
+        Self { writer, service }
     }
 
-    fn line<S>(&self, line: &mut Vec<u8>, event: &Event<'_>, context: &Context<'_, S>) -> fmt::Result
-    where
-        S: Subscriber + for<'lookup> LookupSpan<'lookup>,
-    {
+    fn line(&self, line: &mut Vec<u8>, event: &Event<'_>) -> fmt::Result {
         let metadata = event.metadata();
         line.extend_from_slice(b"{\"timestamp\":\"");
         SystemTime.format_time(&mut Writer::new(&mut Text(line)))?;
@@ -72,57 +64,27 @@ impl<W> JsonLines<W> {
             fields.entry("target", metadata.target());
         }
         fields.entry("service", self.service);
-        self.trace(line, event, context)?;
+        if let Some(ids) = spans::current() {
+            write!(Text(line), ",\"trace_id\":\"{}\",\"span_id\":\"{}\"", ids.trace_id(), ids.span_id())?;
+        }
         line.extend_from_slice(b"}\n");
         Ok(())
     }
-
-    /// Adds the trace of the event's span. No filter is asked, so a line at warn keeps the trace of a span at info.
-    fn trace<S>(&self, line: &mut Vec<u8>, event: &Event<'_>, context: &Context<'_, S>) -> fmt::Result
-    where
-        S: Subscriber + for<'lookup> LookupSpan<'lookup>,
-    {
-        let Some(id) = span_of(event, context) else { return Ok(()) };
-        let Some(dispatch) = self.dispatch.get().and_then(WeakDispatch::upgrade) else { return Ok(()) };
-        let trace = get_otel_context(&id, &dispatch).or_else(|| {
-            // With RUST_LOG=debug, some spans are only in the log. The nearest span around them that is in the trace
-            // counts.
-            context.span(&id)?.scope().skip(1).find_map(|around| get_otel_context(&around.id(), &dispatch))
-        });
-        let Some(trace) = trace else { return Ok(()) };
-        let span = trace.span();
-        let ids = span.span_context();
-        if !ids.is_valid() {
-            return Ok(());
-        }
-        write!(Text(line), ",\"trace_id\":\"{}\",\"span_id\":\"{}\"", ids.trace_id(), ids.span_id())
-    }
-}
-
-fn span_of<S: Subscriber>(event: &Event<'_>, context: &Context<'_, S>) -> Option<span::Id> {
-    if let Some(parent) = event.parent() {
-        return Some(parent.clone());
-    }
-    if event.is_contextual() { context.current_span().id().cloned() } else { None }
 }
 
 impl<S, W> Layer<S> for JsonLines<W>
 where
-    S: Subscriber + for<'lookup> LookupSpan<'lookup>,
+    S: Subscriber,
     W: for<'writer> MakeWriter<'writer> + 'static,
 {
-    fn on_register_dispatch(&self, dispatch: &Dispatch) {
-        let _ = self.dispatch.set(dispatch.downgrade());
-    }
-
-    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         thread_local! {
             static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
         }
         // The buffer is taken, not borrowed, because a value may log while it is formatted.
         let mut line = LINE.try_with(Cell::take).unwrap_or_default();
         line.clear();
-        if self.line(&mut line, event, &context).is_ok() {
+        if self.line(&mut line, event).is_ok() {
             // A log that can't be written has nowhere to report it, and must not stop the sale.
             let _ = self.writer.make_writer_for(event.metadata()).write_all(&line);
         }

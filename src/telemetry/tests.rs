@@ -11,6 +11,10 @@ use tracing::{debug, error, info, subscriber, warn};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
+use crate::spans::{
+    self, Ends,
+    rpc::{ClientCall, Method, ServerCall},
+};
 
 /// Collects written lines.
 #[derive(Clone, Default)]
@@ -37,9 +41,7 @@ impl<'a> MakeWriter<'a> for Buffer {
 /// Returns the lines that `work` logs.
 fn logged(filter: &str, work: impl FnOnce()) -> Vec<Value> {
     let buffer = Buffer::default();
-    let traces = trace::Traces::without_exporter("test");
     let subscriber = tracing_subscriber::registry()
-        .with(traces.layer().with_filter(traced()))
         .with(json::JsonLines::new(buffer.clone(), "test").with_filter(log_filter(Some(filter)).unwrap()));
     subscriber::with_default(subscriber, work);
     let bytes = buffer.0.lock().unwrap();
@@ -151,72 +153,70 @@ fn the_filter_is_info_unless_told_otherwise_and_a_bad_one_is_refused() {
     assert!(refused.starts_with("RUST_LOG can't be used: "), "{refused}");
 }
 
+/// Starts a call with these headers. Nothing is exported here, so its ids are the caller's.
+fn call(headers: &HeaderMap) -> ServerCall {
+    ServerCall::start(Method::Known("flashsale.v1.FlashSaleService/CreateHold"), headers, Ends::default())
+}
+
 #[test]
 fn the_callers_trace_is_in_the_lines_of_its_request_and_in_no_other() {
     let lines = logged("warn", || {
-        let span = request_span("create_hold", &traceparent("01"));
-        span.in_scope(|| warn!("inside"));
-        info_span_inside(&span);
-        warn!(parent: &span, "by its parent");
+        let call = call(&traceparent("01"));
+        spans::within(call.ids(), || {
+            warn!("inside");
+            tracing::warn_span!("another crate's span").in_scope(|| warn!("deeper"));
+        });
         warn!("outside");
-        span.in_scope(|| warn!(parent: None, "on its own"));
+        spans::within(call.ids(), || spans::within(None, || warn!("on its own")));
     });
-    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-    for line in &lines[..3] {
-        assert_eq!(line["trace_id"], trace, "{line}");
-        let span = line["span_id"].as_str().unwrap();
-        assert!(span.len() == 16 && span != "00f067aa0ba902b7", "a span of its own: {line}");
+    for line in &lines[..2] {
+        assert_eq!(line["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736", "{line}");
+        assert_eq!(line["span_id"], "00f067aa0ba902b7", "{line}");
     }
-    assert_eq!(lines[0]["span_id"], lines[2]["span_id"]);
-    assert_ne!(lines[0]["span_id"], lines[1]["span_id"]);
-    for line in &lines[3..] {
+    for line in &lines[2..] {
         assert!(line.get("trace_id").is_none() && line.get("span_id").is_none(), "{line}");
     }
 }
 
 #[test]
-fn a_span_of_the_log_alone_leaves_its_lines_in_the_trace_around_it() {
-    let lines = logged("debug", || {
-        request_span("create_hold", &traceparent("01")).in_scope(|| {
-            warn!("around");
-            tracing::debug_span!("transaction").in_scope(|| warn!("inside"));
-        });
-        tracing::debug_span!("transaction").in_scope(|| warn!("outside"));
-    });
-    assert_eq!(lines[0]["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
-    assert_eq!((&lines[0]["trace_id"], &lines[0]["span_id"]), (&lines[1]["trace_id"], &lines[1]["span_id"]));
-    assert!(lines[2].get("trace_id").is_none());
-}
-
-fn info_span_inside(span: &tracing::Span) {
-    let _request = span.enter();
-    let inner = tracing::info_span!("transaction");
-    inner.in_scope(|| warn!("deeper"));
-}
-
-#[test]
-fn without_a_valid_traceparent_and_an_exporter_there_is_no_span() {
-    logged("info", || {
-        assert!(request_span("create_hold", &HeaderMap::new()).is_none());
-        assert!(job_span("sweep").is_none());
-        for bad in ["", "00-0-0-01", "00-00000000000000000000000000000000-00f067aa0ba902b7-01"] {
-            let headers = [(http::HeaderName::from_static("traceparent"), bad.parse().unwrap())].into_iter().collect();
-            assert!(request_span("create_hold", &headers).is_none(), "{bad}");
-        }
-    });
+fn without_a_valid_traceparent_and_an_exporter_there_is_no_trace() {
+    assert_eq!(call(&HeaderMap::new()).ids(), None);
+    assert_eq!(spans::job("sweep").ids(), None);
+    for bad in ["", "00-0-0-01", "00-00000000000000000000000000000000-00f067aa0ba902b7-01"] {
+        let headers = [(http::HeaderName::from_static("traceparent"), bad.parse().unwrap())].into_iter().collect();
+        assert_eq!(call(&headers).ids(), None, "{bad}");
+    }
 }
 
 #[test]
 fn the_trace_is_passed_on_with_the_callers_choice_to_sample() {
-    logged("info", || {
-        let mut headers = HeaderMap::new();
-        inject_current(&mut headers);
-        assert!(headers.is_empty());
-        for flags in ["00", "01"] {
-            request_span("create_hold", &traceparent(flags)).in_scope(|| inject_current(&mut headers));
-            let sent = headers["traceparent"].to_str().unwrap();
-            assert!(sent.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"), "{sent}");
-            assert!(!sent.contains("00f067aa0ba902b7") && sent.ends_with(flags), "{sent}");
+    let mut headers = HeaderMap::new();
+    ClientCall::start("flashsale.v1.FlashSaleService/CreateHold", "server", None).inject(&mut headers);
+    assert!(headers.is_empty());
+    for flags in ["00", "01"] {
+        let incoming = traceparent(flags);
+        let call = call(&incoming);
+        headers.insert("tracestate", "vendor=1".parse().unwrap());
+        spans::within(call.ids(), || {
+            ClientCall::start("flashsale.v1.FlashSaleService/CreateHold", "server", None).inject(&mut headers);
+        });
+        // No span of this process is exported, so the caller's stays the parent.
+        assert_eq!(headers["traceparent"], incoming["traceparent"]);
+        assert_eq!(headers["tracestate"], "vendor=1");
+    }
+}
+
+#[test]
+fn few_lines_of_the_exporters_are_written_and_all_others() {
+    let buffer = Buffer::default();
+    let filter = log_filter(None).unwrap().and(FewOfExporters::new());
+    let lines = json::JsonLines::new(buffer.clone(), "test").with_filter(filter);
+    subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+        for _ in 0..3 {
+            tracing::error!(target: "opentelemetry_sdk", "can't export");
+            info!("our own");
         }
     });
+    let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+    assert_eq!((text.matches("can't export").count(), text.matches("our own").count()), (1, 3), "{text}");
 }

@@ -99,7 +99,14 @@ fn the_standards_variables_are_checked_too() {
         (&[("RUST_LOG", "flashsale=loud")][..], "RUST_LOG "),
         (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://no host")], "OTEL_EXPORTER_OTLP_ENDPOINT "),
         (&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "no host")], "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT "),
-        (&[collector, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")], "OTEL_EXPORTER_OTLP_PROTOCOL "),
+        (&[collector, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")], "OTEL_EXPORTER_OTLP_PROTOCOL "),
+        (&[collector, ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "udp")], "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL "),
+        (
+            &[("OTEL_EXPORTER_OTLP_ENDPOINT", "no host"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")],
+            "OTEL_EXPORTER_OTLP_ENDPOINT ",
+        ),
+        (&[collector, ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s")], "OTEL_EXPORTER_OTLP_TIMEOUT "),
+        (&[("OTEL_TRACES_SAMPLER", "sometimes")], "OTEL_TRACES_SAMPLER "),
     ] {
         let line = refusal(&run(SWEEPER, &[&[URL], env].concat(), &[]));
         assert!(line.starts_with(&format!("bad setting: {named}")), "{line}");

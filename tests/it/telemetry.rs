@@ -1,27 +1,22 @@
 //! Covers logs and traces of a whole process: nothing is lost at its end, and a collector gets the spans.
 
+mod away;
+mod collector;
+mod conventions;
+
 use std::{
     process::{Command, Output},
-    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use flashsale::telemetry::{self, LogFormat, WhenFull};
-use opentelemetry_proto::tonic::{
-    collector::trace::v1::{
-        ExportTraceServiceRequest, ExportTraceServiceResponse,
-        trace_service_server::{TraceService, TraceServiceServer},
-    },
-    trace::v1::{Span, span::SpanKind},
+use flashsale::{
+    spans,
+    telemetry::{self, LogFormat, WhenFull},
 };
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::Value;
-use tokio::net::TcpListener;
-use tonic::{Request, Response, Status, transport::server::TcpIncoming};
 
-use crate::support::{
-    database::TestDatabase,
-    programs::{GatewayProgram, ServerProgram, sweep},
-};
+use collector::{Collector, PROTOCOLS};
 
 const LINES: u64 = 20_000;
 
@@ -33,8 +28,8 @@ const LINES: u64 = 20_000;
 fn program() {
     let guard = telemetry::init("flashsale-test", LogFormat::Json, WhenFull::Drop).unwrap();
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-        let span = telemetry::job_span("sweep");
-        span.in_scope(|| tracing::info!("In the span"));
+        let span = spans::job("sweep");
+        spans::within(span.ids(), || tracing::info!("In the span"));
         drop(span);
         let _panicked = std::thread::spawn(|| panic!("a bug")).join();
         for n in 0..LINES {
@@ -78,75 +73,38 @@ fn no_line_is_missing(lines: &[Value]) {
     assert!(numbers.iter().copied().eq(0..LINES), "{} lines of {LINES}, in order", numbers.len());
 }
 
-/// Runs a collector of traces that keeps what it gets.
-#[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
-
-#[tonic::async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        self.0.lock().unwrap().push(request.into_inner());
-        Ok(Response::new(ExportTraceServiceResponse::default()))
-    }
-}
-
-impl Collector {
-    async fn start() -> (Self, String) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let collector = Self::default();
-        let service = TraceServiceServer::new(collector.clone());
-        tokio::spawn(
-            tonic::transport::Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener)),
-        );
-        (collector, url)
-    }
-
-    fn spans(&self) -> Vec<Span> {
-        self.spans_of("")
-    }
-
-    /// Returns the spans of a service, by a part of its name.
-    fn spans_of(&self, service: &str) -> Vec<Span> {
-        let requests = self.0.lock().unwrap();
-        let resources = requests.iter().flat_map(|request| &request.resource_spans);
-        let of_service = resources.filter(|spans| format!("{:?}", spans.resource).contains(service));
-        of_service.flat_map(|spans| &spans.scope_spans).flat_map(|spans| spans.spans.clone()).collect()
-    }
-
-    fn resource(&self, key: &str) -> String {
-        let requests = self.0.lock().unwrap();
-        let resource = requests[0].resource_spans[0].resource.clone().unwrap();
-        let attribute = resource.attributes.into_iter().find(|attribute| attribute.key == key).unwrap();
-        format!("{:?}", attribute.value)
-    }
-}
-
 #[tokio::test]
 async fn a_short_process_sends_its_spans_and_writes_all_its_lines_before_it_ends() {
-    let (collector, url) = Collector::start().await;
-    let (lines, took) =
-        run(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &url), ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=lab")]).await;
-    assert!(took < Duration::from_secs(4), "{took:?}");
-    no_line_is_missing(&lines);
+    for protocol in PROTOCOLS {
+        let (collector, url) = Collector::start(protocol).await;
+        let (lines, took) = run(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &url),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20token"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=lab"),
+        ])
+        .await;
+        assert!(took < Duration::from_secs(4), "{protocol}: {took:?}");
+        no_line_is_missing(&lines);
 
-    let spans = collector.spans();
-    assert_eq!(spans.len(), 1, "{spans:?}");
-    assert_eq!((&*spans[0].name, spans[0].kind()), ("sweep", SpanKind::Internal));
-    assert!(collector.resource("service.name").contains("flashsale-test"));
-    assert!(collector.resource("deployment.environment").contains("lab"));
-    let inside = with_message(&lines, "In the span");
-    assert_eq!(inside[0]["trace_id"], hex(&spans[0].trace_id));
-    assert_eq!(inside[0]["span_id"], hex(&spans[0].span_id));
-    assert_eq!(inside[0]["service"], "flashsale-test");
+        let spans = collector.spans();
+        assert_eq!(spans.len(), 1, "{protocol}: {spans:?}");
+        assert_eq!((&*spans[0].name, spans[0].kind()), ("sweep", SpanKind::Internal));
+        assert_eq!(collector.authorization(), "Bearer token");
+        assert_eq!(collector.resource("service.name"), "flashsale-test");
+        assert_eq!(collector.resource("service.version"), env!("CARGO_PKG_VERSION"));
+        assert_eq!(collector.resource("service.instance.id").len(), 36);
+        assert_eq!(collector.resource("deployment.environment.name"), "lab");
+        let inside = with_message(&lines, "In the span");
+        assert_eq!(inside[0]["trace_id"], hex(&spans[0].trace_id));
+        assert_eq!(inside[0]["span_id"], hex(&spans[0].span_id));
+        assert_eq!(inside[0]["service"], "flashsale-test");
+    }
 }
 
 #[tokio::test]
 async fn the_standards_variables_name_the_service_and_switch_traces_off() {
-    let (collector, url) = Collector::start().await;
+    let (collector, url) = Collector::start("grpc").await;
     let endpoint = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &*url);
     for off in [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none"), ("OTEL_TRACES_SAMPLER", "always_off")]
     {
@@ -154,54 +112,9 @@ async fn the_standards_variables_name_the_service_and_switch_traces_off() {
         no_line_is_missing(&lines);
         assert!(collector.spans().is_empty(), "{off:?}");
     }
-    run(&[endpoint, ("OTEL_SERVICE_NAME", "checkout")]).await;
+    run(&[endpoint, ("OTEL_SERVICE_NAME", "checkout"), ("OTEL_RESOURCE_ATTRIBUTES", "service.name=other")]).await;
     assert_eq!(collector.spans().len(), 1);
-    assert!(collector.resource("service.name").contains("checkout"));
-}
-
-#[tokio::test]
-async fn a_collector_that_is_away_delays_nobody_and_is_told() {
-    let (lines, stderr, took) = run_to_end(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")]).await;
-    no_line_is_missing(&lines);
-    assert!(took < Duration::from_secs(15), "{took:?}");
-    // The error comes after the last line of the log, so it is on stderr.
-    assert_eq!(lines.last().unwrap()["message"], "Line");
-    assert!(stderr.contains("opentelemetry_sdk"), "{stderr}");
-}
-
-/// Spans are sent every ten minutes here, so those that arrive were sent at the end.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_programs_send_their_spans_before_they_end_and_a_call_is_one_trace() {
-    let (collector, url) = Collector::start().await;
-    let settings = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*url), ("OTEL_BSP_SCHEDULE_DELAY", "600000")];
-    let database = TestDatabase::create("spans").await;
-    let server = ServerProgram::start(&database.url(), &settings).await;
-    let unsigned = ("FLASHSALE_WEBHOOK_ALLOW_UNSIGNED", "true");
-    let gateway = GatewayProgram::start(&server.address, &[&settings[..], &[unsigned]].concat()).await;
-    let product_id = server.clients.create_product("Shoe", 1000, 10).await.product_id;
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let body = serde_json::json!({"product_id": product_id, "qty": 1});
-    let held = http.post(format!("http://{}/api/holds", gateway.address)).json(&body).send().await.unwrap();
-    assert_eq!(held.status(), 201);
-    assert_eq!(sweep(&database.url(), &settings).await.0, 0);
-    assert_eq!(collector.spans_of("flashsale-server").len() + collector.spans_of("flashsale-gateway").len(), 0);
-    gateway.stop().await;
-    let lines = server.stop().await;
-
-    let of_gateway = collector.spans_of("flashsale-gateway");
-    let of_server: Vec<Span> =
-        collector.spans_of("flashsale-server").into_iter().filter(|span| span.name == "create_hold").collect();
-    assert_eq!((of_gateway.len(), of_server.len()), (1, 1), "{of_gateway:?} {of_server:?}");
-    assert_eq!((of_gateway[0].kind(), of_server[0].kind()), (SpanKind::Server, SpanKind::Server));
-    assert!(of_gateway[0].parent_span_id.is_empty());
-    assert_eq!(of_server[0].parent_span_id, of_gateway[0].span_id);
-    assert_eq!(of_server[0].trace_id, of_gateway[0].trace_id);
-    assert_eq!(with_message(&lines, "Hold created")[0]["trace_id"], hex(&of_gateway[0].trace_id));
-    let of_sweeper = collector.spans_of("flashsale-sweeper");
-    assert_eq!((of_sweeper.len(), &*of_sweeper[0].name), (1, "sweep"), "{of_sweeper:?}");
-    database.assert_no_open_transactions().await;
-    database.assert_conserved().await;
-    database.assert_audit_clean().await;
+    assert_eq!(collector.resource("service.name"), "checkout");
 }
 
 #[tokio::test]

@@ -26,5 +26,6 @@ fn a_call_carries_the_callers_trace_context() {
     let mut headers = HeaderMap::new();
     let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     headers.insert("traceparent", HeaderValue::from_static(traceparent));
-    assert_eq!(request(&headers, ()).metadata().get("traceparent").unwrap(), traceparent);
+    let span = ClientCall::start("any/Method", "server", None);
+    assert_eq!(request(&span, &headers, ()).metadata().get("traceparent").unwrap(), traceparent);
 }

@@ -6,6 +6,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
+use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
 use crate::support::{
@@ -79,7 +80,7 @@ async fn a_server_without_a_database_starts_says_why_it_does_not_serve_and_ends_
     let line = server.process.wait_for_line("Not serving", LIMIT).await;
     assert_eq!(line["reason"], "the database can't be reached");
     server.clients.wait_for_health(ServingStatus::NotServing).await;
-    assert_refused(server.clients.hold(1, 1).await, tonic::Code::Unavailable, "DATABASE_UNAVAILABLE");
+    assert_refused(server.clients.hold(1, 1).await, Code::Unavailable, "DATABASE_UNAVAILABLE");
     let lines = server.stop().await;
     assert!(!lines.iter().any(|line| line.to_string().contains("pa55word")), "{lines:?}");
     assert_eq!(lines.last().unwrap()["message"], "Stopped");
@@ -221,13 +222,17 @@ async fn a_gateway_told_to_stop_answers_what_is_in_flight_and_ends() {
     database.assert_audit_clean().await;
 }
 
-/// All that delays a gateway's end is here: a request of which only half of the head arrives, and a silent collector of
-/// traces.
+/// All that delays a gateway's end is here: the longest drain delay, a request of which only half of the head arrives, and
+/// a silent collector of traces.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_told_to_stop_ends_within_25_seconds_whatever_holds_it_up() {
     let collector = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", collector.local_addr().unwrap());
-    let settings = [("FLASHSALE_WEBHOOK_ALLOW_UNSIGNED", "true"), ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)];
+    let settings = [
+        ("FLASHSALE_WEBHOOK_ALLOW_UNSIGNED", "true"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+        ("FLASHSALE_DRAIN_DELAY", "4s"),
+    ];
     let mut gateway = GatewayProgram::start("127.0.0.1:1", &settings).await;
     let mut half_sent = TcpStream::connect(&gateway.address).await.unwrap();
     half_sent.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n").await.unwrap();
@@ -240,6 +245,32 @@ async fn a_gateway_told_to_stop_ends_within_25_seconds_whatever_holds_it_up() {
     assert_eq!(gateway.process.wait_exit(STOP_LIMIT).await, 0);
     assert!(told.elapsed() < STOP_LIMIT, "{:?}", told.elapsed());
     assert_eq!(half_sent.read(&mut [0; 100]).await.unwrap_or(0), 0);
+}
+
+/// All that delays a server's end is here: the longest drain delay, a silent connection, a call that waits for a row, and
+/// a silent collector of traces.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_told_to_stop_ends_within_25_seconds_whatever_holds_it_up() {
+    let database = TestDatabase::create("sigterm_held_up").await;
+    let collector = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", collector.local_addr().unwrap());
+    let settings = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("FLASHSALE_DRAIN_DELAY", "4s")];
+    let mut server = ServerProgram::start(&database.url(), &settings).await;
+    let clients = server.clients.clone();
+    let product_id = clients.create_product("Shoe", 1000, 10).await.product_id;
+    let _silent = TcpStream::connect(&server.address).await.unwrap();
+    let mut holder = database.lock_rows(&format!("products WHERE id = {product_id}")).await;
+    let in_flight = tokio::spawn(async move { clients.hold(product_id, 2).await });
+    database.wait_for_waiter().await;
+
+    let told = Instant::now();
+    server.process.terminate();
+    assert_refused(in_flight.await.unwrap(), Code::Unavailable, "LOCK_CONTENTION");
+    assert_eq!(server.process.wait_exit(STOP_LIMIT).await, 0);
+    assert!(told.elapsed() < STOP_LIMIT, "{:?}", told.elapsed());
+    holder.execute("ROLLBACK").await;
+    database.assert_no_open_transactions().await;
+    database.assert_conserved().await;
 }
 
 /// A kill in the middle of a call rolls its transaction back, and another server goes on.

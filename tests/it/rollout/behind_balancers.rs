@@ -149,6 +149,20 @@ async fn connections_behind_haproxy_are_told_to_go_and_no_call_is_lost() {
     assert_nothing_lost(&report, &database).await;
 }
 
+/// A gateway calls its server itself, over one connection, which the server renews every second.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_connection_of_a_gateway_is_told_to_go_and_no_call_is_lost() {
+    let database = TestDatabase::create("rollout_gateway_age").await;
+    let (behind, in_front) = (Backend::new("server"), Backend::new("gateway"));
+    let mut server = Instance::server(&behind, &database.url(), &[("FLASHSALE_MAX_CONNECTION_AGE", "1s")]).await;
+    let mut gateway = Instance::gateway(&in_front, &format!("http://{}", behind.address()), &[]).await;
+    let product_id = product_on_sale(&behind).await;
+    let report = hold_by_http(&in_front.address(), product_id).finish(CALLS_MIN / 2).await;
+    gateway.end().await;
+    server.end().await;
+    assert_nothing_lost(&report, &database).await;
+}
+
 /// HAProxy passes whole connections on here, as a balancer below HTTP does. Only new ones can reach a new server.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_comes_later_gets_its_share() {
