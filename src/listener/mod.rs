@@ -3,7 +3,7 @@
 //! The loop is the program's own, since those of the libraries lose answers and watch nothing:
 //!
 //! - A connection that is closed while its peer still sends is reset, and a reset throws away answers on their way. Here
-//!   a connection ends by [`linger`]: it is shut down for writing, and read until the peer has ended as well.
+//!   a connection ends by `linger`: it is shut down for writing, and read until the peer has ended as well.
 //! - A connection that has reached its age is told to go (GOAWAY), and calls on it are never cut. So callers meet the
 //!   servers that came later.
 //! - A listener has room for a number of connections. One more is closed at once, and counted.
