@@ -99,7 +99,7 @@ pub(super) fn span_exporter() -> Result<Option<SpanExporter>, Stop> {
 ///
 /// # Errors
 /// [`Stop`]: a variable can't be used, or there is no thread.
-pub fn metric_exporter() -> Result<Option<OnRuntime<MetricExporter>>, Stop> {
+pub(super) fn metric_exporter() -> Result<Option<OnRuntime<MetricExporter>>, Stop> {
     let exporter = exporter(METRICS, |destination| match destination.protocol {
         Protocol::Grpc => MetricExporter::builder().with_tonic().with_tls_config(tls()).build(),
         Protocol::HttpProtobuf => {
@@ -129,7 +129,7 @@ fn exporter<E>(
 ///
 /// At the end of the program it is cut short.
 #[derive(Debug)]
-pub struct OnRuntime<E> {
+pub(super) struct OnRuntime<E> {
     exporter: E,
     handle: Handle,
 }
