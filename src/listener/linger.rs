@@ -14,7 +14,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep},
 };
 
 /// Limits how long a peer may take to end its side.
@@ -79,24 +79,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.limit.is_none() {
+        let Some(limit) = &mut self.limit else {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
             self.limit = Some(Box::pin(sleep(LINGER_MAX)));
-        }
-        if self.poll_end_of_peer(cx).is_ready() {
+            return self.poll_shutdown(cx);
+        };
+        // A peer that sends without a pause uses up all turns of this task, and a timer says nothing without a turn.
+        if limit.deadline() <= Instant::now() || limit.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }
-        match &mut self.limit {
-            Some(limit) => limit.as_mut().poll(cx).map(Ok),
-            None => Poll::Ready(Ok(())),
-        }
+        self.poll_end_of_peer(cx).map(Ok)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::{TcpListener, TcpStream},
@@ -135,5 +132,41 @@ mod tests {
         end.await.unwrap().unwrap();
         assert!(begun.elapsed() >= LINGER_MAX, "{:?}", begun.elapsed());
         assert!(begun.elapsed() < 5 * LINGER_MAX, "{:?}", begun.elapsed());
+    }
+
+    /// Always has bytes to read, like a peer that sends faster than they are thrown away.
+    struct Flood;
+
+    impl AsyncRead for Flood {
+        fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            let turn = ready!(tokio::task::coop::poll_proceed(cx));
+            turn.made_progress();
+            buf.initialize_unfilled();
+            buf.advance(buf.remaining());
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Flood {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_sends_without_a_pause_is_left_after_two_seconds() {
+        let begun = Instant::now();
+        let mut connection = Lingering::new(Flood);
+        let end = tokio::spawn(async move { connection.shutdown().await });
+        tokio::time::timeout(10 * LINGER_MAX, end).await.expect("an end").unwrap().unwrap();
+        assert!(begun.elapsed() >= LINGER_MAX, "{:?}", begun.elapsed());
     }
 }
