@@ -6,7 +6,7 @@ use flashsale::{
     config::GatewayConfig,
     gateway::{self, EventSenders, Readiness, Upstream},
     listener::listen,
-    probes, shutdown,
+    metrics, probes, shutdown,
     telemetry::{self, WhenFull},
 };
 use tikv_jemallocator::Jemalloc;
@@ -45,6 +45,14 @@ async fn run(config: GatewayConfig) -> Result<(), Box<dyn Error>> {
         let readiness = readiness.clone();
         move || readiness.clone().is_ready()
     };
+    metrics::start_gateway();
+    metrics::before_each_page({
+        let is_ready = is_ready.clone();
+        move || {
+            let ready = is_ready();
+            async move { metrics::set_serving(ready.await) }
+        }
+    });
     tokio::spawn(probes::serve(metrics_listener, config.limits, is_ready, future::pending()));
     let senders = EventSenders { webhook: config.webhook, stripe: config.stripe };
     Ok(gateway::serve(listener, upstream, senders, config.limits, readiness, stop).await?)

@@ -43,6 +43,7 @@ pub use one_by_one::{OneByOne, RunOne};
 
 use crate::{
     error::Error,
+    metrics::LaneMetrics,
     spans::{self, SpanIds},
 };
 use turns::Turns;
@@ -58,7 +59,7 @@ pub trait Batch: Send + Sync + 'static {
     /// What that caller gets.
     type Answer: Clone + Send + Sync + 'static;
 
-    /// Names the use case, which is also the name of its transaction.
+    /// Names the use case, which is also the name of its transaction, and of its lanes in the metrics.
     const NAME: &'static str;
 
     /// Whether a lane lets calls that have just arrived queue up before it takes its next batch.
@@ -80,8 +81,8 @@ pub trait Batch: Send + Sync + 'static {
     /// Records what became of a command: its log line and its count. Records nothing unless a use case says otherwise.
     ///
     /// It runs once for every command, as part of the caller's span, after the caller was answered. A command that was refused
-    /// a place, or passed over, is recorded with that error.
-    fn record(&self, _command: &Self::Command, _result: &Result<Self::Answer, Error>) {}
+    /// a place, or passed over, is recorded with that error. `took` is the time from its arrival to its answer.
+    fn record(&self, _command: &Self::Command, _result: &Result<Self::Answer, Error>, _took: Duration) {}
 }
 
 /// Names the lane that a command goes to.
@@ -155,6 +156,7 @@ struct Shared<B: Batch> {
     turns: Arc<Turns>,
     turns_of_busy: Arc<Turns>,
     tasks: TaskTracker,
+    metrics: LaneMetrics,
 }
 
 /// Names a queue: what its commands wait for.
@@ -181,6 +183,11 @@ impl<B: Batch> Queues<B> {
         Self { by_key: HashMap::new(), set_aside: 0, busy_rows: 0, closed: false }
     }
 
+    /// Counts the commands that wait.
+    fn waiting(&self) -> usize {
+        self.by_key.values().map(VecDeque::len).sum()
+    }
+
     fn remove(&mut self, key: QueueKey) -> Option<VecDeque<Waiting<B>>> {
         let queue = self.by_key.remove(&key);
         if let (QueueKey::Busy(_), Some(_)) = (key, &queue) {
@@ -200,6 +207,8 @@ struct Answered<B: Batch> {
     command: B::Command,
     span: Option<SpanIds>,
     result: Result<B::Answer, Error>,
+    /// When the command came.
+    since: Instant,
 }
 
 struct Caller<A> {
@@ -215,7 +224,8 @@ impl<B: Batch> Lanes<B> {
         let turns = || Arc::new(Turns::new(limits.in_flight));
         let (turns, turns_of_busy) = (turns(), turns());
         let queues = Mutex::new(Queues::new());
-        Self { shared: Arc::new(Shared { batch, limits, queues, turns, turns_of_busy, tasks }) }
+        let metrics = LaneMetrics::new(B::NAME);
+        Self { shared: Arc::new(Shared { batch, limits, queues, turns, turns_of_busy, tasks, metrics }) }
     }
 
     /// Queues a command in the lane of `key` and waits for its result.
@@ -229,7 +239,7 @@ impl<B: Batch> Lanes<B> {
         let (reply, answer) = oneshot::channel();
         let caller = Caller { span: spans::current(), since: Instant::now(), reply };
         if let Err((error, command)) = self.shared.enqueue(key, Waiting { command, caller }) {
-            self.shared.batch.record(&command, &Err(error.clone()));
+            self.shared.batch.record(&command, &Err(error.clone()), Duration::ZERO);
             return Err(error);
         }
         match answer.await {
@@ -296,10 +306,10 @@ impl<B: Batch> Shared<B> {
         if answered.is_empty() {
             return;
         }
-        let shared = Arc::clone(self);
+        let (shared, now) = (Arc::clone(self), Instant::now());
         self.tasks.spawn(async move {
-            for Answered { command, span, result } in &answered {
-                spans::within(*span, || shared.batch.record(command, result));
+            for Answered { command, span, result, since } in &answered {
+                spans::within(*span, || shared.batch.record(command, result, now.duration_since(*since)));
             }
         });
     }

@@ -4,22 +4,22 @@
 //!
 //! | module | what it is | may use |
 //! |---|---|---|
-//! | `bin` | the three programs | [`config`], [`gateway`], [`grpc`], [`listener`], [`probes`], [`setup`], [`shutdown`], [`startup`], [`sweeper`], [`telemetry`] |
-//! | [`grpc`] | the server: decode, call the checkout, encode | [`checkout`], [`config`], [`domain`], [`error`], [`listener`], [`metric_names`], [`pb`], [`probes`], [`spans`], [`telemetry`] |
+//! | `bin` | the three programs | [`config`], [`gateway`], [`grpc`], [`listener`], [`metrics`], [`probes`], [`setup`], [`shutdown`], [`startup`], [`sweeper`], [`telemetry`] |
+//! | [`grpc`] | the server: decode, call the checkout, encode | [`checkout`], [`config`], [`domain`], [`error`], [`listener`], [`metrics`], [`pb`], [`probes`], [`spans`], [`telemetry`] |
 //! | [`sweeper`] | one run of the sweep, of the audit, or of the purge | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`spans`], [`telemetry`] |
 //! | [`setup`] | `server migrate` | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`startup`] |
-//! | [`checkout`] | one file for each use case: lock, decide, write | [`config`], [`db`], [`domain`], [`error`], [`lane`], [`metric_names`] |
-//! | [`db`] | the only place with SQL | [`config`], [`domain`], [`error`], [`metric_names`], [`spans`] |
+//! | [`checkout`] | one file for each use case: lock, decide, write | [`config`], [`db`], [`domain`], [`error`], [`lane`], [`metrics`] |
+//! | [`db`] | the only place with SQL | [`config`], [`domain`], [`error`], [`metrics`], [`spans`] |
 //! | [`config`] | the settings of the programs | [`gateway`], [`listener`], [`startup`], [`telemetry`] |
-//! | [`gateway`] | the HTTP front, which knows nothing but gRPC of the rest | [`listener`], [`metric_names`], [`pb`], [`spans`], [`telemetry`] |
-//! | [`probes`] | the metrics address | [`listener`], [`telemetry`] |
-//! | [`telemetry`] | logs, traces and metrics | [`metric_names`], [`spans`], [`startup`] |
-//! | [`lane`] | requests that wait together run together | [`error`], [`spans`] |
+//! | [`gateway`] | the HTTP front, which knows nothing but gRPC of the rest | [`listener`], [`metrics`], [`pb`], [`spans`], [`telemetry`] |
+//! | [`probes`] | the metrics address | [`listener`], [`metrics`] |
+//! | [`telemetry`] | logs, traces and metrics | [`metrics`], [`spans`], [`startup`] |
+//! | [`lane`] | requests that wait together run together | [`error`], [`metrics`], [`spans`] |
 //! | [`error`] | the one error of a call | [`domain`] |
 //! | [`domain`] | the rules of the sale, pure functions | only `std` |
 //! | [`spans`] | what requests, batches and statements were, and how long they took | – |
 //! | [`startup`] | why a program ends before its work begins | – |
-//! | [`metric_names`] | the names of the metrics | – |
+//! | [`metrics`] | what is counted and measured, and the page of it | [`pb`] |
 //! | [`listener`] | taking connections, and serving HTTP on them | [`spans`] |
 //! | [`shutdown`] | the end of a program's work | – |
 //! | [`pb`] | the code generated from the service definition | – |
@@ -30,6 +30,8 @@
 //! |---|---|
 //! | `diesel`, `deadpool`, `mysql_async` | [`db`] |
 //! | `tonic`, `prost` | [`gateway`], [`grpc`] |
+//! | `opentelemetry` | [`metrics`], [`spans`], [`telemetry`] |
+//! | `prometheus` | [`metrics`] |
 //! | `flashsale_proto` | [`pb`] |
 //! | `flashsale_client` | [`gateway`] |
 //!
@@ -45,7 +47,7 @@ pub mod gateway;
 pub mod grpc;
 pub mod lane;
 pub mod listener;
-pub mod metric_names;
+pub mod metrics;
 pub mod pb;
 pub mod probes;
 pub mod setup;

@@ -18,11 +18,12 @@ use axum::{
 };
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::error;
 
 use crate::{
-    listener::{self, Limits, METRICS, Protocol},
-    telemetry,
+    listener::{self, CALLS, Limits, METRICS, Protocol},
+    metrics::{self, ConnectionFigures},
 };
 
 /// Limits how long the head of a request may take, and how long an idle connection stays open.
@@ -42,8 +43,13 @@ pub async fn serve<F>(
     let ready = move || async move {
         if is_ready().await { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
     };
+    metrics::watch_connections(|| {
+        let open = u64::try_from(CALLS.open()).unwrap_or(u64::MAX);
+        ConnectionFigures { open, refused: CALLS.refused() }
+    });
+    let _fresh = AbortOnDropHandle::new(tokio::spawn(metrics::keep_fresh()));
     let routes = Router::new()
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(page))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .fallback(async || StatusCode::NOT_FOUND);
@@ -51,9 +57,9 @@ pub async fn serve<F>(
     listener::serve(listener, protocol, limits, TowerToHyperService::new(routes), stop, Duration::ZERO).await;
 }
 
-async fn metrics() -> Response {
-    match telemetry::metrics_page().await {
-        Ok((content_type, text)) => ([(header::CONTENT_TYPE, content_type)], text).into_response(),
+async fn page() -> Response {
+    match metrics::page().await {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => {
             error!(error, "There is no page of metrics");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

@@ -1,14 +1,15 @@
-//! Log lines on stdout, traces by OTLP, and metrics for Prometheus.
+//! Log lines on stdout, and traces and metrics by OTLP.
 //!
 //! | variable | meaning |
 //! |---|---|
 //! | `RUST_LOG` | what is logged, in the syntax of `tracing-subscriber`; `info` when unset or empty |
-//! | `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` | where spans go, by OTLP; unset: nowhere |
+//! | `OTEL_EXPORTER_OTLP_ENDPOINT`, `…_TRACES_ENDPOINT`, `…_METRICS_ENDPOINT` | where spans and metrics go, by OTLP; unset: nowhere |
 //! | `OTEL_EXPORTER_OTLP_PROTOCOL` | `grpc` when unset, or `http/protobuf` |
 //! | `OTEL_EXPORTER_OTLP_HEADERS`, `…_TIMEOUT`, `…_INSECURE`, `OTEL_BSP_*` | as OpenTelemetry defines them |
 //! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | the resource; when unset, the service has the name in the log field `service` |
 //! | `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | which spans are sent, `parentbased_always_on` when unset |
-//! | `OTEL_SDK_DISABLED`, `OTEL_TRACES_EXPORTER` | `true`, `none`: no spans are sent |
+//! | `OTEL_SDK_DISABLED`, `OTEL_TRACES_EXPORTER`, `OTEL_METRICS_EXPORTER` | `true`, `none`: no spans, no metrics are sent |
+//! | `OTEL_METRIC_EXPORT_INTERVAL` | how often metrics are sent, in milliseconds; 60000 when unset |
 //!
 //! Every request logs, so logging has to be cheap: `json` builds a line and `log_thread` writes it. Nothing else in a
 //! running program writes to stdout or stderr, or waits for their readers. A panic is a line of the log, too.
@@ -18,7 +19,6 @@ mod encode;
 mod ending;
 mod json;
 mod log_thread;
-mod metrics;
 mod otlp;
 mod resource;
 mod sampler;
@@ -36,18 +36,20 @@ use std::{
     time::Duration,
 };
 
+use opentelemetry_sdk::metrics::PeriodicReader;
 use tracing_subscriber::{
     EnvFilter, Layer, filter::FilterExt, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
-use crate::startup::{BadSetting, Stop};
+use crate::{
+    metrics,
+    startup::{BadSetting, Stop},
+};
 
 use log_thread::LogThread;
 use seldom::FewOfExporters;
 
 pub use log_thread::WhenFull;
-pub use metrics::metrics_page;
-pub use otlp::{OnRuntime, metric_exporter};
 pub use traces::send as send_spans;
 
 /// Says how log lines are written.
@@ -76,7 +78,7 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub fn init(service: &'static str, format: LogFormat, when_full: WhenFull) -> Result<Guard, Stop> {
     let filter = log_filter(env::var("RUST_LOG").ok().as_deref())?;
     let traces = traces::Traces::from_env(service)?;
-    metrics::install().map_err(|error| Stop::failed("no recorder for the metrics", error))?;
+    start_metrics(service, when_full)?;
     let (log, stderr) = start_threads(when_full).map_err(|error| Stop::failed("no thread for the log", error))?;
     let lines = match format {
         LogFormat::Json => json::JsonLines::new(log.clone(), service).boxed(),
@@ -95,6 +97,19 @@ pub fn init(service: &'static str, format: LogFormat, when_full: WhenFull) -> Re
     panic::set_hook(Box::new(log_panic));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "Starting");
     Ok(Guard { traces, log, stderr })
+}
+
+/// Makes the meter, which also sends by OTLP where the environment asks for it.
+///
+/// A program that waits for readers of its log is short. What it counts would begin at 0 each time, so it sends nothing.
+fn start_metrics(service: &'static str, when_full: WhenFull) -> Result<(), Stop> {
+    let exporter = match when_full {
+        WhenFull::Drop => otlp::metric_exporter()?,
+        WhenFull::Wait(_) => None,
+    };
+    let sender = exporter.map(|exporter| PeriodicReader::builder(exporter).build());
+    metrics::install(resource::resource(service), sender)
+        .map_err(|error| Stop::failed("no meter for the metrics", error))
 }
 
 /// Starts the threads that write to stdout and, after the end of the log, to stderr.
@@ -125,8 +140,8 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 
 /// Keeps logs and traces running. When it is dropped, it sends and writes everything that still waits.
 ///
-/// The drop blocks: up to 3 s for readers of stdout and stderr who have stopped reading, and 4 s for a collector of
-/// traces that doesn't answer. It needs no runtime, and may be dropped on any.
+/// The drop blocks: up to 3 s for readers of stdout and stderr who have stopped reading, and 4 s for a collector that
+/// doesn't answer. It needs no runtime, and may be dropped on any.
 #[must_use = "logs and traces end when it is dropped"]
 pub struct Guard {
     traces: traces::Traces,
@@ -149,8 +164,17 @@ impl Drop for Guard {
     fn drop(&mut self) {
         // What the exporter complains about goes to the log.
         self.traces.end();
+        end_metrics();
         self.log.end(LOG_FLUSH_MAX);
         self.stderr.end(STDERR_FLUSH_MAX);
+    }
+}
+
+/// Sends the metrics for the last time, in what is left of the time that the end has for collectors.
+fn end_metrics() {
+    ending::begin();
+    if let Err(error) = metrics::shutdown(ending::ENDING_MAX) {
+        tracing::warn!(error, "Metrics could not be sent");
     }
 }
 

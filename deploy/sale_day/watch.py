@@ -20,8 +20,8 @@ BAR_WIDTH = 60
 OLDEST_EVERY_SECONDS = 10
 OLDEST_PAGES_MAX = 20
 METRICS_BYTES_MAX = 4_000_000
-HOLDS = "flashsale_holds_total"
-LAST_SWEEP = "flashsale_sweeper_last_run_timestamp_seconds"
+HOLDS = "flashsale_hold_requests_total"
+LAST_SWEEP = "flashsale_sweeper_last_success_timestamp_seconds"
 # The states of units with their places in the bar: name, colour, and signs in UTF-8 and in ASCII.
 STATES = (
     ("paid", "paid_stock", "green", "█", "#"),

@@ -17,6 +17,7 @@ use crate::{
     domain::{Order, OrderStatus, PaymentException, PaymentExceptionId, Principal, Remark, SettledBy},
     error::{Error, Missing},
     lane::{Calls, LaneKey, RunOne},
+    metrics::{self, OrderState},
 };
 
 /// Says that an operator accepts a payment.
@@ -123,6 +124,7 @@ impl RunOne for AcceptPaymentBatch {
         if let Ok(AcceptedPayment { exception, first_time: true, .. }) = result {
             let (exception_id, order_id) = (exception.id.get(), exception.order_id.get());
             info!(exception_id, order_id, amount_cents = exception.amount_cents, "Payment accepted");
+            metrics::count_order(OrderState::Paid, 1);
         }
     }
 }

@@ -4,7 +4,10 @@
 //! orders, holds, products and COMMIT as one script. A command whose order, hold or product somebody else has locked
 //! waits for that row alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use tracing::info;
 
@@ -19,6 +22,7 @@ use crate::{
     domain::{HoldId, Order, OrderId, OrderStatus, ProductId, SettledBy, order::Cancellation},
     error::{Error, Missing},
     lane::{Batch, Calls, LaneKey, Outcome, Outcomes},
+    metrics::{self, OrderState},
 };
 
 /// Shows a cancelled order, and says whether this call cancelled it.
@@ -75,10 +79,11 @@ impl Batch for CancelOrderBatch {
         Ok(outcomes)
     }
 
-    fn record(&self, _command: &OrderId, result: &Result<CancelledOrder, Error>) {
+    fn record(&self, _command: &OrderId, result: &Result<CancelledOrder, Error>, _took: Duration) {
         let Ok(CancelledOrder { order, first_time: true }) = result else { return };
         let (order_id, product_id, qty) = (order.id.get(), order.product_id.get(), order.qty.get());
         info!(order_id, product_id, qty, "Order cancelled");
+        metrics::count_order(OrderState::Cancelled, 1);
     }
 }
 

@@ -35,6 +35,7 @@ use crate::{
     domain::{BuyerId, Hold, ProductId, Quantity, Refusal, RequestId},
     error::Error,
     lane::{Batch, Calls, LaneKey, Outcomes, all_done},
+    metrics,
 };
 use bounds::Bounds;
 use last_batch::{LastBatch, LastBatches};
@@ -121,7 +122,7 @@ impl Batch for CreateHoldBatch {
         self.run_locked(optimistic, product_id, calls).await.map(all_done)
     }
 
-    fn record(&self, _command: &CreateHold, result: &Result<CreatedHold, Error>) {
+    fn record(&self, _command: &CreateHold, result: &Result<CreatedHold, Error>, _took: Duration) {
         let outcome = match result {
             Ok(CreatedHold { replayed: true, .. }) => "replayed",
             Ok(CreatedHold { hold, .. }) => {
@@ -133,12 +134,9 @@ impl Batch for CreateHoldBatch {
                 );
                 "created"
             }
-            Err(Error::Refused(Refusal::OutOfStock { .. })) => "out_of_stock",
-            Err(Error::Refused(_)) => "refused",
-            Err(Error::Invalid(_) | Error::NotFound(_)) => "invalid",
-            Err(_) => "failed",
+            Err(error) => error.reason(),
         };
-        metrics::counter!(crate::metric_names::HOLDS, "outcome" => outcome).increment(1);
+        metrics::count_hold(outcome);
     }
 }
 
@@ -151,6 +149,11 @@ impl Checkout {
         let key = LaneKey::Product(command.product_id.get());
         Ok(self.create_hold.submit(key, command).await?.hold)
     }
+}
+
+/// Records a request that never gets to a lane, because it has a bad field or the server isn't ready.
+pub fn record_early(error: &Error) {
+    metrics::count_hold(error.reason());
 }
 
 /// Finds the holds that earlier transactions made for these requests.

@@ -23,6 +23,7 @@ use crate::{
     },
     error::{Error, Missing},
     lane::{Batch, Calls, LaneKey, Outcome, Outcomes},
+    metrics::{self, OrderState},
 };
 
 /// Asks for an order of the units that a hold holds.
@@ -132,7 +133,7 @@ impl Batch for CreateOrderBatch {
         Ok(commands.iter().zip(decisions).map(outcome).collect())
     }
 
-    fn record(&self, _command: &CreateOrder, result: &Result<CreatedOrder, Error>) {
+    fn record(&self, _command: &CreateOrder, result: &Result<CreatedOrder, Error>, _took: Duration) {
         if let Ok(CreatedOrder { order, replayed: false }) = result {
             info!(
                 order_id = order.id.get(),
@@ -141,6 +142,8 @@ impl Batch for CreateOrderBatch {
                 qty = order.qty.get(),
                 "Order created"
             );
+            let is_paid = order.status == OrderStatus::Paid;
+            metrics::count_order(if is_paid { OrderState::Paid } else { OrderState::Pending }, 1);
         }
     }
 }

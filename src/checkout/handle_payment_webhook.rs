@@ -9,7 +9,10 @@
 //! another order's delivery stores it at the same moment, the script fails with a duplicate key. Then the batch runs
 //! again and finds the key. A delivery for a row that somebody else has locked waits for that row alone.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    time::Duration,
+};
 
 use tracing::{error, info, warn};
 
@@ -31,6 +34,7 @@ use crate::{
     },
     error::{Error, Missing},
     lane::{Batch, BusyRow, Calls, LaneKey, Outcome, Outcomes},
+    metrics::{self, OrderState},
 };
 
 /// Delivers a payment event.
@@ -103,12 +107,19 @@ impl Batch for HandlePaymentWebhookBatch {
         Ok(handled?.value)
     }
 
-    fn record(&self, command: &HandlePaymentWebhook, result: &Result<WebhookAnswer, Error>) {
+    fn record(&self, command: &HandlePaymentWebhook, result: &Result<WebhookAnswer, Error>, took: Duration) {
         let outcome = match result {
             Ok(answer) => log_handled(command, answer),
             Err(error) => log_error(&command.idempotency_key.to_string(), command.order_id.get(), error),
         };
-        metrics::counter!(crate::metric_names::WEBHOOKS, "outcome" => outcome).increment(1);
+        metrics::record_webhook(outcome, took);
+        if let Ok(WebhookAnswer { settlement, first_time: true, .. }) = result {
+            match settlement.settled_by().map(SettledBy::order_status) {
+                Some(OrderStatus::Paid) => metrics::count_order(OrderState::Paid, 1),
+                Some(OrderStatus::Cancelled) => metrics::count_order(OrderState::Cancelled, 1),
+                Some(OrderStatus::Pending) | None => {}
+            }
+        }
     }
 }
 
@@ -123,7 +134,7 @@ impl Checkout {
         if self.require_amount && event.status == PaymentStatus::Success && event.amount_cents.is_none() {
             let error =
                 Error::from(Invalid::new("amount_cents", "is required for a success, by this server's settings"));
-            record_early(&idempotency_key.to_string(), order_id.get(), &error);
+            record_early(&idempotency_key.to_string(), order_id.get(), &error, Duration::ZERO);
             return Err(error);
         }
         self.handle_payment_webhook.submit(LaneKey::WholeUseCase, command).await
@@ -167,10 +178,11 @@ fn log_error(idempotency_key: &str, order_id: i64, error: &Error) -> &'static st
     }
 }
 
-/// Records a delivery that never gets to a lane, because it has a bad field or the server isn't ready.
-pub fn record_early(idempotency_key: &str, order_id: i64, error: &Error) {
+/// Records a delivery that never gets to a lane, because it has a bad field or the server isn't ready. `took` is the
+/// time from its arrival to its answer.
+pub fn record_early(idempotency_key: &str, order_id: i64, error: &Error, took: Duration) {
     let outcome = log_error(idempotency_key, order_id, error);
-    metrics::counter!(crate::metric_names::WEBHOOKS, "outcome" => outcome).increment(1);
+    metrics::record_webhook(outcome, took);
 }
 
 /// Says why an event was not handled.

@@ -39,6 +39,7 @@ pub mod release_hold;
 pub mod repair_available_stock;
 mod request_ids;
 pub mod resolve_payment_exception;
+mod sale_figures;
 mod settings;
 mod suspects;
 pub mod swept;
@@ -66,10 +67,7 @@ pub use resolve_payment_exception::ResolvePaymentException;
 pub use settings::Settings;
 pub use update_product::UpdateProduct;
 
-pub use crate::db::{
-    payment_webhooks::{ListedEvent, StoredEvent},
-    sweeper_state::SweeperTotals,
-};
+pub use crate::db::payment_webhooks::{ListedEvent, StoredEvent};
 use crate::{
     config::DatabaseConfig,
     db::Database,
@@ -116,6 +114,7 @@ impl Checkout {
     /// Those of [`Database::new`].
     pub fn open(config: &DatabaseConfig, settings: Settings) -> Result<Self, Error> {
         let database = Database::new(config)?;
+        database.show_in_metrics();
         let db = || database.clone();
         let CheckoutLimits { product, rows } = CheckoutLimits::new(&database, settings);
         let (product_waits, take_backs) = (ProductWaits::new(db()), TakeBacks::new(db()));

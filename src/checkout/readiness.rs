@@ -1,19 +1,14 @@
-//! Looks whether the server can serve from the database, and what the sweeps did.
+//! Looks whether the server can serve from the database.
 
 use super::Checkout;
 use crate::{
-    db::{
-        Connection, Database, Failure, FailureKind, migrate,
-        sweeper_state::{self, SweeperTotals},
-    },
+    db::{Connection, Database, Failure, FailureKind, migrate, sweeper_state},
     error::Error,
 };
 
 /// Says what a look has found at a database that answers and is up to date.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Readiness {
-    /// What the sweeps did. `None`: somebody has locked the table that it stands in.
-    pub totals: Option<SweeperTotals>,
     /// Whether the database takes writes, or a sentence for the log that says why not.
     pub writes: Result<(), String>,
 }
@@ -37,15 +32,14 @@ async fn look(database: &Database, current: bool) -> Result<Readiness, String> {
             return Err(format!("the database lacks migrations, run `server migrate`: {}", missing.join(", ")));
         }
     }
-    let read = async |conn: &mut Connection, _attempt| sweeper_state::read(conn).await;
-    let totals = match database.read("sweeper_state", read).await {
-        Ok(totals) => {
-            Some(totals.ok_or_else(|| "the one row of sweeper_state is missing, run `server migrate`".to_owned())?)
-        }
+    let read = async |conn: &mut Connection, _attempt| sweeper_state::is_there(conn).await;
+    match database.read("sweeper_state", read).await {
+        Ok(true) => {}
+        Ok(false) => return Err("the one row of sweeper_state is missing, run `server migrate`".to_owned()),
         // Somebody has locked the table. Only the sweeps need it.
-        Err(Error::LockContention) => None,
+        Err(Error::LockContention) => {}
         Err(error) => return Err(why(error)),
-    };
+    }
     let writes = match database.takes_writes().await {
         Ok(()) => Ok(()),
         Err(failure) if failure.text.contains(READ_ONLY) && database.is_super_read_only().await => {
@@ -53,7 +47,7 @@ async fn look(database: &Database, current: bool) -> Result<Readiness, String> {
         }
         Err(failure) => Err(why_no_writes(&failure)),
     };
-    Ok(Readiness { totals, writes })
+    Ok(Readiness { writes })
 }
 
 fn why(error: Error) -> String {

@@ -4,7 +4,10 @@
 //! holds, products and COMMIT as one script. A command whose hold or product somebody else has locked waits for that
 //! row alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use tracing::info;
 
@@ -73,7 +76,7 @@ impl Batch for ReleaseHoldBatch {
         Ok(released?.value)
     }
 
-    fn record(&self, _command: &HoldId, result: &Result<ReleasedHold, Error>) {
+    fn record(&self, _command: &HoldId, result: &Result<ReleasedHold, Error>, _took: Duration) {
         let Ok(ReleasedHold { hold, release }) = result else { return };
         let (hold_id, product_id, qty) = (hold.id.get(), hold.product_id.get(), hold.qty.get());
         match release {

@@ -22,6 +22,7 @@ use crate::{
         orders,
     },
     domain::{BuyerId, HoldId, HoldStatus, Order, ProductId, SettledBy},
+    metrics::{self, OrderState},
 };
 
 /// Rows that one transaction takes back at least, as far as there are any. So the next one is not short again.
@@ -157,6 +158,7 @@ impl TakenBack {
     pub(super) fn log(&self) {
         self.expired.iter().for_each(log_expired);
         self.overdue.iter().for_each(|overdue| log_overdue(&overdue.order));
+        metrics::count_order(OrderState::Cancelled, self.overdue.len());
     }
 }
 

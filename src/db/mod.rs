@@ -32,6 +32,7 @@
 //! what this server last saw, and it fails where that has changed.
 
 pub mod audit;
+pub mod audit_state;
 pub mod buyer_units;
 mod classify;
 mod columns;
@@ -50,6 +51,7 @@ pub mod purge;
 mod read;
 mod render;
 mod retry;
+pub mod sale_figures;
 pub mod sale_stats;
 #[expect(unreachable_pub, reason = "as diesel print-schema writes it")]
 mod schema;
@@ -77,7 +79,12 @@ pub use script::{InsertedIds, Script};
 pub use session::check_url;
 pub use transaction::Transactions;
 
-use crate::{config::DatabaseConfig, error::Error, spans};
+use crate::{
+    config::DatabaseConfig,
+    error::Error,
+    metrics::{self, PoolFigures, Ran},
+    spans,
+};
 use heartbeat::Heartbeat;
 use retry::Retries;
 use session::{
@@ -193,6 +200,16 @@ impl Database {
         self.pool.status().max_size
     }
 
+    /// Shows this database's pool in the metrics, for as long as the pool lasts.
+    pub fn show_in_metrics(&self) {
+        let (pool, room) = (self.pool.weak(), Arc::downgrade(&self.room));
+        metrics::watch_pool(move || {
+            let (status, room) = (pool.upgrade()?.status(), room.upgrade()?);
+            let idle = status.available.min(status.size);
+            Some(PoolFigures { used: status.size - idle, idle, max: status.max_size, pending: room.waiting() })
+        });
+    }
+
     /// Tells whether half of the sessions that the pool may have are in use. A pool of fewer than four never says so.
     pub fn is_crowded(&self) -> bool {
         self.room.is_crowded()
@@ -222,6 +239,7 @@ impl Database {
         let mut retries = Retries::new(name, false);
         loop {
             let attempt = retries.attempt();
+            let ran = Ran::begin(name);
             let run = async {
                 let mut lease = self.lease().await?;
                 let value = within(limit, body(lease.connection()?, attempt)).await?;
@@ -229,15 +247,19 @@ impl Database {
                 Ok(value)
             };
             let failure: Failure = match spans::in_operation(name, run).await {
-                Ok(value) => return Ok(value),
+                Ok(value) => {
+                    ran.end(None);
+                    return Ok(value);
+                }
                 Err(failure) => failure,
             };
+            ran.end(Some(failure.name()));
             self.after(name, &failure);
             retries.wait_after(failure).await?;
         }
     }
 
-    /// Drops the other sessions that the failure has spoiled, and logs what a person should know.
+    /// Drops the other sessions that the failure has spoiled, and logs and counts what a person should know.
     fn after(&self, transaction: &'static str, failure: &Failure) {
         match failure.kind {
             FailureKind::Away => {
@@ -248,13 +270,15 @@ impl Database {
                 warn!(transaction, error = failure.text, "Database connection can't be made");
             }
             FailureKind::Check | FailureKind::RowCount => {
+                metrics::count_violation();
                 error!(transaction, error = failure.text, "A last guard of the database refused a transaction");
             }
             FailureKind::TooLong => warn!(transaction, error = failure.text, "Transaction took too long"),
             FailureKind::Other | FailureKind::Wrong => {
                 warn!(transaction, error = failure.text, "Database statement failed")
             }
-            FailureKind::Deadlock | FailureKind::LockWait | FailureKind::Duplicate | FailureKind::PoolBusy => {}
+            FailureKind::PoolBusy => metrics::count_pool_timeout(),
+            FailureKind::Deadlock | FailureKind::LockWait | FailureKind::Duplicate => {}
         }
     }
 

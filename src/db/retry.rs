@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use rand::RngExt;
 
 use super::{Failure, FailureKind};
-use crate::error::Error;
+use crate::{error::Error, metrics};
 
 const PAUSE_FIRST: Duration = Duration::from_millis(5);
 const PAUSE_LAST: Duration = Duration::from_millis(80);
@@ -69,12 +69,10 @@ impl Retries {
     pub(super) async fn wait_after(&mut self, failure: Failure) -> Result<(), Error> {
         let transaction = self.transaction;
         if matches!(failure.kind, FailureKind::Deadlock | FailureKind::LockWait) {
-            let (kind, name) = (failure.name(), crate::metric_names::LOCK_CONFLICTS);
-            metrics::counter!(name, "kind" => kind, "transaction" => transaction).increment(1);
+            metrics::count_lock_conflict(transaction, failure.name());
         }
         let pause = self.next_pause(&failure).map_err(|error| self.final_error(error))?;
-        let (reason, name) = (failure.name(), crate::metric_names::TRANSACTION_RETRIES);
-        metrics::counter!(name, "transaction" => transaction, "reason" => reason).increment(1);
+        metrics::count_retry(transaction, failure.name());
         let jittered = rand::rng().random_range(pause / 2..=pause);
         tokio::time::sleep(jittered).await;
         Ok(())
@@ -131,6 +129,16 @@ mod tests {
             }
             assert_eq!(retries.next_pause(&failure(kind)), Err(error), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn what_is_run_again_is_counted_from_0() {
+        use FailureKind::*;
+        let kinds =
+            [Deadlock, LockWait, Away, NoConnection, TooLong, Duplicate, Other, Wrong, Check, RowCount, PoolBusy];
+        let again = kinds.into_iter().filter(|kind| kind.budget().runs_again_max > 0);
+        let names: Vec<&str> = again.map(|kind| failure(kind).name()).collect();
+        assert_eq!(names, metrics::RETRY_REASONS);
     }
 
     #[tokio::test]

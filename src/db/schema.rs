@@ -31,6 +31,14 @@ pub mod sql_types {
 }
 
 diesel::table! {
+    audit_state (id) {
+        id -> Tinyint,
+        last_success_at -> Nullable<Datetime>,
+        findings -> Bigint,
+    }
+}
+
+diesel::table! {
     use diesel::sql_types::*;
     use super::sql_types::HoldsStatusEnum;
 
@@ -196,6 +204,7 @@ diesel::table! {
 }
 
 diesel::allow_tables_to_appear_in_same_query!(
+    audit_state,
     holds,
     operator_actions,
     orders,

@@ -1,13 +1,12 @@
 //! Table `sweeper_state`: one row with the totals of all sweeps, and when a sweep last showed that it works.
 //!
-//! A sweep is a short process, and nobody could read counters of its own. So the servers export these totals.
+//! A sweep is a short process, and nobody could read counters of its own. So the servers show these totals, which
+//! `sale_figures` reads.
 
-use chrono::NaiveDateTime;
 use diesel::{
-    ExpressionMethods, NullableExpressionMethods, QueryDsl, Queryable, QueryableByName, Selectable, SelectableHelper,
+    ExpressionMethods, NullableExpressionMethods, QueryDsl, QueryableByName,
     dsl::{Eq, sql},
     expression::SqlLiteral,
-    mysql::Mysql,
     sql_types::{BigInt, Datetime},
 };
 
@@ -16,7 +15,7 @@ use super::{
     named_lock::NamedLock,
     read::{read as select, statement_time},
     schema::sweeper_state,
-    statement::{Statement, system_time},
+    statement::Statement,
 };
 use crate::error::Error;
 
@@ -34,41 +33,10 @@ fn progress() -> Progress {
     (sweeper_state::progress_at.eq(statement_time()), sweeper_state::latest_at.eq(latest))
 }
 
-/// Counts what all sweeps together did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SweeperTotals {
-    /// Sweeps that ended well.
-    pub runs: i64,
-    /// Holds expired.
-    pub holds_expired: i64,
-    /// Orders cancelled as overdue.
-    pub orders_cancelled: i64,
-    /// Units given back.
-    pub stock_released: i64,
-    /// When the last sweep ended.
-    pub last_run_at: Option<std::time::SystemTime>,
-}
-
-/// Reads the totals.
-pub async fn read(conn: &mut Connection) -> Result<Option<SweeperTotals>, Failure> {
-    #[derive(Queryable, Selectable)]
-    #[diesel(table_name = sweeper_state, check_for_backend(Mysql))]
-    struct TotalsRow {
-        runs: i64,
-        holds_expired: i64,
-        orders_cancelled: i64,
-        stock_released: i64,
-        last_run_at: Option<NaiveDateTime>,
-    }
-    let query = sweeper_state::table.find(ROW).select(TotalsRow::as_select());
-    let row: Option<TotalsRow> = select(query).first(conn).await?;
-    Ok(row.map(|row| SweeperTotals {
-        runs: row.runs,
-        holds_expired: row.holds_expired,
-        orders_cancelled: row.orders_cancelled,
-        stock_released: row.stock_released,
-        last_run_at: row.last_run_at.map(system_time),
-    }))
+/// Whether the one row is there, as far as the database can be read.
+pub async fn is_there(conn: &mut Connection) -> Result<bool, Failure> {
+    let row: Option<i8> = select(sweeper_state::table.find(ROW).select(sweeper_state::id)).first(conn).await?;
+    Ok(row.is_some())
 }
 
 /// Adds what one transaction of a sweep did. It is part of that transaction.

@@ -20,7 +20,7 @@ use super::{
     statement::Statement,
     until, within,
 };
-use crate::{error::Error, spans};
+use crate::{error::Error, metrics::Ran, spans};
 
 /// Limits how long a run may read before its callers are asked again whether they wait.
 ///
@@ -87,14 +87,19 @@ impl Transactions<'_> {
             let planned = first.take();
             let is_optimistic = planned.is_some();
             let run = self.run(&mut unended, planned, retries.attempt(), &mut body);
+            let ran = Ran::begin(name);
             let failed = match spans::in_operation(name, run).await {
-                Ok((value, Inserted { ids, script_time })) => return Ok(Committed { value, ids, script_time }),
+                Ok((value, Inserted { ids, script_time })) => {
+                    ran.end(None);
+                    return Ok(Committed { value, ids, script_time });
+                }
                 Err(failed) => failed,
             };
             let Failed { failure, is_open } = match failed {
                 RunError::Unwanted => return Err(Error::DeadlineExceeded),
                 RunError::Failed(failed) => failed,
             };
+            ran.end(Some(failure.name()));
             if is_optimistic && failure.refutes_optimism() {
                 continue;
             }

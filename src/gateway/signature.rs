@@ -68,6 +68,19 @@ pub(super) enum SignatureError {
     Mismatch,
 }
 
+impl SignatureError {
+    /// Returns the name of the cause in the metrics.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Header(_) => "header",
+            Self::Timestamp => "timestamp",
+            Self::TooOld => "too_old",
+            Self::TooNew => "too_new",
+            Self::Mismatch => "mismatch",
+        }
+    }
+}
+
 /// Accepts a message where one of its signatures over the parts of `signed` fits one of the keys.
 fn check_signatures<'a>(
     mut keys: impl Iterator<Item = &'a Key>,

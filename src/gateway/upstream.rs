@@ -11,6 +11,7 @@ use tonic::{Code, Request, metadata::MetadataMap};
 
 use super::server_url::ServerUrl;
 use crate::{
+    metrics,
     pb::{
         CreateHoldRequest, CreateHoldResponse, CreateOrderRequest, CreateOrderResponse, GetProductRequest,
         GetProductResponse, HandlePaymentWebhookRequest, HandlePaymentWebhookResponse,
@@ -109,8 +110,11 @@ impl Upstream {
         send: impl AsyncFnOnce(Request<M>) -> Result<A, CallError>,
     ) -> Result<A, CallError> {
         let span = ClientCall::start(method, &self.host, self.port);
+        let measured = metrics::measure_call_to_server(method);
         let answer = send(request(&span, headers, message)).await;
-        span.answered(answer.as_ref().map_or_else(code_of, |_| Code::Ok) as i32);
+        let code = answer.as_ref().map_or_else(code_of, |_| Code::Ok) as i32;
+        measured.ended(code);
+        span.answered(code);
         answer
     }
 }

@@ -21,7 +21,7 @@ use super::{
     },
     upstream::{CallError, Upstream},
 };
-use crate::{metric_names::STRIPE_EVENTS_IGNORED, pb::HandlePaymentWebhookResponse};
+use crate::{metrics, pb::HandlePaymentWebhookResponse};
 
 /// Says how the sender of an event signs and writes it.
 #[derive(Clone, Copy)]
@@ -79,9 +79,7 @@ impl From<Reply> for Undelivered {
 
 /// Shows the counter of ignored events from the start: an alarm can't watch a metric that doesn't exist.
 pub(super) fn show_ignored_events() {
-    for event_type in Ignored::event_types() {
-        metrics::counter!(STRIPE_EVENTS_IGNORED, "type" => event_type).increment(0);
-    }
+    metrics::show_ignored_events(Ignored::event_types());
 }
 
 /// Checks an event, hands it to the server, and logs it unless the server has logged it.
@@ -118,7 +116,7 @@ impl Delivery {
         let message = match event {
             Event::Payment(message) => message,
             Event::Ignored(ignored) => {
-                metrics::counter!(STRIPE_EVENTS_IGNORED, "type" => ignored.event_type).increment(1);
+                metrics::count_ignored_event(ignored.event_type);
                 debug!(r#type = ignored.event_type, "Stripe event ignored");
                 return Ok(Delivered::Ignored(ignored));
             }
@@ -147,6 +145,7 @@ impl Delivery {
 async fn read_signed(sender: Sender<'_>, head: &Parts, body: Body) -> Result<Vec<u8>, Reply> {
     let body = body::read(&head.headers, body).await?;
     sender.verify(&head.headers, &body, unix_now()).map_err(|cause| {
+        metrics::count_bad_signature(cause.name());
         debug!(%cause, "Webhook signature not accepted");
         Reply::unauthenticated()
     })?;

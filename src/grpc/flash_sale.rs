@@ -9,7 +9,7 @@ use super::{
     gate::Gate,
 };
 use crate::{
-    checkout::{CreateHold, CreateOrder, request_id_or_made_up},
+    checkout::{CreateHold, CreateOrder, create_hold::record_early, request_id_or_made_up},
     domain::{BuyerId, HoldId, OrderId, ProductId, Quantity, RequestId},
     error::Error,
     pb::{
@@ -70,8 +70,12 @@ impl FlashSaleService for FlashSaleRpcs {
     }
 
     async fn create_hold(&self, request: Request<CreateHoldRequest>) -> Result<Response<CreateHoldResponse>, Status> {
-        let command = create_hold(request.get_ref()).map_err(failed)?;
-        let hold = self.gate.checkout().await.map_err(failed)?.create_hold(command).await.map_err(failed)?;
+        let early = |error: Error| {
+            record_early(&error);
+            failed(error)
+        };
+        let command = create_hold(request.get_ref()).map_err(early)?;
+        let hold = self.gate.checkout().await.map_err(early)?.create_hold(command).await.map_err(failed)?;
         Ok(Response::new(CreateHoldResponse { hold: Some(convert::hold(hold)) }))
     }
 

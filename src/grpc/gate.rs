@@ -33,6 +33,11 @@ impl Gate {
         self.checked.send_replace(true);
     }
 
+    /// Returns the checkout if a check has found the database ready.
+    pub(super) fn opened(&self) -> Option<&Checkout> {
+        self.open.load(Ordering::Acquire).then_some(&self.checkout)
+    }
+
     /// Returns the checkout. Waits for the end of the first check, which takes at most 5 s.
     ///
     /// # Errors

@@ -18,8 +18,8 @@ use tonic_health::{
 };
 use tracing::{info, warn};
 
-use super::{gate::Gate, sweeper_metrics};
-use crate::{checkout::Checkout, pb::SERVICES};
+use super::gate::Gate;
+use crate::{checkout::Checkout, metrics, pb::SERVICES};
 
 /// Names the server as a whole. It depends on the database, like each service of the product.
 const WHOLE_SERVER: &str = "";
@@ -67,6 +67,7 @@ impl Health {
     }
 
     async fn set(&self, status: ServingStatus) {
+        metrics::set_serving(status == ServingStatus::Serving);
         self.readiness.0.store(status == ServingStatus::Serving, Ordering::Relaxed);
         for service in [WHOLE_SERVER].iter().chain(SERVICES) {
             self.reporter.set_service_status(*service, status).await;
@@ -78,9 +79,8 @@ impl Health {
         self.set(ServingStatus::NotServing).await;
     }
 
-    /// Checks the database now and then every second, sets the answer, and logs each change with its reason.
-    ///
-    /// Also exports the totals of the sweeps, which each check reads. Never ends by itself.
+    /// Checks the database now and then every second, sets the answer, and logs each change with its reason. Never
+    /// ends by itself.
     pub(super) async fn watch(self, checkout: Checkout, gate: Arc<Gate>) {
         let mut known: Option<Result<(), String>> = None;
         let mut current = false;
@@ -94,10 +94,7 @@ impl Health {
             // A database that takes no writes can still be read.
             current = found.is_ok();
             gate.checked(current);
-            let found = found.and_then(|readiness| {
-                readiness.totals.iter().for_each(sweeper_metrics::export);
-                readiness.writes
-            });
+            let found = found.and_then(|readiness| readiness.writes);
             if known.as_ref() == Some(&found) {
                 continue;
             }

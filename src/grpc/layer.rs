@@ -18,10 +18,11 @@ use tower::{Layer, Service};
 use super::status;
 use crate::{
     error::Error,
+    metrics::{self, Method},
     pb::RPCS,
     spans::{
         self, Ends,
-        rpc::{Method, ServerCall},
+        rpc::{self, ServerCall},
     },
 };
 
@@ -67,10 +68,13 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let rpc = rpc(request.uri().path());
+        let began = Instant::now();
+        let rpc = rpc_of(request.uri().path());
         // The time starts now: on a busy machine the first poll of the call may come later.
-        let deadline = time_limit(request.headers(), rpc.is_some()).map(|limit| Instant::now() + limit);
+        let deadline = time_limit(request.headers(), rpc.is_some()).map(|limit| began + limit);
         let span = span(rpc, &request);
+        let method = Method::of_path(request.uri().path());
+        let measured = method.map(|method| metrics::measure_served_call(method, began.into_std()));
         let call = self.inner.call(request);
         Box::pin(async move {
             let answer = async {
@@ -84,7 +88,14 @@ where
             };
             let answer = spans::in_span(span.ids(), answer).await.map(with_details);
             if let Ok(response) = &answer {
-                span.answered(code_of(response));
+                let code = code_of(response);
+                span.answered(code);
+                // It was made just now, in this poll.
+                let reason = status::take_last_reason().filter(|_| code != Code::Ok as i32);
+                if let (Some(method), Some(reason)) = (method, reason) {
+                    metrics::count_refusal(method, reason);
+                }
+                measured.into_iter().for_each(|measured| measured.ended(code));
             }
             answer
         })
@@ -92,19 +103,19 @@ where
 }
 
 /// Returns the path of an RPC of the product. `None`: another call.
-fn rpc(path: &str) -> Option<&'static str> {
+fn rpc_of(path: &str) -> Option<&'static str> {
     RPCS.iter().find_map(|(rpc, _)| (*rpc == path).then_some(*rpc))
 }
 
 /// Starts the span of a call. Health checks and reflection have none: they would be most of the spans of a quiet day.
-fn span<B>(rpc: Option<&'static str>, request: &Request<B>) -> ServerCall {
+fn span<B>(known: Option<&'static str>, request: &Request<B>) -> ServerCall {
     let path = request.uri().path();
-    let method = match rpc {
-        Some(rpc) => Method::Known(&rpc[1..]),
+    let method = match known {
+        Some(known) => rpc::Method::Known(&known[1..]),
         None if path.starts_with("/grpc.health.") || path.starts_with("/grpc.reflection.") => {
             return ServerCall::none();
         }
-        None => Method::Unknown(path.strip_prefix('/').unwrap_or(path)),
+        None => rpc::Method::Unknown(path.strip_prefix('/').unwrap_or(path)),
     };
     let ends: Ends = request.extensions().get().copied().unwrap_or_default();
     ServerCall::start(method, request.headers(), ends)
@@ -197,11 +208,11 @@ mod tests {
         assert!(rpcs.len() >= 13, "{rpcs:?}");
         for (service, rpc) in rpcs {
             let path = format!("/flashsale.v1.{service}/{rpc}");
-            assert_eq!(super::rpc(&path), Some(&*path));
+            assert_eq!(rpc_of(&path), Some(&*path));
             assert_eq!(time_limit(&HeaderMap::new(), true), Some(DEADLINE_MAX), "{service}/{rpc}");
         }
         for other in ["/grpc.health.v1.Health/Watch", "/flashsale.v1.FlashSaleService/createHold", "", "/"] {
-            assert_eq!(rpc(other), None, "{other}");
+            assert_eq!(rpc_of(other), None, "{other}");
         }
     }
 

@@ -11,8 +11,8 @@ mod layer;
 mod lists;
 mod page_token;
 mod payment;
+mod sale_figures;
 mod status;
-mod sweeper_metrics;
 mod update_mask;
 
 use std::{
@@ -41,6 +41,7 @@ use crate::{
     config::ServerConfig,
     error::Error,
     listener::{self, CALLS, Limits, Protocol, listen},
+    metrics,
     pb::{
         FILE_DESCRIPTOR_SET, admin_service_server::AdminServiceServer,
         flash_sale_service_server::FlashSaleServiceServer, payment_service_server::PaymentServiceServer,
@@ -127,11 +128,11 @@ pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()>) -> Re
         move || future::ready(readiness.is_ready())
     };
     let (stop, stopped) = watch::channel(false);
-    let metrics = tokio::spawn(probes::serve(metrics_listener, config.limits, is_ready, until(stopped)));
+    let page = tokio::spawn(probes::serve(metrics_listener, config.limits, is_ready, until(stopped)));
     let served = serve_with(listener, checkout, config.limits, readiness, shutdown).await;
     // The metrics can be read until the lanes have drained.
     stop.send_replace(true);
-    if let Err(error) = metrics.await {
+    if let Err(error) = page.await {
         error!(%error, "The metrics endpoint broke down");
     }
     served
@@ -190,6 +191,9 @@ async fn serve_with(
     let address = listener.local_addr().map_err(ServeError::Address)?;
     let (health, health_service) = Health::new(readiness).await;
     let gate = Arc::new(gate::Gate::new(checkout.clone()));
+    let figures = sale_figures::SaleFigures::new(&gate);
+    metrics::start_server();
+    metrics::before_each_page(move || figures.clone().refresh());
     let routes = Routes::new(
         FlashSaleServiceServer::new(flash_sale::FlashSaleRpcs::new(Arc::clone(&gate)))
             .max_decoding_message_size(MESSAGE_BYTES_MAX),

@@ -1,6 +1,6 @@
 //! The RPCs of PaymentService, which the gateway calls.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use tonic::{Request, Response, Status};
 
@@ -72,8 +72,9 @@ impl PaymentService for PaymentRpcs {
         request: Request<HandlePaymentWebhookRequest>,
     ) -> Result<Response<HandlePaymentWebhookResponse>, Status> {
         let request = request.into_inner();
+        let began = Instant::now();
         let early = |error: Error| {
-            record_early(logged(&request.idempotency_key), request.order_id, &error);
+            record_early(logged(&request.idempotency_key), request.order_id, &error, began.elapsed());
             failed(error)
         };
         let command = command(&request).map_err(early)?;

@@ -1,6 +1,10 @@
 //! Turns an [`Error`] into a gRPC status with one ErrorInfo, and the other details that belong to its code.
 
-use std::{cell::RefCell, collections::HashMap, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    time::Duration,
+};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use tonic::{Code, Status};
@@ -18,6 +22,19 @@ const RETRY_AFTER_CONTENTION: Duration = Duration::from_millis(100);
 const RETRY_AFTER_OVERLOAD: Duration = Duration::from_millis(500);
 const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(1);
 
+thread_local! {
+    /// Keeps the reason of the status that this thread made last.
+    static LAST_REASON: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+/// Takes the reason of the status that this thread has made last.
+///
+/// A status says its reason only in its encoded details, and most answers to a sold-out sale are refusals. A call whose
+/// answer is ready has made its status in the same poll, so nobody has made another one on this thread since.
+pub(super) fn take_last_reason() -> Option<&'static str> {
+    LAST_REASON.take()
+}
+
 /// Returns the status of an error. The same refusal, twice in a row, has the same bytes.
 ///
 /// Most callers of a sold-out product get the same refusal, and HTTP/2 compresses headers that it has sent before.
@@ -25,6 +42,7 @@ pub(super) fn of(error: &Error) -> Status {
     thread_local! {
         static LAST_REFUSAL: RefCell<Option<(Refusal, Status)>> = const { RefCell::new(None) };
     }
+    LAST_REASON.set(Some(error.reason()));
     let Error::Refused(refusal) = error else { return status_of(error) };
     LAST_REFUSAL.with_borrow_mut(|last| match last {
         Some((last, status)) if last == refusal => status.clone(),
@@ -91,6 +109,7 @@ pub(super) fn bad_message(why: &str) -> Status {
 ///
 /// It has the message and the headers of tonic's status, which lists the compressions that the server knows.
 pub(super) fn unimplemented(tonics: Status) -> Status {
+    LAST_REASON.set(Some("UNIMPLEMENTED"));
     let mut details = ErrorDetails::new();
     details.set_error_info("UNIMPLEMENTED", DOMAIN, HashMap::new());
     let message = if tonics.message().is_empty() { "There is no such method" } else { tonics.message() };
@@ -229,6 +248,13 @@ mod tests {
             (Error::DeadlineExceeded, Code::DeadlineExceeded, "DEADLINE_EXCEEDED", vec![]),
             (Error::Internal("secret cause".to_owned()), Code::Internal, "INTERNAL", vec![]),
         ]
+    }
+
+    #[test]
+    fn every_reason_is_counted_from_0() {
+        let mut reasons: Vec<&str> = table().into_iter().map(|(_, _, reason, _)| reason).collect();
+        reasons.push("UNIMPLEMENTED");
+        assert_eq!(reasons, crate::metrics::REASONS);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc};
 use tokio_util::task::TaskTracker;
 
 use super::{Batch, LaneLimits, Lanes, OneByOne, RunOne, Shared};
+use crate::metrics;
 
 /// Makes lanes, and closes all the lanes that it has made. There is no other way to make any.
 #[derive(Default)]
@@ -35,6 +36,8 @@ impl LaneGroup {
     pub fn lanes<B: Batch>(&mut self, batch: B, limits: LaneLimits) -> Lanes<B> {
         let lanes = Lanes::new(batch, limits, self.tasks.clone());
         self.made.push(Arc::<Shared<B>>::clone(&lanes.shared));
+        let shared = Arc::downgrade(&lanes.shared);
+        metrics::watch_queue(B::NAME, move || shared.upgrade().map(|shared| shared.queues().waiting()));
         lanes
     }
 

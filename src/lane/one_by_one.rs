@@ -1,6 +1,6 @@
 //! Use cases whose commands have nothing to share.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use super::{Batch, Calls, Outcome, Outcomes};
 use crate::error::Error;
@@ -44,7 +44,7 @@ impl<R: RunOne> Batch for OneByOne<R> {
         Ok(outcomes)
     }
 
-    fn record(&self, command: &R::Command, result: &Result<R::Answer, Error>) {
+    fn record(&self, command: &R::Command, result: &Result<R::Answer, Error>, _took: Duration) {
         self.0.record(command, result);
     }
 }

@@ -61,7 +61,7 @@ impl Batch for Doubling {
         Ok(commands.iter().map(outcome).collect())
     }
 
-    fn record(&self, _command: &i32, _result: &Result<i32, Error>) {
+    fn record(&self, _command: &i32, _result: &Result<i32, Error>, _took: Duration) {
         self.recorded.fetch_add(1, Ordering::SeqCst);
     }
 }

@@ -119,7 +119,18 @@ impl<B: Batch> Worker<B> {
             }
         }
         self.shared.record(passed_over);
+        self.measure(&in_hand);
         Some(in_hand)
+    }
+
+    /// Records how large the batch is, and how long its commands have waited. A lane of a locked row has commands that
+    /// were in a batch before.
+    fn measure(&self, in_hand: &InHand<B>) {
+        if let (QueueKey::Asked(_), 1..) = (self.key, in_hand.commands.len()) {
+            let now = Instant::now();
+            let waits = in_hand.callers.iter().map(|caller| now.duration_since(caller.since));
+            self.shared.metrics.record_batch(in_hand.commands.len(), waits);
+        }
     }
 
     async fn run_and_answer(&self, turn: Turn, mut in_hand: InHand<B>) {
@@ -263,17 +274,18 @@ impl<B: Batch> Worker<B> {
     }
 
     fn answer(&self, waiting: Waiting<B>, result: Result<B::Answer, Error>) -> Answered<B> {
-        let Waiting { command, caller: Caller { span, reply, .. } } = waiting;
+        let Waiting { command, caller: Caller { span, reply, since } } = waiting;
         // It is no error if the caller has gone meanwhile: the command was done and is recorded.
         let _gone = reply.send(result.clone());
-        Answered { command, span, result }
+        Answered { command, span, result, since }
     }
 }
 
 impl<B: Batch> InHand<B> {
     fn push_or_pass_over(&mut self, Waiting { command, caller }: Waiting<B>, passed_over: &mut Vec<Answered<B>>) {
         if caller.reply.is_closed() {
-            passed_over.push(Answered { command, span: caller.span, result: Err(Error::DeadlineExceeded) });
+            let Caller { span, since, .. } = caller;
+            passed_over.push(Answered { command, span, result: Err(Error::DeadlineExceeded), since });
         } else {
             self.commands.push(command);
             self.callers.push(caller);

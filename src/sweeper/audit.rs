@@ -26,10 +26,11 @@ use crate::{
     checkout::repair_available_stock::{Repair, repair_available_stock},
     config::DatabaseConfig,
     db::{
-        Connection, Database,
+        Connection, Database, Failure, Plan, Script,
         audit::{
             self, CLOCK_WENT_BACK, CONFIRM_MAX, Check, Finding, Range, Rows, STOCK_NOT_CONSERVED, TABLES, Table, Untidy,
         },
+        audit_state,
     },
     domain::ProductId,
     error::Error,
@@ -97,6 +98,7 @@ pub async fn run(
     let mut audit = Audit::new(&Database::new(config)?, page, lines::finding);
     let work = async {
         let done = audit.run(repair, shutdown).await;
+        record(&audit).await;
         audit.report.took = started.elapsed();
         done
     };
@@ -104,6 +106,25 @@ pub async fn run(
     let report = audit.report;
     spans::within(span, || lines::report(&report, done.as_ref().err()));
     done.map(|()| report)
+}
+
+/// Records how an audit ended, for the metrics of the servers. An audit that didn't get to its end may have missed
+/// findings, so it is recorded only where it has some.
+///
+/// An audit may have an account that only reads. Then nothing is recorded, and what it found counts all the same.
+async fn record<F>(audit: &Audit<F>) {
+    let AuditReport { findings, complete, .. } = audit.report;
+    if !complete && findings == 0 {
+        return;
+    }
+    let recorded = audit.database.transaction("record_audit", async |_conn: &mut Connection, _attempt| {
+        let mut script = Script::default();
+        audit_state::record(&mut script, findings);
+        Ok::<_, Failure>(Plan { script, value: () })
+    });
+    if let Err(error) = recorded.await {
+        warn!(%error, "Audit not recorded: the servers' metrics show the one before");
+    }
 }
 
 /// Runs an audit.

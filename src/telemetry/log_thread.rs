@@ -21,7 +21,7 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::metric_names::LOG_LINES_DROPPED;
+use crate::metrics;
 
 /// Limits the bytes that may wait: about 55,000 lines.
 ///
@@ -217,7 +217,7 @@ impl Waiting {
 
 fn count_dropped(lines: u64) {
     if lines > 0 {
-        metrics::counter!(LOG_LINES_DROPPED).increment(lines);
+        metrics::count_dropped_lines(lines);
     }
 }
 

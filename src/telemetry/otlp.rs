@@ -94,10 +94,15 @@ pub(super) struct Destination {
 ///
 /// # Errors
 /// [`Stop`]: a variable can't be used, or there is no thread.
+<<<<<<< HEAD
 pub fn metric_exporter() -> Result<Option<OnRuntime<MetricExporter>>, Stop> {
     let Some(destination) = destination(METRICS, value)? else { return Ok(None) };
     let _entered = runtime()?.enter();
     let exporter = match destination.protocol {
+=======
+pub(super) fn metric_exporter() -> Result<Option<OnRuntime<MetricExporter>>, Stop> {
+    let exporter = exporter(METRICS, |destination| match destination.protocol {
+>>>>>>> main
         Protocol::Grpc => MetricExporter::builder().with_tonic().with_tls_config(tls()).build(),
         Protocol::HttpProtobuf => {
             let builder = MetricExporter::builder().with_http().with_protocol(opentelemetry_otlp::Protocol::HttpBinary);
@@ -118,7 +123,7 @@ pub fn metric_exporter() -> Result<Option<OnRuntime<MetricExporter>>, Stop> {
 ///
 /// At the end of the program it is cut short.
 #[derive(Debug)]
-pub struct OnRuntime<E> {
+pub(super) struct OnRuntime<E> {
     exporter: E,
     handle: Handle,
 }

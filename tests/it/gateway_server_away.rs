@@ -4,14 +4,16 @@ use std::time::{Duration, Instant};
 
 use flashsale::gateway::WebhookAuth;
 use futures_util::future::join_all;
-use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     time::timeout,
 };
 
-use crate::gateway::{Gateway, refusal};
+use crate::{
+    gateway::{Gateway, refusal},
+    support::programs::GatewayProgram,
+};
 
 const WEBHOOK: &str = r#"{"idempotency_key":"webhook-key-123","order_id":456,"status":"success"}"#;
 
@@ -137,30 +139,32 @@ async fn a_request_under_way_is_still_answered_when_the_gateway_stops() {
 }
 
 #[tokio::test]
-async fn requests_are_counted_by_route_and_status_and_never_by_path() {
-    // The recorder belongs to this thread, and so does the runtime that serves the gateway.
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let _here = metrics::set_default_local_recorder(&recorder);
-    let gateway = Gateway::without_server().await;
-    gateway.get("/api/products/1").await;
-    gateway.get("/api/products/77").await;
-    gateway.get("/api/products/x").await;
-    gateway.post("/api/holds", "{").await;
-    gateway.get("/api/holds").await;
-    gateway.get("/secret/path").await;
-    gateway.get("/healthz").await;
-    let rendered = recorder.handle().render();
+async fn requests_are_measured_by_route_and_status_and_never_by_path() {
+    let gateway = GatewayProgram::start("127.0.0.1:1", &[("FLASHSALE_WEBHOOK_ALLOW_UNSIGNED", "true")]).await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = |path: &str| format!("http://{}{path}", gateway.address);
+    for path in ["/api/products/1", "/api/products/77", "/api/products/x", "/api/holds", "/secret/path", "/healthz"] {
+        http.get(url(path)).send().await.unwrap();
+    }
+    http.post(url("/api/holds")).header("content-type", "application/json").body("{").send().await.unwrap();
+    http.request("SECRET".parse().unwrap(), url("/healthz")).send().await.unwrap();
+    let rendered = gateway.metrics().await;
     let counted = [
-        (r#"{route="get_product",status="503"}"#, 2),
-        (r#"{route="get_product",status="404"}"#, 1),
-        (r#"{route="create_hold",status="400"}"#, 1),
-        (r#"{route="create_hold",status="405"}"#, 1),
-        (r#"{route="unknown",status="404"}"#, 1),
-        (r#"{route="healthz",status="200"}"#, 1),
+        ("GET", "503", r#",http_route="/api/products/{id}""#, 2),
+        ("GET", "404", r#",http_route="/api/products/{id}""#, 1),
+        ("POST", "400", r#",http_route="/api/holds""#, 1),
+        ("GET", "405", r#",http_route="/api/holds""#, 1),
+        ("GET", "404", "", 1),
+        ("GET", "200", r#",http_route="/healthz""#, 1),
+        ("_OTHER", "405", r#",http_route="/healthz""#, 1),
     ];
-    for (labels, count) in counted {
-        let line = format!("flashsale_gateway_requests_total{labels} {count}\n");
+    for (method, status, route, count) in counted {
+        let line = format!(
+            "http_server_request_duration_seconds_count{{http_request_method=\"{method}\",\
+             http_response_status_code=\"{status}\"{route}}} {count}\n"
+        );
         assert!(rendered.contains(&line), "{line}{rendered}");
     }
-    assert!(!rendered.contains("secret") && !rendered.contains("77"), "{rendered}");
+    gateway.stop().await;
+    assert!(!rendered.to_lowercase().contains("secret") && !rendered.contains("/77"), "{rendered}");
 }

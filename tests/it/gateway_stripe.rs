@@ -5,14 +5,13 @@
 use std::{process::Command, time::Duration};
 
 use flashsale::gateway::{EventSenders, StripeSecret, WebhookAuth};
-use metrics_exporter_prometheus::PrometheusBuilder;
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 
 use crate::{
     gateway::{Gateway, NOBODY, refusal},
     gateway_webhook::{Log, now, printed},
-    support::python,
+    support::{programs::GatewayProgram, python},
 };
 
 pub(crate) const SECRET: &str = "whsec_used_as_it_stands_and_not_decoded";
@@ -180,12 +179,13 @@ async fn without_a_secret_of_stripes_the_route_does_not_exist_and_unsigned_webho
 
 #[tokio::test]
 async fn an_event_that_is_about_no_order_is_acknowledged_and_counted() {
-    // The recorder belongs to this thread, and so does the runtime that serves the gateway.
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let _here = metrics::set_default_local_recorder(&recorder);
-    let gateway = gateway_with(&[SECRET], WebhookAuth::Unsigned).await;
+    let settings = [("FLASHSALE_STRIPE_SECRETS", SECRET), ("FLASHSALE_WEBHOOK_ALLOW_UNSIGNED", "true")];
+    let gateway = GatewayProgram::start("127.0.0.1:1", &settings).await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let ignored = async |event: &Value, why: &str| {
-        let answer = send(&gateway, event).await;
+        let body = text(event);
+        let request = http.post(format!("http://{}{PATH}", gateway.address));
+        let answer = signed(request, &signature(SECRET, now(), &body), &body).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{event}");
         let body: Value = answer.json().await.unwrap();
         assert_eq!(body["ignored"], true, "{body}");
@@ -197,13 +197,16 @@ async fn an_event_that_is_about_no_order_is_acknowledged_and_counted() {
     let mut of_another_shop = succeeded();
     of_another_shop["data"]["object"]["metadata"] = json!({});
     ignored(&of_another_shop, "order_id").await;
-    let rendered = recorder.handle().render();
+    let rendered = gateway.metrics().await;
     for (event_type, count) in [("_OTHER", 4), ("payment_intent.succeeded", 1), ("payment_intent.canceled", 0)] {
         let line = format!("flashsale_stripe_events_ignored_total{{type=\"{event_type}\"}} {count}\n");
         assert!(rendered.contains(&line), "{line}{rendered}");
     }
-    assert!(rendered.contains("flashsale_gateway_requests_total{route=\"stripe_event\",status=\"200\"} 5\n"));
+    let answered = "http_server_request_duration_seconds_count{http_request_method=\"POST\",\
+        http_response_status_code=\"200\",http_route=\"/api/payments/stripe\"} 5\n";
+    assert!(rendered.contains(answered), "{rendered}");
     assert!(!rendered.contains("secret"), "{rendered}");
+    gateway.stop().await;
 }
 
 #[tokio::test]

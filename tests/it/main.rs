@@ -40,6 +40,7 @@ mod harness;
 mod lapsed;
 mod lists;
 mod literals;
+mod metrics;
 mod migrations;
 mod operator_actions;
 mod other_programs;

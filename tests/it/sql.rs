@@ -37,8 +37,8 @@ use crate::support::{
 use recorder::Recorder;
 
 /// What no RPC asks for.
-const WITHOUT_AN_RPC: [&str; 6] =
-    ["audit", "cancel_overdue_orders", "expire_holds", "purge", "repair_available_stock", "take_back"];
+const WITHOUT_AN_RPC: [&str; 7] =
+    ["audit", "cancel_overdue_orders", "expire_holds", "purge", "repair_available_stock", "sale_figures", "take_back"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_use_case_sends_the_sql_of_its_golden_file() {

@@ -7,7 +7,10 @@
 
 use std::{
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -30,6 +33,7 @@ pub(in crate::db) struct Room {
     places: Arc<Semaphore>,
     known: Mutex<Known>,
     places_max: usize,
+    waiting: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -45,7 +49,13 @@ pub(in crate::db) struct Place(OwnedSemaphorePermit);
 impl Room {
     pub(in crate::db) fn new(places_max: usize) -> Self {
         let known = Known { places: places_max, next_try: Instant::now() };
-        Self { places: Arc::new(Semaphore::new(places_max)), known: Mutex::new(known), places_max }
+        let (places, waiting) = (Arc::new(Semaphore::new(places_max)), AtomicUsize::new(0));
+        Self { places, known: Mutex::new(known), places_max, waiting }
+    }
+
+    /// Counts the calls that wait for a place.
+    pub(in crate::db) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Tells whether half of the places or more are taken. It is never so with fewer places than [`KEPT_BACK_FROM`].
@@ -59,6 +69,7 @@ impl Room {
     /// # Errors
     /// `PoolBusy` after the deadline.
     pub(in crate::db) async fn take(&self, deadline: Instant) -> Result<Place, Failure> {
+        let _waiting = Waits::begin(&self.waiting);
         let mut place = pin!(Arc::clone(&self.places).acquire_owned());
         loop {
             let until = self.grow().map_or(deadline, |next_try| next_try.min(deadline));
@@ -105,6 +116,22 @@ impl Room {
             self.places.add_permits(1);
         }
         (known.places < self.places_max).then_some(known.next_try)
+    }
+}
+
+/// Counts a call that waits, until it is dropped.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn begin(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

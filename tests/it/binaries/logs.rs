@@ -179,7 +179,7 @@ async fn the_server_counts_holds_webhooks_conflicts_and_sweeps() {
 
     // A lock wait ends when its holder is killed or lets go, and then the second run finds the row free.
     let mut holder = database.lock_rows(&format!("products WHERE id = {product_id}")).await;
-    let conflict = r#"flashsale_lock_conflicts_total{kind="lock_wait",transaction="create_hold"}"#;
+    let conflict = r#"flashsale_db_lock_conflicts_total{kind="lock_wait",transaction="create_hold"}"#;
     let let_go = async {
         wait::eventually(LIMIT, "the conflict", async || counter(&server.metrics().await, conflict) == 1.0).await;
         holder.execute("ROLLBACK").await;
@@ -193,13 +193,13 @@ async fn the_server_counts_holds_webhooks_conflicts_and_sweeps() {
     wait::eventually(LIMIT, "the sweep's totals", async || counter(&server.metrics().await, swept) == 1.0).await;
     let page = server.metrics().await;
     for (name_and_labels, expected) in [
-        (r#"flashsale_holds_total{outcome="created"}"#, 3.0),
-        (r#"flashsale_holds_total{outcome="replayed"}"#, 1.0),
-        (r#"flashsale_holds_total{outcome="out_of_stock"}"#, 1.0),
-        (r#"flashsale_holds_total{outcome="invalid"}"#, 1.0),
-        (r#"flashsale_webhooks_total{outcome="applied"}"#, 1.0),
-        (r#"flashsale_webhooks_total{outcome="replayed"}"#, 1.0),
-        (r#"flashsale_webhooks_total{outcome="refused"}"#, 1.0),
+        (r#"flashsale_hold_requests_total{outcome="created"}"#, 3.0),
+        (r#"flashsale_hold_requests_total{outcome="replayed"}"#, 1.0),
+        (r#"flashsale_hold_requests_total{outcome="out_of_stock"}"#, 1.0),
+        (r#"flashsale_hold_requests_total{outcome="product_not_found"}"#, 1.0),
+        (r#"flashsale_webhook_duration_seconds_count{outcome="applied"}"#, 1.0),
+        (r#"flashsale_webhook_duration_seconds_count{outcome="replayed"}"#, 1.0),
+        (r#"flashsale_webhook_duration_seconds_count{outcome="refused"}"#, 1.0),
         (conflict, 1.0),
         ("flashsale_sweeper_holds_expired_total", 1.0),
         ("flashsale_sweeper_stock_released_total", 4.0),
@@ -207,7 +207,7 @@ async fn the_server_counts_holds_webhooks_conflicts_and_sweeps() {
     ] {
         assert_eq!(counter(&page, name_and_labels), expected, "{name_and_labels} in\n{page}");
     }
-    let last_run = counter(&page, "flashsale_sweeper_last_run_timestamp_seconds");
+    let last_run = counter(&page, "flashsale_sweeper_last_success_timestamp_seconds");
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
     assert!((now - last_run).abs() < 120.0, "{last_run}");
     server.stop().await;
@@ -217,7 +217,7 @@ async fn the_server_counts_holds_webhooks_conflicts_and_sweeps() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_gateway_counts_by_route_and_status() {
+async fn the_gateway_measures_by_route_and_status() {
     let database = TestDatabase::create("gateway_metrics").await;
     let server = ServerProgram::start(&database.url(), &[]).await;
     let product_id = server.clients.create_product("Shoe", 1000, 10).await.product_id;
@@ -231,12 +231,13 @@ async fn the_gateway_counts_by_route_and_status() {
     client.post(url("/api/holds")).json(&body).send().await.unwrap();
     let page = gateway.metrics().await;
     for labels in [
-        r#"{route="get_product",status="200"}"#,
-        r#"{route="get_product",status="404"}"#,
-        r#"{route="create_hold",status="201"}"#,
-        r#"{route="unknown",status="404"}"#,
+        r#"{http_request_method="GET",http_response_status_code="200",http_route="/api/products/{id}"}"#,
+        r#"{http_request_method="GET",http_response_status_code="404",http_route="/api/products/{id}"}"#,
+        r#"{http_request_method="POST",http_response_status_code="201",http_route="/api/holds"}"#,
+        r#"{http_request_method="GET",http_response_status_code="404"}"#,
     ] {
-        assert_eq!(counter(&page, &format!("flashsale_gateway_requests_total{labels}")), 1.0, "{labels} in\n{page}");
+        let name = format!("http_server_request_duration_seconds_count{labels}");
+        assert_eq!(counter(&page, &name), 1.0, "{labels} in\n{page}");
     }
     gateway.stop().await;
     server.stop().await;

@@ -103,9 +103,9 @@ async fn an_effect_under_a_callers_own_id_is_not_reported_as_new() {
 
     let page = shop.server.metrics().await;
     for line in [
-        r#"flashsale_holds_total{outcome="created"} 1"#,
-        r#"flashsale_holds_total{outcome="replayed"} 2"#,
-        r#"flashsale_webhooks_total{outcome="replayed"} 4"#,
+        r#"flashsale_hold_requests_total{outcome="created"} 1"#,
+        r#"flashsale_hold_requests_total{outcome="replayed"} 2"#,
+        r#"flashsale_webhook_duration_seconds_count{outcome="replayed"} 4"#,
     ] {
         assert!(page.lines().any(|found| found == line), "{line} in\n{page}");
     }

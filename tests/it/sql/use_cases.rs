@@ -9,7 +9,7 @@ use flashsale::{
         purge::{PurgeRule, database_time, ended_products, purge_holds, purge_product},
         repair_available_stock::repair_available_stock,
     },
-    db::{Database, due::SweepScope, purge::PurgeScope},
+    db::{Connection, Database, due::SweepScope, purge::PurgeScope, sale_figures},
     domain::{self, ProductId},
     pb::{
         AcceptPaymentRequest, CreateProductRequest, HandlePaymentWebhookRequest, HoldStatus, ListHoldsRequest,
@@ -230,6 +230,8 @@ pub(super) async fn clean_up(recorder: &mut Recorder, database: &TestDatabase, c
     recorder.record("cancel_overdue_orders", "Any product", all).await.unwrap();
     let one = cancel_overdue_orders_of(&sweeper, of, since, BATCH);
     recorder.record("cancel_overdue_orders", "A busy product by itself", one).await.unwrap();
+    let read = async |conn: &mut Connection, _attempt| sale_figures::read(conn).await;
+    recorder.record("sale_figures", "A page of metrics", sweeper.read("sale_figures", read)).await.unwrap();
     recorder.record("audit", "All tables in one page each", database.audit(DEFAULT_PAGE, false)).await;
     database.execute(&format!("UPDATE products SET available_stock = available_stock - 1 WHERE id = {QUIET}")).await;
     let repair = repair_available_stock(&sweeper, ProductId::stored(QUIET));
