@@ -94,15 +94,10 @@ pub(super) struct Destination {
 ///
 /// # Errors
 /// [`Stop`]: a variable can't be used, or there is no thread.
-<<<<<<< HEAD
-pub fn metric_exporter() -> Result<Option<OnRuntime<MetricExporter>>, Stop> {
+pub(super) fn metric_exporter() -> Result<Option<OnRuntime<MetricExporter>>, Stop> {
     let Some(destination) = destination(METRICS, value)? else { return Ok(None) };
     let _entered = runtime()?.enter();
     let exporter = match destination.protocol {
-=======
-pub(super) fn metric_exporter() -> Result<Option<OnRuntime<MetricExporter>>, Stop> {
-    let exporter = exporter(METRICS, |destination| match destination.protocol {
->>>>>>> main
         Protocol::Grpc => MetricExporter::builder().with_tonic().with_tls_config(tls()).build(),
         Protocol::HttpProtobuf => {
             let builder = MetricExporter::builder().with_http().with_protocol(opentelemetry_otlp::Protocol::HttpBinary);

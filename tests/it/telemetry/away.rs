@@ -87,7 +87,6 @@ async fn a_server_sells_on_and_ends_in_time_while_its_collector_is_silent() {
         assert!((1..=3).contains(&told.len()), "{protocol}: told, and seldom: {told:?}");
         let lost: u64 = told.iter().map(|line| line["spans_lost"].as_u64().unwrap()).sum();
         assert!(lost >= 200, "{protocol}: each of the calls has a span: {told:?}");
-        assert!(lines.iter().all(|line| line.get("target").is_none()), "{protocol}: no other voices");
     }
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
