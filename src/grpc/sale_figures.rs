@@ -46,17 +46,18 @@ impl SaleFigures {
             return;
         }
         let reading = tokio::spawn(async move {
-            let took = self.read().await;
-            *next = Instant::now() + rest_after(took);
+            if let Some(took) = self.read().await {
+                *next = Instant::now() + rest_after(took);
+            }
         });
         // It fails only where the reading has panicked.
         let _panicked = reading.await.is_err();
     }
 
-    /// Reads the figures and shows them. Returns how long that took.
-    async fn read(&self) -> Duration {
+    /// Reads the figures and shows them. Returns how long that took. `None`: the database isn't known to be ready.
+    async fn read(&self) -> Option<Duration> {
         let gate = self.gate.upgrade();
-        let Some(checkout) = gate.as_ref().and_then(|gate| gate.opened()) else { return Duration::ZERO };
+        let checkout = gate.as_ref()?.opened()?;
         let began = Instant::now();
         let read = checkout.sale_figures().await;
         let took = began.elapsed();
@@ -64,7 +65,7 @@ impl SaleFigures {
             Ok(figures) => metrics::show_figures(figures, Instant::now() + rest_after(took) + SHOWN_AFTER_REST),
             Err(error) => warn!(%error, "The figures of the metrics can't be read"),
         }
-        took
+        Some(took)
     }
 }
 

@@ -23,8 +23,8 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Limits how long a page waits for what is read for it. Without that, it has what was read last.
 const REFRESH_MAX: Duration = Duration::from_millis(1500);
 
-/// How often what is read for the page is read where nobody may ask for pages.
-const FRESH_EVERY: Duration = Duration::from_secs(15);
+/// How often what is read for the page is looked at where nobody may ask for pages. It is read more seldom.
+const FRESH_EVERY: Duration = Duration::from_secs(5);
 
 /// Reads something anew for the page.
 type Refresh = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;

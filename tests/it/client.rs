@@ -63,7 +63,7 @@ async fn buy(client: Client, product_id: i64, wishes: usize, bought: Arc<AtomicU
 #[tokio::test(flavor = "multi_thread")]
 async fn every_wish_is_granted_once_while_the_server_is_killed_and_comes_back() {
     const CALLERS: usize = 8;
-    const WISHES: usize = 15;
+    const WISHES: usize = 40;
     let database = TestDatabase::create("every_wish_is_granted_once").await;
     let address = format!("127.0.0.1:{}", free_port());
     let mut server = ServerProgram::start_at(&address, &database.url(), &[]).await;

@@ -18,7 +18,8 @@ use crate::support::{
 };
 
 const LIMIT: Duration = Duration::from_secs(90);
-const WISHES: usize = 40;
+const STOCK: usize = 1000;
+const WISHES: usize = 100;
 /// The server is killed when so many orders were seen.
 const ORDERS_BEFORE: usize = 10;
 
@@ -34,7 +35,8 @@ impl Shop {
         let database = TestDatabase::create(name).await;
         let address = format!("127.0.0.1:{}", free_port());
         let server = ServerProgram::start_at(&address, &database.url(), &[]).await;
-        let product_id = server.clients.try_create_product(product(100)).await.unwrap().product_id;
+        let product_id =
+            server.clients.try_create_product(product(STOCK.try_into().unwrap())).await.unwrap().product_id;
         Self { database, server, product_id }
     }
 
@@ -55,7 +57,7 @@ impl Shop {
     /// Checks what the caller printed against what was bought.
     async fn close(self, lines: Vec<String>) {
         let (last, orders) = lines.split_last().unwrap();
-        assert_eq!(last, &format!("only {} left", 100 - WISHES), "{lines:?}");
+        assert_eq!(last, &format!("only {} left", STOCK - WISHES), "{lines:?}");
         let numbers = self.database.query_rows("SELECT id FROM orders ORDER BY id").await;
         let bought: Vec<String> = numbers.iter().map(|row| format!("order {} of 1000 cents", row[0])).collect();
         assert_eq!(orders, bought);

@@ -1,7 +1,10 @@
 //! The pages of metrics of real programs against the table of `docs/metrics.md`, and against the sale.
 
+mod otlp;
 mod page;
+mod promql;
 mod table;
+mod watched;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -142,7 +142,7 @@ async fn connections_behind_haproxy_are_told_to_go_and_no_call_is_lost() {
     }
     let Some(balancer) = Balancer::haproxy(Mode::Grpc, &backends).await else { return };
     let product_id = product_on_sale(&backends[0]).await;
-    let report = hold_by_grpc(&balancer.address(), product_id).await.finish(CALLS_MIN).await;
+    let report = hold_by_grpc(&balancer.address(), product_id).await.finish(CALLS_MIN / 2).await;
     for mut server in servers {
         server.end().await;
     }
@@ -157,7 +157,7 @@ async fn the_connection_of_a_gateway_is_told_to_go_and_no_call_is_lost() {
     let mut server = Instance::server(&behind, &database.url(), &[("FLASHSALE_MAX_CONNECTION_AGE", "1s")]).await;
     let mut gateway = Instance::gateway(&in_front, &format!("http://{}", behind.address()), &[]).await;
     let product_id = product_on_sale(&behind).await;
-    let report = hold_by_http(&in_front.address(), product_id).finish(CALLS_MIN / 2).await;
+    let report = hold_by_http(&in_front.address(), product_id).finish(CALLS_MIN / 4).await;
     gateway.end().await;
     server.end().await;
     assert_nothing_lost(&report, &database).await;
