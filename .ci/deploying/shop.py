@@ -191,8 +191,7 @@ def answered(shop, name):
     """Returns whether a server or gateway has answered a call of the load since it was started."""
     if name.startswith("server"):
         return "Hold created" in shop.log(name).read_text()
-    page = shop.gateway_metrics(name)
-    return '/api/products/{id}"' in page or '"get_product"' in page
+    return 'http_route="/api/products/{id}"' in shop.gateway_metrics(name)
 
 
 def try_proxy(shop, name):

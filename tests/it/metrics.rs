@@ -2,7 +2,9 @@
 
 mod otlp;
 mod page;
+mod promql;
 mod table;
+mod watched;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
