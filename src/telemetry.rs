@@ -14,6 +14,8 @@
 //! Every request logs, so logging has to be cheap: `json` builds a line and `log_thread` writes it. Nothing else in a
 //! running program writes to stdout or stderr, or waits for their readers. A panic is a line of the log, too.
 
+mod collector;
+mod encode;
 mod ending;
 mod json;
 mod log_thread;
@@ -21,6 +23,7 @@ mod otlp;
 mod resource;
 mod sampler;
 mod seldom;
+mod span_queue;
 mod traces;
 
 use std::{

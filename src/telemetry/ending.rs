@@ -26,8 +26,19 @@ pub(super) fn begin() {
     });
 }
 
-/// Waits until the end has begun and its time is up. It needs a runtime with timers.
-pub(super) async fn time_is_up() {
+/// Runs an export, to its end or until the program has ended and its time is up. It needs a runtime with timers.
+///
+/// # Errors
+/// The export's, or that it was cut short.
+pub(super) async fn cut_short(export: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    tokio::select! {
+        biased;
+        () = time_is_up() => Err("the program ended before the collector answered".to_owned()),
+        sent = export => sent,
+    }
+}
+
+async fn time_is_up() {
     let mut moments = TIME_IS_UP.subscribe();
     let moment = match moments.wait_for(Option::is_some).await {
         Ok(moment) => *moment,

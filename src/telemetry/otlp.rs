@@ -5,11 +5,12 @@
 
 use std::{env, fmt::Display, sync::OnceLock, time::Duration};
 
+use http::{HeaderMap, HeaderValue, Uri};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::connect::HttpConnector;
 use opentelemetry_http::hyper::HyperClient;
 use opentelemetry_otlp::{
-    ExporterBuildError, MetricExporter, SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig,
+    ExporterBuildError, MetricExporter, WithExportConfig, WithHttpConfig, WithTonicConfig,
     tonic_types::transport::ClientTlsConfig,
 };
 use opentelemetry_sdk::{
@@ -18,6 +19,7 @@ use opentelemetry_sdk::{
 };
 use tokio::runtime::{Handle, Runtime};
 use tokio_util::context::TokioContext;
+use url::Url;
 
 use super::ending;
 use crate::startup::{BadSetting, Stop};
@@ -35,6 +37,9 @@ pub(super) struct Signal {
     timeout: &'static str,
     headers: &'static str,
     compression: &'static str,
+    insecure: &'static str,
+    /// Where a request is posted, by protocol.
+    paths: [&'static str; 2],
     /// Further values of the variable `exporter`, which something else than OTLP serves.
     served_otherwise: &'static [&'static str],
 }
@@ -47,6 +52,8 @@ pub(super) const TRACES: Signal = Signal {
     timeout: "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
     headers: "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
     compression: "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+    insecure: "OTEL_EXPORTER_OTLP_TRACES_INSECURE",
+    paths: ["/opentelemetry.proto.collector.trace.v1.TraceService/Export", "/v1/traces"],
     served_otherwise: &[],
 };
 
@@ -58,41 +65,29 @@ pub(super) const METRICS: Signal = Signal {
     timeout: "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
     headers: "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
     compression: "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION",
+    insecure: "OTEL_EXPORTER_OTLP_METRICS_INSECURE",
+    paths: ["/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", "/v1/metrics"],
     served_otherwise: &["prometheus"],
 };
 
 /// Says how a collector is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Protocol {
+pub(super) enum Protocol {
     Grpc,
     HttpProtobuf,
 }
 
 /// Holds where and how a signal is sent.
 #[derive(Debug, Clone)]
-struct Destination {
+pub(super) struct Destination {
     /// The variable that has the endpoint.
-    setting: &'static str,
-    is_https: bool,
-    protocol: Protocol,
-    timeout: Duration,
-}
-
-/// Returns the exporter of spans. `None`: the environment asks for none.
-///
-/// # Errors
-/// [`Stop`]: a variable can't be used, or there is no thread.
-pub(super) fn span_exporter() -> Result<Option<SpanExporter>, Stop> {
-    exporter(TRACES, |destination| match destination.protocol {
-        Protocol::Grpc => SpanExporter::builder().with_tonic().with_tls_config(tls()).build(),
-        Protocol::HttpProtobuf => {
-            let builder = SpanExporter::builder().with_http().with_protocol(opentelemetry_otlp::Protocol::HttpBinary);
-            match http_client(destination)? {
-                Client::Plain(client) => builder.with_http_client(client).build(),
-                Client::Tls(client) => builder.with_http_client(client).build(),
-            }
-        }
-    })
+    pub(super) setting: &'static str,
+    pub(super) is_https: bool,
+    pub(super) protocol: Protocol,
+    pub(super) timeout: Duration,
+    /// Where a request is posted.
+    pub(super) url: Uri,
+    pub(super) headers: HeaderMap,
 }
 
 /// Returns the exporter of metrics, for a reader in a thread of its own. `None`: the environment asks for none.
@@ -100,27 +95,21 @@ pub(super) fn span_exporter() -> Result<Option<SpanExporter>, Stop> {
 /// # Errors
 /// [`Stop`]: a variable can't be used, or there is no thread.
 pub(super) fn metric_exporter() -> Result<Option<OnRuntime<MetricExporter>>, Stop> {
-    let exporter = exporter(METRICS, |destination| match destination.protocol {
+    let Some(destination) = destination(METRICS, value)? else { return Ok(None) };
+    let _entered = runtime()?.enter();
+    let exporter = match destination.protocol {
         Protocol::Grpc => MetricExporter::builder().with_tonic().with_tls_config(tls()).build(),
         Protocol::HttpProtobuf => {
             let builder = MetricExporter::builder().with_http().with_protocol(opentelemetry_otlp::Protocol::HttpBinary);
-            match http_client(destination)? {
-                Client::Plain(client) => builder.with_http_client(client).build(),
-                Client::Tls(client) => builder.with_http_client(client).build(),
+            match http_client(&destination) {
+                Ok(Client::Plain(client)) => builder.with_http_client(client).build(),
+                Ok(Client::Tls(client)) => builder.with_http_client(client).build(),
+                Err(error) => Err(error),
             }
         }
-    })?;
-    exporter.map(OnRuntime::new).transpose()
-}
-
-fn exporter<E>(
-    signal: Signal,
-    build: impl FnOnce(&Destination) -> Result<E, ExporterBuildError>,
-) -> Result<Option<E>, Stop> {
-    let Some(destination) = destination(signal, value)? else { return Ok(None) };
-    let _entered = runtime()?.enter();
-    match build(&destination) {
-        Ok(exporter) => Ok(Some(exporter)),
+    };
+    match exporter {
+        Ok(exporter) => Ok(Some(OnRuntime::new(exporter)?)),
         Err(error) => Err(BadSetting::new(destination.setting, format!("can't be used: {error}")).into()),
     }
 }
@@ -139,33 +128,17 @@ impl<E> OnRuntime<E> {
     ///
     /// # Errors
     /// There is no thread for the runtime.
-    pub(super) fn new(exporter: E) -> Result<Self, Stop> {
+    fn new(exporter: E) -> Result<Self, Stop> {
         Ok(Self { exporter, handle: runtime()?.clone() })
-    }
-
-    /// Returns the exporter.
-    pub(super) fn exporter(&self) -> &E {
-        &self.exporter
-    }
-
-    /// Returns the exporter, to change it before it is used.
-    pub(super) fn exporter_mut(&mut self) -> &mut E {
-        &mut self.exporter
     }
 
     /// Runs an export, to its end or that of the program.
     ///
     /// # Errors
     /// The text of the export's error.
-    pub(super) async fn run<R: Display>(&self, export: impl Future<Output = Result<(), R>>) -> Result<(), String> {
-        let cut_short = async {
-            tokio::select! {
-                biased;
-                () = ending::time_is_up() => Err("the program ended before the collector answered".to_owned()),
-                sent = export => sent.map_err(|error| error.to_string()),
-            }
-        };
-        TokioContext::new(cut_short, self.handle.clone()).await
+    async fn run<R: Display>(&self, export: impl Future<Output = Result<(), R>>) -> Result<(), String> {
+        let export = async { export.await.map_err(|error| error.to_string()) };
+        TokioContext::new(ending::cut_short(export), self.handle.clone()).await
     }
 }
 
@@ -188,7 +161,7 @@ impl PushMetricExporter for OnRuntime<MetricExporter> {
 }
 
 /// Returns the exporters' runtime, which lives as long as the process. It has one thread.
-fn runtime() -> Result<&'static Handle, Stop> {
+pub(super) fn runtime() -> Result<&'static Handle, Stop> {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime.handle());
@@ -222,7 +195,10 @@ fn http_client(destination: &Destination) -> Result<Client, ExporterBuildError> 
 }
 
 /// Reads where and how a signal is sent. `None`: nowhere. `value` returns a variable that isn't empty.
-fn destination(signal: Signal, value: impl Fn(&str) -> Option<String>) -> Result<Option<Destination>, BadSetting> {
+pub(super) fn destination(
+    signal: Signal,
+    value: impl Fn(&str) -> Option<String>,
+) -> Result<Option<Destination>, BadSetting> {
     if value("OTEL_SDK_DISABLED").is_some_and(|disabled| disabled.eq_ignore_ascii_case("true")) {
         return Ok(None);
     }
@@ -265,16 +241,65 @@ fn destination(signal: Signal, value: impl Fn(&str) -> Option<String>) -> Result
     {
         return Err(BadSetting::new(name, "can only be none"));
     }
-    if let Some((name, headers)) = first(signal.headers, "OTEL_EXPORTER_OTLP_HEADERS") {
-        let is_pair =
-            |pair: &str| pair.split_once('=').is_some_and(|(key, _)| key.trim().parse::<http::HeaderName>().is_ok());
+    let headers = match first(signal.headers, "OTEL_EXPORTER_OTLP_HEADERS") {
+        None => HeaderMap::new(),
         // The values may be secret.
-        if !headers.split(',').filter(|pair| !pair.trim().is_empty()).all(is_pair) {
-            return Err(BadSetting::new(name, "is not a list of name=value, separated by commas"));
+        Some((name, text)) => {
+            headers(&text).ok_or_else(|| BadSetting::new(name, "is not a list of name=value, separated by commas"))?
         }
+    };
+    let insecure = first(signal.insecure, "OTEL_EXPORTER_OTLP_INSECURE")
+        .is_some_and(|(_, text)| text.eq_ignore_ascii_case("true"));
+    let is_general = setting == ENDPOINT;
+    let url = url(&endpoint, protocol, insecure, signal.paths, is_general)
+        .ok_or_else(|| BadSetting::new(setting, "can't be used: it is no http:// or https:// URL"))?;
+    let is_https = url.scheme_str() == Some("https");
+    Ok(Some(Destination { setting, is_https, protocol, timeout, url, headers }))
+}
+
+/// Returns where requests are posted. `None`: the endpoint is no URL.
+///
+/// For HTTP, the endpoint of all signals gets the path of the signal, and the endpoint of one signal stays as it is. For
+/// gRPC a scheme may be missing, and the path is the method's.
+fn url(endpoint: &str, protocol: Protocol, insecure: bool, paths: [&str; 2], is_general: bool) -> Option<Uri> {
+    let [method, path] = paths;
+    let endpoint = match protocol {
+        Protocol::Grpc if !endpoint.contains("://") => {
+            format!("{}://{endpoint}", if insecure { "http" } else { "https" })
+        }
+        Protocol::Grpc | Protocol::HttpProtobuf => endpoint.to_owned(),
+    };
+    let parsed = Url::parse(&endpoint).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+    let base = match protocol {
+        Protocol::Grpc => format!("{}{method}", parsed.origin().ascii_serialization()),
+        Protocol::HttpProtobuf if is_general => format!("{}{path}", parsed.as_str().trim_end_matches('/')),
+        Protocol::HttpProtobuf => parsed.as_str().to_owned(),
+    };
+    base.parse().ok()
+}
+
+/// Reads headers: `name=value`, separated by commas, the values percent-encoded. `None`: one of them is none.
+fn headers(text: &str) -> Option<HeaderMap> {
+    let pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty());
+    let header = |pair: &str| {
+        let (name, value) = pair.split_once('=')?;
+        Some((name.trim().parse().ok()?, HeaderValue::from_bytes(&percent_decoded(value.trim())?).ok()?))
+    };
+    pairs.map(header).collect()
+}
+
+fn percent_decoded(text: &str) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let digit = |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        decoded.push(digit(bytes.next())? * 16 + digit(bytes.next())?);
     }
-    let is_https = endpoint.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
-    Ok(Some(Destination { setting, is_https, protocol, timeout }))
+    Some(decoded)
 }
 
 /// Returns the value of a variable. For OpenTelemetry an empty variable is unset.
@@ -324,10 +349,18 @@ mod tests {
             ],
         );
         let sent = sent.unwrap().unwrap();
-        assert_eq!((sent.setting, sent.is_https), (TRACES.endpoint, true));
+        assert_eq!((sent.setting, sent.is_https, sent.url.path()), (TRACES.endpoint, true, "/"));
         assert_eq!((sent.protocol, sent.timeout), (Protocol::HttpProtobuf, Duration::from_millis(250)));
         let sent = read(METRICS, &[URL]).unwrap().unwrap();
         assert_eq!((sent.setting, sent.is_https), (ENDPOINT, false));
+        let method = "opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+        assert_eq!(sent.url.to_string(), format!("http://collector:4317/{method}"));
+        let http = [("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"), (ENDPOINT, "http://collector:4318/base/")];
+        assert_eq!(read(TRACES, &http).unwrap().unwrap().url, "http://collector:4318/base/v1/traces");
+        for (insecure, scheme) in [("false", "https"), ("true", "http")] {
+            let bare = [(ENDPOINT, "collector:4317"), ("OTEL_EXPORTER_OTLP_INSECURE", insecure)];
+            assert_eq!(read(TRACES, &bare).unwrap().unwrap().url.scheme_str(), Some(scheme));
+        }
         assert_eq!((sent.protocol, sent.timeout), (Protocol::Grpc, TIMEOUT));
     }
 
@@ -349,8 +382,8 @@ mod tests {
         }
         let headers = read(TRACES, &[URL, ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2")]).unwrap_err();
         assert!(!headers.contains("hunter2"), "{headers}");
-        assert!(
-            read(TRACES, &[URL, ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20x, b=2,")]).unwrap().is_some()
-        );
+        let sent = read(TRACES, &[URL, ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20x, b=2,")]);
+        let headers = sent.unwrap().unwrap().headers;
+        assert_eq!((&headers["authorization"], &headers["b"]), (&"Bearer x".parse().unwrap(), &"2".parse().unwrap()));
     }
 }

@@ -11,8 +11,10 @@ use crate::support::{
     programs::{ServerProgram, sweep},
 };
 
-/// What the end of a program takes at most with a collector that doesn't answer: 4 s, and the time without it.
-const END_MAX: Duration = Duration::from_millis(5500);
+/// What the end of a program takes at most with a collector that doesn't answer: 4 s, and more on a busy machine.
+///
+/// An exporter that waits for its own time limit takes more than 10 s.
+const END_MAX: Duration = Duration::from_secs(8);
 
 /// Listens and never answers.
 struct Silent {
@@ -83,12 +85,10 @@ async fn a_server_sells_on_and_ends_in_time_while_its_collector_is_silent() {
         let stopping = Instant::now();
         let lines = server.stop().await;
         assert!(stopping.elapsed() < END_MAX, "{protocol}: {:?}", stopping.elapsed());
-        let of_exporter: Vec<_> = lines
-            .iter()
-            .filter(|line| line["target"].as_str().is_some_and(|t| t.starts_with("opentelemetry")))
-            .collect();
-        assert!((1..=3).contains(&of_exporter.len()), "dropped spans are told, seldom: {of_exporter:?}");
-        assert!(!with_message(&lines, "Spans could not be sent").is_empty(), "{protocol}");
+        let told = with_message(&lines, "Spans could not be sent");
+        assert!((1..=3).contains(&told.len()), "{protocol}: told, and seldom: {told:?}");
+        let lost: u64 = told.iter().map(|line| line["spans_lost"].as_u64().unwrap()).sum();
+        assert!(lost >= 200, "{protocol}: each of the calls has a span: {told:?}");
     }
     database.assert_no_open_transactions().await;
     database.assert_conserved().await;
