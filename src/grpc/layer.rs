@@ -19,7 +19,6 @@ use super::status;
 use crate::{
     error::Error,
     metrics::{self, Method},
-    pb::RPCS,
     spans::{
         self, Ends,
         rpc::{self, ServerCall},
@@ -69,11 +68,11 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let began = Instant::now();
-        let rpc = rpc_of(request.uri().path());
+        let method = Method::of_path(request.uri().path());
+        let rpc = method.and_then(Method::path);
         // The time starts now: on a busy machine the first poll of the call may come later.
         let deadline = time_limit(request.headers(), rpc.is_some()).map(|limit| began + limit);
         let span = span(rpc, &request);
-        let method = Method::of_path(request.uri().path());
         let measured = method.map(|method| metrics::measure_served_call(method, began.into_std()));
         let call = self.inner.call(request);
         Box::pin(async move {
@@ -100,11 +99,6 @@ where
             answer
         })
     }
-}
-
-/// Returns the path of an RPC of the product. `None`: another call.
-fn rpc_of(path: &str) -> Option<&'static str> {
-    RPCS.iter().find_map(|(rpc, _)| (*rpc == path).then_some(*rpc))
 }
 
 /// Starts the span of a call. Health checks and reflection have none: they would be most of the spans of a quiet day.
@@ -177,6 +171,10 @@ mod tests {
 
     use super::*;
     use crate::pb::FILE_DESCRIPTOR_SET;
+
+    fn rpc_of(path: &str) -> Option<&'static str> {
+        Method::of_path(path)?.path()
+    }
 
     #[test]
     fn a_timeout_is_up_to_eight_digits_and_a_unit() {

@@ -86,6 +86,11 @@ impl Method {
         (!STREAMS.iter().any(|stream| path.starts_with(stream))).then_some(Self::OTHER)
     }
 
+    /// Returns the path of the method. `None`: no call of the product.
+    pub fn path(self) -> Option<&'static str> {
+        RPCS.get(self.0).map(|(path, _)| *path)
+    }
+
     fn name(self) -> &'static str {
         match RPCS.get(self.0) {
             Some((path, _)) => &path[1..],
