@@ -53,7 +53,6 @@ mod races;
 mod readiness;
 mod release_hold;
 mod retries;
-mod rollout;
 mod sale_day;
 mod schema;
 mod session;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::{
     balancer::{Backend, Balancer, Mode},
@@ -21,6 +22,12 @@ const CONNECTIONS: usize = 8;
 const CALLERS_PER_CONNECTION: usize = 8;
 /// Balancers look once a second, and Envoy waits for an answer.
 const DRAIN_DELAY: (&str, &str) = ("FLASHSALE_DRAIN_DELAY", "3s");
+
+/// Waits for the other tests of this file. Each makes as many calls as the machine allows, and limits their time.
+async fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::const_new(());
+    TURN.lock().await
+}
 
 /// Puts a product on sale by a server, without the balancer.
 async fn product_on_sale(backend: &Backend) -> i64 {
@@ -81,6 +88,7 @@ async fn restart_both(load: &Load, instances: &mut [Instance], balancer: &Balanc
 }
 
 async fn servers_are_restarted_behind(name: &str, balancer: impl AsyncFnOnce(&[Backend]) -> Option<Balancer>) {
+    let _turn = turn().await;
     let database = TestDatabase::create(name).await;
     let backends = [Backend::new("a"), Backend::new("b")];
     let mut servers = Vec::new();
@@ -111,6 +119,7 @@ async fn servers_behind_envoy_are_restarted_and_no_call_is_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn gateways_behind_haproxy_are_restarted_and_no_call_is_lost() {
+    let _turn = turn().await;
     let database = TestDatabase::create("rollout_gateways").await;
     let behind = Backend::new("server");
     let mut server = Instance::server(&behind, &database.url(), &[]).await;
@@ -134,6 +143,7 @@ async fn gateways_behind_haproxy_are_restarted_and_no_call_is_lost() {
 /// Each server renews its connections every second.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_behind_haproxy_are_told_to_go_and_no_call_is_lost() {
+    let _turn = turn().await;
     let database = TestDatabase::create("rollout_age").await;
     let backends = [Backend::new("a"), Backend::new("b")];
     let mut servers = Vec::new();
@@ -152,6 +162,7 @@ async fn connections_behind_haproxy_are_told_to_go_and_no_call_is_lost() {
 /// A gateway calls its server itself, over one connection, which the server renews every second.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_connection_of_a_gateway_is_told_to_go_and_no_call_is_lost() {
+    let _turn = turn().await;
     let database = TestDatabase::create("rollout_gateway_age").await;
     let (behind, in_front) = (Backend::new("server"), Backend::new("gateway"));
     let mut server = Instance::server(&behind, &database.url(), &[("FLASHSALE_MAX_CONNECTION_AGE", "1s")]).await;
@@ -166,6 +177,7 @@ async fn the_connection_of_a_gateway_is_told_to_go_and_no_call_is_lost() {
 /// HAProxy passes whole connections on here, as a balancer below HTTP does. Only new ones can reach a new server.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_comes_later_gets_its_share() {
+    let _turn = turn().await;
     let database = TestDatabase::create("rollout_share").await;
     let backends = [Backend::new("a"), Backend::new("b")];
     let aged = [("FLASHSALE_MAX_CONNECTION_AGE", "1s")];
