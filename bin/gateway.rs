@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 
 async fn run(config: GatewayConfig) -> Result<(), Box<dyn Error>> {
     let signal = shutdown::signal()?;
-    let stop = async { drop(tokio::spawn(signal.await.end_at_next())) };
+    let stop = async { signal.await.end_at_next() };
     let upstream = Upstream::new(&config.server_url, config.timeout)?;
     let readiness = Readiness::new(upstream.clone());
     let listener = listen(config.listen)?;

@@ -39,7 +39,7 @@ async fn run(config: ServerConfig) -> Result<(), Box<dyn Error>> {
         ServerCommand::Migrate { seed } => Ok(setup::run(&config.database, seed).await?),
         ServerCommand::Serve => {
             let signal = shutdown::signal()?;
-            let stop = async { drop(tokio::spawn(signal.await.end_at_next())) };
+            let stop = async { signal.await.end_at_next() };
             Ok(grpc::run(config, stop).await?)
         }
     }

@@ -1,9 +1,9 @@
 //! The end of a program's work, and the signals that ask for it: SIGTERM from process managers, SIGINT from Ctrl-C.
 
-use std::{convert::Infallible, error::Error, io, process};
+use std::{error::Error, io, process, thread};
 
 use tokio::{
-    runtime::Runtime,
+    runtime::{self, Runtime},
     signal::unix::{Signal, SignalKind, signal as listen},
 };
 
@@ -64,10 +64,16 @@ impl Signals {
 
     /// Ends the process at the next signal, with the exit code that a shell shows for it: 143 or 130.
     ///
-    /// Nothing is finished: calls under way are cut, and waiting log lines and spans are lost.
-    pub async fn end_at_next(mut self) -> Infallible {
-        let (_, number) = self.next().await;
-        process::exit(EXIT_BY_SIGNAL + number)
+    /// Nothing is finished: calls under way are cut, and waiting log lines and spans are lost. A thread waits for the
+    /// signal, so that it is also obeyed once the program's runtime has ended.
+    pub fn end_at_next(mut self) {
+        let wait = move || {
+            // Without a runtime, the program ends in its own time.
+            let Ok(runtime) = runtime::Builder::new_current_thread().enable_io().build() else { return };
+            let (_, number) = runtime.block_on(self.next());
+            process::exit(EXIT_BY_SIGNAL + number)
+        };
+        drop(thread::Builder::new().name("second-signal".to_owned()).spawn(wait));
     }
 }
 

@@ -54,21 +54,33 @@ impl Client {
         Self { shared: Arc::clone(&self.shared), deadline }
     }
 
-    /// Whether a server says within this time that it serves. Only one server is asked, and once.
+    /// Whether a server says within this time that it serves.
+    ///
+    /// A question that came back unsent, because the connection was just being renewed, is asked once more.
     pub async fn is_ready(&self, time_max: Duration) -> bool {
-        let mut client = HealthClient::new(self.shared.addresses.choose(&mut Tried::default()));
-        let request = HealthCheckRequest { service: String::new() };
-        match timeout(time_max, client.check(request)).await {
-            Ok(Ok(answer)) => answer.into_inner().status() == ServingStatus::Serving,
-            Ok(Err(_)) | Err(_) => false,
-        }
+        timeout(time_max, self.says_ready()).await.unwrap_or(false)
     }
 
-    /// Makes up the request id of a wish that has none, where a repeat may find the call done.
-    pub(crate) fn complete(&self, request_id: &mut Option<String>) {
-        if self.shared.repeat == Repeat::Temporary {
-            request_id.get_or_insert_with(new_request_id);
+    async fn says_ready(&self) -> bool {
+        let mut tried = Tried::default();
+        for _ in 0..2 {
+            let mut client = HealthClient::new(self.shared.addresses.choose(&mut tried));
+            let request = HealthCheckRequest { service: String::new() };
+            match client.check(request).await.map_err(CallError::from) {
+                Ok(answer) => return answer.into_inner().status() == ServingStatus::Serving,
+                Err(error @ CallError::NotSent(_)) if !error.had_no_connection() => {}
+                Err(_) => return false,
+            }
         }
+        false
+    }
+
+    /// Makes up the request id of a wish that has none, so that a repeat may find it done.
+    ///
+    /// Whichever calls are repeated, one that was refused by REFUSED_STREAM may be done: HAProxy says so of a call that a
+    /// server had begun and whose connection then broke.
+    pub(crate) fn complete(&self, request_id: &mut Option<String>) {
+        request_id.get_or_insert_with(new_request_id);
     }
 
     /// Sends a call until it has an answer, it can't be repeated, or its time is up.

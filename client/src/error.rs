@@ -73,8 +73,9 @@ impl From<Status> for CallError {
 /// Whether a cause shows that the call surely never reached the server.
 fn never_left(cause: &(dyn Error + 'static)) -> bool {
     if let Some(error) = cause.downcast_ref::<hyper::Error>() {
-        // hyper cancels only what it has not begun to send: the connection was closed meanwhile.
-        return error.is_canceled();
+        // hyper cancels only what it has not begun to send: the connection was closed meanwhile. The one call that waits
+        // for a free stream at that moment is forgotten instead. Its message was never sent, so nobody has carried it out.
+        return error.is_canceled() || (error.is_user() && error.source().is_some_and(is_forgotten));
     }
     if let Some(error) = cause.downcast_ref::<h2::Error>() {
         // A server that closes a connection names the last call that it takes. The calls after it get this error.
@@ -83,6 +84,11 @@ fn never_left(cause: &(dyn Error + 'static)) -> bool {
         return error.is_remote() && (told_to_go || turned_away);
     }
     cause.is::<ConnectError>()
+}
+
+/// Whether hyper says that it dropped a call while the connection ended. It has no other sign than this text.
+fn is_forgotten(cause: &(dyn Error + 'static)) -> bool {
+    cause.to_string() == "runtime dropped the dispatch task"
 }
 
 /// Returns the causes of a status, the innermost last.

@@ -7,7 +7,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -24,7 +24,17 @@ use tokio::{
     time::sleep,
 };
 
-use super::{cork::Corked, linger::Lingering, protocol::Protocol};
+use super::{
+    cork::Corked,
+    linger::Lingering,
+    patience::{Patient, WRITE_TIME_MAX},
+    protocol::Protocol,
+};
+
+/// Counts the bytes with which an HTTP/2 connection begins: RFC 9113, section 3.4.
+const PREFACE_BYTES: usize = 24;
+/// Limits how long a peer may take to say that it speaks HTTP/2, where its first request has no limit.
+const PREFACE_TIME_MAX: Duration = Duration::from_secs(10);
 use crate::spans::{self, Ends};
 
 /// Says what the connections of a listener are told.
@@ -54,15 +64,20 @@ pub(super) async fn serve<I, S, B>(
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let asked = Arc::new(AtomicBool::new(false));
+    let (asked, heard) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let service = Asked { inner: service, ends, asked: Arc::clone(&asked) };
+    let stream = Patient::new(stream, Arc::clone(&heard), WRITE_TIME_MAX);
     let stream = TokioIo::new(Lingering::new(Corked::new(stream, protocol.corks)));
+    let has_asked = || asked.load(Ordering::Relaxed);
+    let is_silent = || !has_asked() && heard.load(Ordering::Relaxed) < PREFACE_BYTES;
     let mut connection = pin!(protocol.http.serve_connection(stream, service));
     let mut aged = pin!(after(age_max));
-    // hyper starts its timer only once it knows the version of HTTP, and has none for HTTP/2.
+    // hyper starts its timer only once it knows the version of HTTP, and has none for HTTP/2. A caller over gRPC may be
+    // idle for as long as it likes, but not before it has said that it is one.
     let mut first_is_late = pin!(async {
-        after(protocol.head_time_max).await;
-        if asked.load(Ordering::Relaxed) {
+        sleep(protocol.head_time_max.unwrap_or(PREFACE_TIME_MAX)).await;
+        let is_late = if protocol.head_time_max.is_some() { !has_asked() } else { is_silent() };
+        if !is_late {
             future::pending::<()>().await;
         }
     });
@@ -79,6 +94,10 @@ pub(super) async fn serve<I, S, B>(
             },
             () = &mut aged, if !is_leaving => is_leaving = true,
             () = &mut first_is_late => return,
+        }
+        if is_silent() {
+            // hyper would wait for the first bytes, to answer them.
+            return;
         }
         connection.as_mut().graceful_shutdown();
     }

@@ -7,6 +7,7 @@
 //! - A connection that has reached its age is told to go (GOAWAY), and calls on it are never cut. So callers meet the
 //!   servers that came later.
 //! - A listener has room for a number of connections. One more is closed at once, and counted.
+//! - A peer that says nothing, or that doesn't read, is given up: it would keep its place for ever.
 //! - Where accepting fails, as with too many open files, the loop rests for half a second and says so once a minute.
 
 mod accept;
@@ -14,6 +15,7 @@ mod connection;
 mod cork;
 mod counts;
 mod linger;
+mod patience;
 mod protocol;
 
 use std::{io, net::SocketAddr, time::Duration};

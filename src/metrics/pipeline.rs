@@ -140,6 +140,9 @@ where
 /// A sentence for the log that says why there is no page.
 pub async fn page() -> Result<String, String> {
     refresh().await;
+    // One page at a time, so that a crowd of readers takes one thread and not a hundred.
+    static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _one = ONE.lock().await;
     // A thousand series take a millisecond or two, which the calls need not wait for.
     tokio::task::spawn_blocking(render).await.map_err(|error| error.to_string())?
 }

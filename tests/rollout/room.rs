@@ -1,15 +1,22 @@
 //! What a listener does with more connections than it has room for.
 
-use std::{process::Command, time::Duration};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    time::timeout,
 };
+use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::support::{
+    database::TestDatabase,
     mysqld::free_port,
     process::{Process, Program},
+    programs::{STOP_LIMIT, ServerProgram},
     wait,
 };
 
@@ -78,4 +85,27 @@ async fn without_files_a_listener_rests_says_so_once_and_goes_on() {
     assert!(waiting.await.unwrap().is_some(), "what has waited is served");
     assert!(ask(&address).await.is_some());
     assert_eq!(gateway.lines_of(NO_FILES).len(), 1, "said once a minute");
+}
+
+/// A silent connection has not said that it is a caller's, so its age ends it, and so does a stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_to_a_server_keep_neither_their_places_nor_a_stop() {
+    let database = TestDatabase::create("silent_connections").await;
+    // One more for the caller that the start makes.
+    let settings = [("FLASHSALE_MAX_CONNECTIONS", "4"), ("FLASHSALE_MAX_CONNECTION_AGE", "1s")];
+    let mut server = ServerProgram::start(&database.url(), &settings).await;
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(TcpStream::connect(&server.address).await.unwrap());
+    }
+    for stream in &mut silent {
+        let end = timeout(LIMIT, stream.read(&mut [0; 100])).await.expect("the end of a silent connection");
+        assert_eq!(end.unwrap_or(0), 0);
+    }
+    let _silent = TcpStream::connect(&server.address).await.unwrap();
+    server.clients.wait_for_health(ServingStatus::Serving).await;
+    let told = Instant::now();
+    server.process.terminate();
+    assert_eq!(server.process.wait_exit(STOP_LIMIT).await, 0);
+    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
 }

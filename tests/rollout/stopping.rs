@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
 };
 use tonic_health::pb::health_check_response::ServingStatus;
 
@@ -126,4 +126,19 @@ async fn a_second_signal_ends_the_program_at_once() {
     wait::eventually(LIMIT, "the end of the transactions", async || database.open_transactions().await == 0).await;
     database.assert_conserved().await;
     database.assert_audit_clean().await;
+}
+
+/// The second signal comes while the program waits for a collector that never answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_is_obeyed_after_the_last_call_as_well() {
+    let collector = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", collector.local_addr().unwrap());
+    let database = TestDatabase::create("second_signal_late").await;
+    let settings = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())];
+    let mut server = ServerProgram::start(&database.url(), &settings).await;
+    server.clients.create_product("Shoe", 1000, 10).await;
+    tell_to_stop(&server.process).await;
+    server.process.wait_for_line("Stopped", LIMIT).await;
+    signal::send(server.process.pid(), "TERM");
+    assert_eq!(server.process.wait_exit(STOP_LIMIT).await, 143);
 }

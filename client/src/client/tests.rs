@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use flashsale_proto::GetProductRequest;
+use flashsale_proto::{CreateHoldRequest, GetProductRequest};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -18,6 +18,7 @@ use tonic::Code;
 
 use super::*;
 
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
@@ -39,12 +40,28 @@ impl Frames {
 
     /// Reads the next frame, and returns its type and its stream.
     async fn next(&mut self) -> io::Result<(u8, u32)> {
+        let (kind, stream, _) = self.next_whole().await?;
+        Ok((kind, stream))
+    }
+
+    /// Reads the next frame, and returns its type, its stream and its bytes.
+    async fn next_whole(&mut self) -> io::Result<(u8, u32, Vec<u8>)> {
         let mut head = [0; 9];
         self.0.read_exact(&mut head).await?;
         let [high, middle, low, kind, _flags, stream @ ..] = head;
         let mut payload = vec![0; u32::from_be_bytes([0, high, middle, low]).try_into().unwrap()];
         self.0.read_exact(&mut payload).await?;
-        Ok((kind, u32::from_be_bytes(stream)))
+        Ok((kind, u32::from_be_bytes(stream), payload))
+    }
+
+    /// Reads up to the next call's message, and returns the call's stream and the message.
+    async fn next_message(&mut self) -> io::Result<(u32, Vec<u8>)> {
+        loop {
+            match self.next_whole().await? {
+                (DATA, stream, message) if !message.is_empty() => return Ok((stream, message)),
+                _ => {}
+            }
+        }
     }
 
     /// Reads up to the next call, and returns its stream.
@@ -192,6 +209,30 @@ async fn a_call_that_may_have_been_taken_is_repeated_only_where_the_client_repea
         let server = tokio::spawn(turn_away(listener, 1, kind, reason));
         assert!(is_answered(&client).await, "{kind} {reason:?}");
         server.await.unwrap().unwrap();
+    }
+}
+
+/// Refuses the first wish on a connection by REFUSED_STREAM, and returns what both attempts sent.
+async fn refuse_the_first(listener: TcpListener) -> io::Result<[Vec<u8>; 2]> {
+    let mut frames = Frames::accept(&listener).await?;
+    let (_, first) = frames.next_message().await?;
+    frames.send(RST_STREAM, 0, 1, &u32::from(h2::Reason::REFUSED_STREAM).to_be_bytes()).await?;
+    let (stream, second) = frames.next_message().await?;
+    frames.answer(stream).await?;
+    Ok([first, second])
+}
+
+/// HAProxy refuses so a call that a server had begun, and whose connection then broke.
+#[tokio::test]
+async fn a_wish_that_was_refused_unheard_has_the_same_id_whatever_is_repeated() {
+    for repeat in [Repeat::NotSent, Repeat::Temporary] {
+        let (listener, client) = listen(repeat).await;
+        let server = tokio::spawn(refuse_the_first(listener));
+        let wish = CreateHoldRequest { product_id: 1, qty: 1, ..CreateHoldRequest::default() };
+        assert!(client.create_hold(wish).await.is_err());
+        let [first, second] = server.await.unwrap().unwrap();
+        assert!(first.len() > 32, "an id was made up");
+        assert_eq!(first, second);
     }
 }
 
