@@ -306,9 +306,10 @@ async fn calls_that_have_waited_behind_a_contended_batch_are_told_with_it() {
     let gate = Arc::new(Semaphore::new(0));
     let doubling = Doubling { gate: Some(Arc::clone(&gate)), ..Doubling::default() };
     let lanes = lanes_of(doubling.clone(), LaneLimits { batch_max: 1, ..LIMITS });
-    let began = Instant::now();
     let contended = submitted(&lanes, 1, CONTENDED).await;
     let behind = [submitted(&lanes, 1, 1).await, submitted(&lanes, 1, 2).await];
+    // From here on: a call waits since it was submitted.
+    let began = Instant::now();
     while began.elapsed() < LOCK_PATIENCE {
         tokio::task::yield_now().await;
     }
