@@ -29,7 +29,8 @@
 //! | crates | modules |
 //! |---|---|
 //! | `diesel`, `deadpool`, `mysql_async` | [`db`] |
-//! | `tonic`, `prost` | [`gateway`], [`grpc`] |
+//! | `tonic` | [`gateway`], [`grpc`] |
+//! | `prost` | [`gateway`], [`grpc`], [`telemetry`] |
 //! | `opentelemetry` | [`metrics`], [`spans`], [`telemetry`] |
 //! | `prometheus` | [`metrics`] |
 //! | `flashsale_proto` | [`pb`] |

@@ -73,14 +73,21 @@ impl Collector {
     /// The certificates that the system trusts can't be read.
     pub(super) fn new(destination: &Destination, resource: &Resource) -> Result<Self, String> {
         let is_grpc = destination.protocol == Protocol::Grpc;
+        let mut connector = HttpConnector::new();
+        // A batch is larger than what may be on its way at once. Without this, each part of it waits for 40 ms.
+        connector.set_nodelay(true);
         let client = if destination.is_https {
-            let connector = HttpsConnectorBuilder::new().with_native_roots();
-            let connector = connector.map_err(|error| format!("the system's certificates can't be read: {error}"))?;
-            let connector = connector.https_only();
-            let connector = if is_grpc { connector.enable_http2().build() } else { connector.enable_http1().build() };
+            connector.enforce_http(false);
+            let tls = HttpsConnectorBuilder::new().with_native_roots();
+            let tls = tls.map_err(|error| format!("the system's certificates can't be read: {error}"))?.https_only();
+            let connector = if is_grpc {
+                tls.enable_http2().wrap_connector(connector)
+            } else {
+                tls.enable_http1().wrap_connector(connector)
+            };
             AnyClient::Tls(Client::builder(TokioExecutor::new()).http2_only(is_grpc).build(connector))
         } else {
-            AnyClient::Plain(Client::builder(TokioExecutor::new()).http2_only(is_grpc).build_http())
+            AnyClient::Plain(Client::builder(TokioExecutor::new()).http2_only(is_grpc).build(connector))
         };
         let mut headers = destination.headers.clone();
         let content_type = if is_grpc { "application/grpc" } else { "application/x-protobuf" };

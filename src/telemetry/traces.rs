@@ -30,8 +30,8 @@ use crate::{
 
 /// Limits the spans that wait, unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise. A span takes about 350 bytes.
 ///
-/// The busiest sale measured makes them in a sixth of a second.
-const QUEUE_MAX: usize = 8192;
+/// The busiest sale measured makes them in a third of a second.
+const QUEUE_MAX: usize = 16_384;
 /// Limits the spans that are sent together, unless `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` says otherwise.
 const BATCH_MAX: usize = 1024;
 /// Says how long spans wait for others, unless `OTEL_BSP_SCHEDULE_DELAY` says otherwise.

@@ -5,11 +5,13 @@
 use axum::body::Bytes;
 use h2::{
     RecvStream,
-    server::{SendResponse, handshake},
+    server::{Builder, SendResponse},
 };
 use http::{HeaderMap, Response};
 use tokio::net::{TcpListener, TcpStream};
 
+/// Limits the bytes that may be on their way, as a collector does that is far away.
+const WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// The answer to an export: a gRPC message without fields.
 const TAKEN: [u8; 5] = [0; 5];
 
@@ -22,7 +24,10 @@ pub(super) async fn serve(address: &str) {
 }
 
 async fn take_all(stream: TcpStream) -> Result<(), h2::Error> {
-    let mut connection = handshake(stream).await?;
+    let _gone = stream.set_nodelay(true);
+    let mut builder = Builder::new();
+    builder.initial_window_size(WINDOW_BYTES).initial_connection_window_size(WINDOW_BYTES);
+    let mut connection = builder.handshake(stream).await?;
     while let Some(exported) = connection.accept().await {
         let (request, answer) = exported?;
         tokio::spawn(take(request.into_body(), answer));
