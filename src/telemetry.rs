@@ -68,6 +68,11 @@ const STDERR_FLUSH_MAX: Duration = Duration::from_millis(500);
 /// Says how long a program that nobody calls waits for room in its log. A reader below 0.8 MB/s is too slow.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Says how often metrics are sent, in milliseconds: OpenTelemetry's default.
+const EXPORT_INTERVAL_MS: usize = 60_000;
+/// Bounds that interval: an hour.
+const EXPORT_INTERVAL_MS_MAX: usize = 3_600_000;
+
 /// Starts logs, traces and metrics. Must be called once in a process, before there is a runtime.
 ///
 /// `service` is the log field of that name. It also names the service of the traces, unless `OTEL_SERVICE_NAME` is set.
@@ -107,7 +112,10 @@ fn start_metrics(service: &'static str, when_full: WhenFull) -> Result<(), Stop>
         WhenFull::Drop => otlp::metric_exporter()?,
         WhenFull::Wait(_) => None,
     };
-    let sender = exporter.map(|exporter| PeriodicReader::builder(exporter).build());
+    let interval =
+        traces::number(otlp::value, "OTEL_METRIC_EXPORT_INTERVAL", EXPORT_INTERVAL_MS, EXPORT_INTERVAL_MS_MAX)?;
+    let interval = Duration::from_millis(u64::try_from(interval).unwrap_or(u64::MAX));
+    let sender = exporter.map(|exporter| PeriodicReader::builder(exporter).with_interval(interval).build());
     metrics::install(resource::resource(service), sender)
         .map_err(|error| Stop::failed("no meter for the metrics", error))
 }

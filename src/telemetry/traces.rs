@@ -117,15 +117,25 @@ pub async fn send() {
     let _told = tokio::time::timeout(ENDING_MAX, flushed).await;
 }
 
-/// Reads the limits of the queue. `value` returns a variable that isn't empty.
-fn limits(value: impl Fn(&str) -> Option<String>) -> Result<Limits, BadSetting> {
-    let number = |name, default: usize, max: usize| match value(name) {
+/// Reads a whole number from 1 to `max`. `value` returns a variable that isn't empty.
+pub(super) fn number(
+    value: impl Fn(&str) -> Option<String>,
+    name: &'static str,
+    default: usize,
+    max: usize,
+) -> Result<usize, BadSetting> {
+    match value(name) {
         None => Ok(default),
         Some(text) => match text.parse() {
             Ok(number) if (1..=max).contains(&number) => Ok(number),
             _ => Err(BadSetting::new(name, format!("is not a number from 1 to {max}"))),
         },
-    };
+    }
+}
+
+/// Reads the limits of the queue. `value` returns a variable that isn't empty.
+fn limits(value: impl Fn(&str) -> Option<String>) -> Result<Limits, BadSetting> {
+    let number = |name, default, max| number(&value, name, default, max);
     let milliseconds = |duration: Duration| usize::try_from(duration.as_millis()).unwrap_or(usize::MAX);
     let queue_max = number("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE_MAX, SPANS_MAX)?;
     let batch_max = number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH_MAX, SPANS_MAX)?.min(queue_max);

@@ -106,6 +106,9 @@ fn the_standards_variables_are_checked_too() {
             "OTEL_EXPORTER_OTLP_ENDPOINT ",
         ),
         (&[collector, ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s")], "OTEL_EXPORTER_OTLP_TIMEOUT "),
+        (&[collector, ("OTEL_METRIC_EXPORT_INTERVAL", "0")], "OTEL_METRIC_EXPORT_INTERVAL "),
+        (&[collector, ("OTEL_BSP_MAX_QUEUE_SIZE", "1000000000000000000")], "OTEL_BSP_MAX_QUEUE_SIZE "),
+        (&[collector, ("OTEL_BSP_SCHEDULE_DELAY", "0")], "OTEL_BSP_SCHEDULE_DELAY "),
         (&[("OTEL_TRACES_SAMPLER", "sometimes")], "OTEL_TRACES_SAMPLER "),
     ] {
         let line = refusal(&run(SWEEPER, &[&[URL], env].concat(), &[]));
