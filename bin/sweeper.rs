@@ -33,5 +33,5 @@ fn main() -> ExitCode {
 
 async fn run(config: SweeperConfig) -> Result<(), Box<dyn Error>> {
     let signal = shutdown::signal()?;
-    sweeper::obey(&config, async { signal.await.end_at_next() }).await
+    sweeper::obey(&config, async { drop(signal.await) }).await
 }
