@@ -26,6 +26,7 @@ use super::{
     Limits,
     connection::{self, Told},
     counts::Counts,
+    peer::Peer,
     protocol::Protocol,
 };
 use crate::spans::Ends;
@@ -61,11 +62,12 @@ where
     let (protocol, age_max) = (Arc::new(protocol), limits.age_max.map(spread));
     let start = |stream: TcpStream, place| {
         let ends = Ends { server: stream.local_addr().ok(), peer: stream.peer_addr().ok() };
+        let peer = Arc::new(Peer::new(ends.peer));
         let counted = (place, protocol.counts.enter());
         let (protocol, service, told) = (Arc::clone(&protocol), service.clone(), told.clone());
         connections.spawn(async move {
             let _counted = counted;
-            connection::serve(stream, ends, &protocol, service, age_max, told).await;
+            connection::serve(stream, ends, peer, &protocol, service, age_max, told).await;
         });
     };
     tokio::select! {

@@ -28,14 +28,15 @@ use super::{
     cork::Corked,
     linger::Lingering,
     patience::{Patient, WRITE_TIME_MAX},
+    peer::Peer,
     protocol::Protocol,
 };
+use crate::spans::{self, Ends};
 
 /// Counts the bytes with which an HTTP/2 connection begins: RFC 9113, section 3.4.
 const PREFACE_BYTES: usize = 24;
 /// Limits how long a peer may take to say that it speaks HTTP/2, where its first request has no limit.
 const PREFACE_TIME_MAX: Duration = Duration::from_secs(10);
-use crate::spans::{self, Ends};
 
 /// Says what the connections of a listener are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,7 @@ pub(super) enum Told {
 pub(super) async fn serve<I, S, B>(
     stream: I,
     ends: Ends,
+    peer: Arc<Peer>,
     protocol: &Protocol,
     service: S,
     age_max: Option<Duration>,
@@ -65,7 +67,7 @@ pub(super) async fn serve<I, S, B>(
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let (asked, heard) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let service = Asked { inner: service, ends, asked: Arc::clone(&asked) };
+    let service = Asked { inner: service, ends, peer, asked: Arc::clone(&asked) };
     let stream = Patient::new(stream, Arc::clone(&heard), WRITE_TIME_MAX);
     let stream = TokioIo::new(Lingering::new(Corked::new(stream, protocol.corks)));
     let has_asked = || asked.load(Ordering::Relaxed);
@@ -115,6 +117,7 @@ async fn after(time: Option<Duration>) {
 struct Asked<S> {
     inner: S,
     ends: Ends,
+    peer: Arc<Peer>,
     asked: Arc<AtomicBool>,
 }
 
@@ -125,6 +128,7 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Asked<S> {
 
     fn call(&self, mut request: Request<Incoming>) -> S::Future {
         self.asked.store(true, Ordering::Relaxed);
+        request.extensions_mut().insert(Arc::clone(&self.peer));
         if spans::are_recorded() {
             request.extensions_mut().insert(self.ends);
         }

@@ -16,6 +16,7 @@ mod cork;
 mod counts;
 mod linger;
 mod patience;
+mod peer;
 mod protocol;
 
 use std::{io, net::SocketAddr, time::Duration};
@@ -24,6 +25,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 pub use accept::serve;
 pub use counts::{CALLS, Counts, METRICS};
+pub use peer::{Peer, SubjectName};
 pub use protocol::Protocol;
 
 /// Limits the connections of a listener that no setting limits.
