@@ -13,9 +13,9 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use flashsale::pb::{CreateHoldRequest, PaymentStatus, flash_sale_service_client::FlashSaleServiceClient};
+use flashsale::pb::{CreateHoldRequest, CreateHoldResponse, PaymentStatus};
 use serde_json::json;
-use tonic::{Code, Request};
+use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use self::{
@@ -36,6 +36,7 @@ use crate::support::{
 const LIMIT: Duration = Duration::from_secs(30);
 /// How long a page may take, whatever the database does.
 const PAGE_MAX: Duration = Duration::from_secs(2);
+const CREATE_HOLD: &str = "flashsale.v1.FlashSaleService/CreateHold";
 const SWEPT_AT: &str = "flashsale_sweeper_last_success_timestamp_seconds";
 const AUDITED_AT: &str = "flashsale_audit_last_success_timestamp_seconds";
 const STATES: [&str; 4] = ["available", "held", "pending", "paid"];
@@ -177,21 +178,21 @@ async fn sell(shop: &Shop) {
     clients.pay("key", order_id, PaymentStatus::Success).await.unwrap();
     clients.hold(product_id, 99).await.unwrap_err();
     let channel = tonic::transport::Endpoint::new(format!("http://{}", shop.server.address)).unwrap().connect_lazy();
-    HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await.unwrap();
+    HealthClient::new(channel).check(HealthCheckRequest::default()).await.unwrap();
     let wire = Wire::connect(&shop.server.address).await;
     let unknown = wire.send("flashsale.v1.FlashSaleService/Secret", &[], framed(&[])).await;
     assert_eq!(reason(&unknown.unwrap_err()), "UNIMPLEMENTED");
 
     // A locked product: a lock wait, a call without an answer in time, and one of the gateway.
     let mut holder = shop.database.lock_rows(&format!("products WHERE id = {product_id}")).await;
-    let mut late = Request::new(CreateHoldRequest { product_id, qty: 1, ..Default::default() });
-    late.set_timeout(Duration::from_millis(300));
-    let mut client = FlashSaleServiceClient::new(channel);
+    // A client with a timer of its own might reset the call before the server has answered it.
+    let hold = CreateHoldRequest { product_id, qty: 1, ..Default::default() };
+    let late = wire.call::<CreateHoldResponse>(CREATE_HOLD, &[("grpc-timeout", "300m")], &hold);
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let url = |path: &str| format!("http://{}{path}", shop.gateway.address);
     let body = json!({"product_id": product_id, "qty": 1});
     let (late, of_gateway, waited) = tokio::join!(
-        client.create_hold(late),
+        late,
         http.post(url("/api/holds")).json(&body).send(),
         clients.hold(product_id, 1)
     );
