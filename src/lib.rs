@@ -5,13 +5,14 @@
 //! | module | what it is | may use |
 //! |---|---|---|
 //! | `bin` | the three programs | [`config`], [`gateway`], [`grpc`], [`listener`], [`metrics`], [`probes`], [`setup`], [`shutdown`], [`startup`], [`sweeper`], [`telemetry`] |
-//! | [`grpc`] | the server: decode, call the checkout, encode | [`checkout`], [`config`], [`domain`], [`error`], [`listener`], [`metrics`], [`pb`], [`probes`], [`spans`], [`telemetry`] |
+//! | [`grpc`] | the server: decode, call the checkout, encode | [`access`], [`checkout`], [`config`], [`domain`], [`error`], [`listener`], [`metrics`], [`pb`], [`probes`], [`spans`], [`telemetry`] |
 //! | [`sweeper`] | one run of the sweep, of the audit, or of the purge | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`spans`], [`telemetry`] |
 //! | [`setup`] | `server migrate` | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`startup`] |
 //! | [`checkout`] | one file for each use case: lock, decide, write | [`config`], [`db`], [`domain`], [`error`], [`lane`], [`metrics`] |
 //! | [`db`] | the only place with SQL | [`config`], [`domain`], [`error`], [`metrics`], [`spans`] |
 //! | [`config`] | the settings of the programs | [`gateway`], [`listener`], [`startup`], [`telemetry`] |
 //! | [`gateway`] | the HTTP front, which knows nothing but gRPC of the rest | [`listener`], [`metrics`], [`pb`], [`spans`], [`telemetry`] |
+//! | [`access`] | who calls, and what they may call | – |
 //! | [`probes`] | the metrics address | [`listener`], [`metrics`] |
 //! | [`telemetry`] | logs, traces and metrics | [`metrics`], [`spans`], [`startup`] |
 //! | [`lane`] | requests that wait together run together | [`error`], [`metrics`], [`spans`] |
@@ -39,6 +40,7 @@
 //! The test `borders` reads both tables. It fails where a path in a source file crosses a border, and where the modules
 //! use each other in a circle.
 
+pub mod access;
 pub mod checkout;
 pub mod config;
 pub mod db;

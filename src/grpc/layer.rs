@@ -6,6 +6,7 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -17,7 +18,9 @@ use tower::{Layer, Service};
 
 use super::status;
 use crate::{
+    access::Caller,
     error::Error,
+    listener::Peer,
     metrics::{self, Method},
     spans::{
         self, Ends,
@@ -66,8 +69,12 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let began = Instant::now();
+        let peer = request.extensions().get::<Arc<Peer>>();
+        if let Some(caller) = peer.map(|peer| Caller::Connection(peer.connection_id)) {
+            request.extensions_mut().insert(caller);
+        }
         let method = Method::of_path(request.uri().path());
         let rpc = method.and_then(Method::path);
         // The time starts now: on a busy machine the first poll of the call may come later.

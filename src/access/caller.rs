@@ -1,0 +1,12 @@
+//! Who is behind a call.
+
+use std::sync::Arc;
+
+/// Names who is behind a call. Each call that was let in has it among its request's extensions.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Caller {
+    /// The name of a principal, from the file of principals.
+    Principal(Arc<str>),
+    /// The id of a connection, where no principals are set.
+    Connection(u64),
+}
