@@ -37,6 +37,7 @@ fn main() -> ExitCode {
 async fn run(config: GatewayConfig) -> Result<(), Box<dyn Error>> {
     let signal = shutdown::signal()?;
     let stop = async { signal.await.end_at_next() };
+    tokio::spawn(config.reload.keep_fresh()?);
     let upstream = Upstream::new(&config.server_url, config.timeout)?;
     let readiness = Readiness::new(upstream.clone());
     let listener = listen(config.listen)?;

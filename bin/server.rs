@@ -40,6 +40,7 @@ async fn run(config: ServerConfig) -> Result<(), Box<dyn Error>> {
         ServerCommand::Serve => {
             let signal = shutdown::signal()?;
             let stop = async { signal.await.end_at_next() };
+            tokio::spawn(config.reload.clone().keep_fresh()?);
             Ok(grpc::run(config, stop).await?)
         }
     }

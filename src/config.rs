@@ -50,6 +50,7 @@ use secrecy::SecretString;
 use crate::{
     gateway::{ServerUrl, StripeSecret, WebhookAuth},
     listener::Limits,
+    reload::Reload,
     startup::{BadSetting, Stop},
     telemetry::LogFormat,
 };
@@ -109,6 +110,8 @@ pub struct ServerConfig {
     pub webhook_require_amount: bool,
     /// The most commands that may wait in a lane, 1 to 1,000,000.
     pub lane_queue: usize,
+    /// What is read anew while the server runs.
+    pub reload: Reload,
     /// How log lines are written.
     pub log_format: LogFormat,
     /// What to do.
@@ -144,6 +147,8 @@ pub struct GatewayConfig {
     pub webhook: WebhookAuth,
     /// The secrets of the endpoint at Stripe, at most 16. Without any, its events aren't taken.
     pub stripe: Vec<StripeSecret>,
+    /// What is read anew while the gateway runs.
+    pub reload: Reload,
     /// How log lines are written.
     pub log_format: LogFormat,
 }
@@ -171,6 +176,7 @@ impl ServerConfig {
             log,
             command,
         } = args;
+        let reload = Reload::default();
         Ok(Self {
             database: database.check()?,
             listen,
@@ -180,6 +186,7 @@ impl ServerConfig {
             payment_due: (!payment_due.is_zero()).then_some(payment_due),
             webhook_require_amount,
             lane_queue,
+            reload,
             log_format: log.log_format,
             command: match command {
                 None => ServerCommand::Serve,
@@ -200,6 +207,7 @@ impl GatewayConfig {
 
     fn read(args: GatewayArgs) -> Result<Self, BadSetting> {
         let GatewayArgs { listen, metrics_listen, connections, server_url, timeout, webhook, stripe, log } = args;
+        let reload = Reload::default();
         Ok(Self {
             listen,
             metrics_listen,
@@ -208,6 +216,7 @@ impl GatewayConfig {
             timeout,
             webhook: webhook.check()?,
             stripe: stripe.check()?,
+            reload,
             log_format: log.log_format,
         })
     }

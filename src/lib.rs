@@ -10,8 +10,8 @@
 //! | [`setup`] | `server migrate` | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`startup`] |
 //! | [`checkout`] | one file for each use case: lock, decide, write | [`config`], [`db`], [`domain`], [`error`], [`lane`], [`metrics`] |
 //! | [`db`] | the only place with SQL | [`config`], [`domain`], [`error`], [`metrics`], [`spans`] |
-//! | [`config`] | the settings of the programs | [`gateway`], [`listener`], [`startup`], [`telemetry`] |
-//! | [`gateway`] | the HTTP front, which knows nothing but gRPC of the rest | [`listener`], [`metrics`], [`pb`], [`spans`], [`telemetry`] |
+//! | [`config`] | the settings of the programs | [`gateway`], [`listener`], [`reload`], [`startup`], [`telemetry`] |
+//! | [`gateway`] | the HTTP front, which knows nothing but gRPC of the rest | [`listener`], [`metrics`], [`pb`], [`reload`], [`spans`], [`telemetry`] |
 //! | [`access`] | who calls, and what they may call | – |
 //! | [`probes`] | the metrics address | [`listener`], [`metrics`] |
 //! | [`telemetry`] | logs, traces and metrics | [`metrics`], [`spans`], [`startup`] |
@@ -21,7 +21,8 @@
 //! | [`spans`] | what requests, batches and statements were, and how long they took | – |
 //! | [`startup`] | why a program ends before its work begins | – |
 //! | [`metrics`] | what is counted and measured, and the page of it | [`pb`] |
-//! | [`listener`] | taking connections, and serving HTTP on them | [`spans`] |
+//! | [`listener`] | taking connections, and serving HTTP on them | [`reload`], [`spans`] |
+//! | [`reload`] | values that come from files and are read anew | [`startup`] |
 //! | [`shutdown`] | the end of a program's work | – |
 //! | [`pb`] | the code generated from the service definition | – |
 //!
@@ -53,6 +54,7 @@ pub mod listener;
 pub mod metrics;
 pub mod pb;
 pub mod probes;
+pub mod reload;
 pub mod setup;
 pub mod shutdown;
 pub mod spans;

@@ -191,11 +191,8 @@ async fn sell(shop: &Shop) {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let url = |path: &str| format!("http://{}{path}", shop.gateway.address);
     let body = json!({"product_id": product_id, "qty": 1});
-    let (late, of_gateway, waited) = tokio::join!(
-        late,
-        http.post(url("/api/holds")).json(&body).send(),
-        clients.hold(product_id, 1)
-    );
+    let (late, of_gateway, waited) =
+        tokio::join!(late, http.post(url("/api/holds")).json(&body).send(), clients.hold(product_id, 1));
     assert_eq!(late.unwrap_err().code(), Code::DeadlineExceeded);
     assert_eq!(of_gateway.unwrap().status(), 504);
     assert_eq!(reason(&waited.unwrap_err()), "LOCK_CONTENTION");
