@@ -4,7 +4,7 @@ use std::{env, error::Error, future, process::ExitCode};
 
 use flashsale::{
     config::GatewayConfig,
-    gateway::{self, EventSenders, Readiness, Upstream},
+    gateway::{self, Readiness, Served, Upstream},
     listener::listen,
     metrics, probes, shutdown,
     telemetry::{self, WhenFull},
@@ -55,6 +55,6 @@ async fn run(config: GatewayConfig) -> Result<(), Box<dyn Error>> {
         }
     });
     tokio::spawn(probes::serve(metrics_listener, config.limits, is_ready, future::pending()));
-    let senders = EventSenders { webhook: config.webhook, stripe: config.stripe };
-    Ok(gateway::serve(listener, upstream, senders, config.limits, readiness, stop).await?)
+    let served = Served { shop: config.routes.has_shop(), senders: config.senders };
+    Ok(gateway::serve(listener, upstream, served, config.limits, readiness, stop).await?)
 }

@@ -19,7 +19,8 @@
 //! | `FLASHSALE_GATEWAY_LISTEN` | `--listen` | 127.0.0.1:8000 | an IP address and a port | gateway |
 //! | `FLASHSALE_SERVER_URL` | `--server-url` | http://127.0.0.1:50051 | `http://` or `https://`, a host, no path | gateway |
 //! | `FLASHSALE_GATEWAY_TIMEOUT` | `--timeout` | 5s | 1 ms to 5 minutes | gateway |
-//! | `FLASHSALE_WEBHOOK_SECRETS` | `--webhook-secrets` | required, or its file, or `true` for unsigned ones | 1 to 16, separated by commas | gateway |
+//! | `FLASHSALE_GATEWAY_ROUTES` | `--routes` | all on loopback, else webhook | webhook, shop or all | gateway |
+//! | `FLASHSALE_WEBHOOK_SECRETS` | `--webhook-secrets` | required for webhooks, or its file, or Stripe's, or `true` for unsigned ones | 1 to 16, separated by commas | gateway |
 //! | `FLASHSALE_WEBHOOK_SECRETS_FILE` | `--webhook-secrets-file` | – | a file that holds them | gateway |
 //! | `FLASHSALE_WEBHOOK_ALLOW_UNSIGNED` | `--webhook-allow-unsigned` | false | true or false; ignored where there are secrets | gateway |
 //! | `FLASHSALE_STRIPE_SECRETS` | `--stripe-secrets` | –; without it Stripe's route isn't served | 1 to 16, separated by commas | gateway |
@@ -38,6 +39,7 @@
 mod clap_error;
 mod connections;
 mod event_senders;
+mod routes;
 mod secret;
 mod sweeper;
 mod value;
@@ -48,9 +50,9 @@ use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use secrecy::SecretString;
 
 use crate::{
-    gateway::{ServerUrl, StripeSecret, WebhookAuth},
+    gateway::{EventSenders, Routes, ServerUrl},
     listener::Limits,
-    reload::Reload,
+    reload::{Current, Reload},
     startup::{BadSetting, Stop},
     telemetry::LogFormat,
 };
@@ -58,7 +60,8 @@ use crate::{
 pub use sweeper::{SweeperCommand, SweeperConfig};
 
 use connections::{AgeArgs, ConnectionArgs};
-use event_senders::{StripeArgs, WebhookArgs};
+use event_senders::EventSenderArgs;
+use routes::RoutesArgs;
 use secret::SettingName;
 
 /// Limits the connections of a pool.
@@ -143,10 +146,10 @@ pub struct GatewayConfig {
     pub server_url: ServerUrl,
     /// How long a call to the server may take: 1 ms to 5 minutes.
     pub timeout: Duration,
-    /// Says which payment webhooks are accepted.
-    pub webhook: WebhookAuth,
-    /// The secrets of the endpoint at Stripe, at most 16. Without any, its events aren't taken.
-    pub stripe: Vec<StripeSecret>,
+    /// Which routes are served.
+    pub routes: Routes,
+    /// Whose payment events are believed. Nobody's, where those routes aren't served.
+    pub senders: Current<EventSenders>,
     /// What is read anew while the gateway runs.
     pub reload: Reload,
     /// How log lines are written.
@@ -206,16 +209,17 @@ impl GatewayConfig {
     }
 
     fn read(args: GatewayArgs) -> Result<Self, BadSetting> {
-        let GatewayArgs { listen, metrics_listen, connections, server_url, timeout, webhook, stripe, log } = args;
-        let reload = Reload::default();
+        let GatewayArgs { listen, metrics_listen, connections, server_url, timeout, routes, senders, log } = args;
+        let mut reload = Reload::default();
+        let routes = routes.routes(listen);
         Ok(Self {
             listen,
             metrics_listen,
             limits: connections.limits(),
             server_url,
             timeout,
-            webhook: webhook.check()?,
-            stripe: stripe.check()?,
+            routes,
+            senders: senders.read(routes, &mut reload)?,
             reload,
             log_format: log.log_format,
         })
@@ -309,9 +313,9 @@ struct GatewayArgs {
     #[arg(long, env = "FLASHSALE_GATEWAY_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = timeout)]
     timeout: Duration,
     #[command(flatten)]
-    webhook: WebhookArgs,
+    routes: RoutesArgs,
     #[command(flatten)]
-    stripe: StripeArgs,
+    senders: EventSenderArgs,
     #[command(flatten)]
     log: LogArgs,
 }

@@ -7,13 +7,15 @@ use secrecy::SecretString;
 
 use super::secret;
 use crate::{
-    gateway::{StripeSecret, WebhookAuth},
+    gateway::{EventSenders, Routes, WebhookAuth},
+    reload::{Current, Reload},
     startup::BadSetting,
 };
 
 #[derive(Args)]
-pub(super) struct WebhookArgs {
-    /// The secrets that sign payment webhooks (whsec_...), separated by commas. Required, unless their file is given.
+pub(super) struct EventSenderArgs {
+    /// The secrets that sign payment webhooks (whsec_...), separated by commas. Webhooks need them, or their file, unless
+    /// only Stripe sends.
     #[arg(long, env = secret::WEBHOOK_SECRETS.env, value_name = "SECRETS", hide_env_values = true)]
     webhook_secrets: Option<SecretString>,
     /// A file that holds the webhook secrets, separated by commas.
@@ -31,16 +33,6 @@ pub(super) struct WebhookArgs {
         action = clap::ArgAction::Set
     )]
     webhook_allow_unsigned: bool,
-}
-
-impl WebhookArgs {
-    pub(super) fn check(self) -> Result<WebhookAuth, BadSetting> {
-        secret::webhook_auth(self.webhook_secrets, self.webhook_secrets_file, self.webhook_allow_unsigned)
-    }
-}
-
-#[derive(Args)]
-pub(super) struct StripeArgs {
     /// The secrets of the endpoint at Stripe (whsec_...), separated by commas. Without one its events aren't taken.
     #[arg(long, env = secret::STRIPE_SECRETS.env, value_name = "SECRETS", hide_env_values = true)]
     stripe_secrets: Option<SecretString>,
@@ -49,8 +41,27 @@ pub(super) struct StripeArgs {
     stripe_secrets_file: Option<PathBuf>,
 }
 
-impl StripeArgs {
-    pub(super) fn check(self) -> Result<Vec<StripeSecret>, BadSetting> {
-        secret::stripe_secrets(self.stripe_secrets, self.stripe_secrets_file)
+impl EventSenderArgs {
+    /// Reads all secrets that are given, and those in files anew whenever a file changes.
+    ///
+    /// Those of routes that aren't served are checked and left out.
+    pub(super) fn read(self, routes: Routes, reload: &mut Reload) -> Result<Current<EventSenders>, BadSetting> {
+        let files = [&self.webhook_secrets_file, &self.stripe_secrets_file].into_iter().flatten().cloned();
+        reload.read(files.collect::<Vec<_>>(), move || self.check(routes))
+    }
+
+    fn check(&self, routes: Routes) -> Result<EventSenders, BadSetting> {
+        let signed = secret::webhook_secrets(self.webhook_secrets.as_ref(), self.webhook_secrets_file.as_deref())?;
+        let stripe = secret::stripe_secrets(self.stripe_secrets.as_ref(), self.stripe_secrets_file.as_deref())?;
+        if !routes.has_webhooks() {
+            return Ok(EventSenders::default());
+        }
+        let webhook = match signed {
+            Some(secrets) => Some(WebhookAuth::Signed(secrets)),
+            None if self.webhook_allow_unsigned => Some(WebhookAuth::Unsigned),
+            None if !stripe.is_empty() => None,
+            None => return Err(secret::no_webhook_secrets()),
+        };
+        Ok(EventSenders { webhook, stripe })
     }
 }

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::{
-    gateway::{StripeSecret, WebhookAuth, WebhookSecret},
+    gateway::{StripeSecret, WebhookSecret},
     startup::BadSetting,
 };
 
@@ -50,7 +50,7 @@ pub(super) fn database_url(
     value: Option<SecretString>,
     file: Option<PathBuf>,
 ) -> Result<(SettingName, SecretString), BadSetting> {
-    let Some((setting, url)) = read(value, DATABASE_URL, file, DATABASE_URL_FILE)? else {
+    let Some((setting, url)) = read(value.as_ref(), DATABASE_URL, file.as_deref(), DATABASE_URL_FILE)? else {
         return Err(BadSetting::new(DATABASE_URL, format!("is required, or {DATABASE_URL_FILE}")));
     };
     match check_database_url(url.expose_secret()) {
@@ -80,27 +80,26 @@ fn check_database_url(text: &str) -> Result<(), String> {
     }
 }
 
-pub(super) fn webhook_auth(
-    value: Option<SecretString>,
-    file: Option<PathBuf>,
-    allow_unsigned: bool,
-) -> Result<WebhookAuth, BadSetting> {
-    let Some((setting, list)) = read(value, WEBHOOK_SECRETS, file, WEBHOOK_SECRETS_FILE)? else {
-        if allow_unsigned {
-            return Ok(WebhookAuth::Unsigned);
-        }
-        let reason = format!(
-            "is required, or {WEBHOOK_SECRETS_FILE}, so that payment webhooks can be verified; \
-             {WEBHOOK_ALLOW_UNSIGNED} set to true takes unsigned ones, for trying things out"
-        );
-        return Err(BadSetting::new(WEBHOOK_SECRETS, reason));
-    };
-    Ok(WebhookAuth::Signed(parse_each(setting, &list, WebhookSecret::parse)?))
+pub(super) fn webhook_secrets(
+    value: Option<&SecretString>,
+    file: Option<&Path>,
+) -> Result<Option<Vec<WebhookSecret>>, BadSetting> {
+    let given = read(value, WEBHOOK_SECRETS, file, WEBHOOK_SECRETS_FILE)?;
+    given.map(|(setting, list)| parse_each(setting, &list, WebhookSecret::parse)).transpose()
+}
+
+/// Says that payment webhooks are served, and nobody could be believed.
+pub(super) fn no_webhook_secrets() -> BadSetting {
+    let reason = format!(
+        "is required, or {WEBHOOK_SECRETS_FILE}, or {STRIPE_SECRETS}, so that payment webhooks can be verified; \
+         {WEBHOOK_ALLOW_UNSIGNED} set to true takes unsigned ones, for trying things out"
+    );
+    BadSetting::new(WEBHOOK_SECRETS, reason)
 }
 
 pub(super) fn stripe_secrets(
-    value: Option<SecretString>,
-    file: Option<PathBuf>,
+    value: Option<&SecretString>,
+    file: Option<&Path>,
 ) -> Result<Vec<StripeSecret>, BadSetting> {
     match read(value, STRIPE_SECRETS, file, STRIPE_SECRETS_FILE)? {
         Some((setting, list)) => parse_each(setting, &list, StripeSecret::parse),
@@ -130,9 +129,9 @@ fn parse_each<S, E: fmt::Display>(
 
 /// Returns the secret, and the setting that it came from.
 fn read(
-    value: Option<SecretString>,
+    value: Option<&SecretString>,
     value_setting: SettingName,
-    file: Option<PathBuf>,
+    file: Option<&Path>,
     file_setting: SettingName,
 ) -> Result<Option<(SettingName, SecretString)>, BadSetting> {
     let (setting, secret) = match (value, file) {
@@ -140,11 +139,11 @@ fn read(
         (Some(_), Some(_)) => {
             return Err(BadSetting::new(value_setting, format!("is given, and so is {file_setting}: leave one out")));
         }
-        (Some(value), None) => (value_setting, value),
-        (None, Some(path)) => match read_file(&path) {
+        (Some(value), None) => (value_setting, value.clone()),
+        (None, Some(path)) => match read_file(path) {
             Ok(secret) => (file_setting, secret),
             Err(reason) => {
-                return Err(BadSetting::new(file_setting, format!("can't read {}: {reason}", shown_path(&path))));
+                return Err(BadSetting::new(file_setting, format!("can't read {}: {reason}", shown_path(path))));
             }
         },
     };

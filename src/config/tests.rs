@@ -2,7 +2,7 @@
 
 use super::sweeper::{SweeperArgs, YEAR};
 use super::*;
-use crate::gateway::WebhookAuth;
+use crate::gateway::{Routes, WebhookAuth};
 
 const URL: &str = "--database-url=mysql://root:pw@127.0.0.1:3306/sale";
 /// Holds the shortest secret that is allowed: 24 bytes.
@@ -56,7 +56,8 @@ fn without_flags_the_defaults_of_the_contract_hold() {
     assert_eq!(config.limits, Limits { age_max: None, ..limits });
     assert_eq!(config.server_url, "http://127.0.0.1:50051".parse().unwrap());
     assert_eq!(config.timeout, Duration::from_secs(5));
-    assert!(matches!(config.webhook, WebhookAuth::Unsigned));
+    assert!(matches!(config.senders.get().webhook, Some(WebhookAuth::Unsigned)));
+    assert_eq!(config.routes, Routes::All);
 
     let config = sweeper(&[URL]).unwrap();
     assert_eq!((config.batch, config.command), (100, SweeperCommand::Sweep));
@@ -268,7 +269,7 @@ fn secrets_are_read_from_a_file_without_its_line_break() {
 
 #[test]
 fn webhooks_are_verified_wherever_there_is_a_secret() {
-    let signed = |flags: &[&str]| match gateway(flags).unwrap().webhook {
+    let signed = |flags: &[&str]| match gateway(flags).unwrap().senders.get().webhook.clone().unwrap() {
         WebhookAuth::Signed(secrets) => secrets.len(),
         WebhookAuth::Unsigned => 0,
     };
@@ -297,7 +298,8 @@ fn webhooks_are_verified_wherever_there_is_a_secret() {
 
 #[test]
 fn stripes_secrets_are_taken_as_text_and_do_not_open_the_webhook() {
-    let stripe = |flags: &[&str]| gateway(&[&["--webhook-allow-unsigned"], flags].concat()).unwrap().stripe.len();
+    let stripe =
+        |flags: &[&str]| gateway(&[&["--webhook-allow-unsigned"], flags].concat()).unwrap().senders.get().stripe.len();
     assert_eq!(stripe(&[]), 0);
     assert_eq!(stripe(&["--stripe-secrets=whsec_used-as=text!"]), 1);
     assert_eq!(stripe(&["--stripe-secrets", "whsec_used_as_text, whsec_and_this_one_too"]), 2);
@@ -306,7 +308,8 @@ fn stripes_secrets_are_taken_as_text_and_do_not_open_the_webhook() {
     std::fs::write(&path, "whsec_used_as_text,whsec_and_this_one_too\n").unwrap();
     assert_eq!(stripe(&[&format!("--stripe-secrets-file={}", path.display())]), 2);
 
-    assert!(line(gateway(&["--stripe-secrets=whsec_used_as_text"])).contains("FLASHSALE_WEBHOOK_SECRETS"));
+    let stripe_alone = gateway(&["--stripe-secrets=whsec_used_as_text"]).unwrap().senders.get();
+    assert!(stripe_alone.webhook.is_none() && stripe_alone.stripe.len() == 1);
     let many = vec!["whsec_used_as_text"; 17].join(",");
     for (secrets, expected) in [
         ("", "is empty"),
@@ -321,6 +324,72 @@ fn stripes_secrets_are_taken_as_text_and_do_not_open_the_webhook() {
     }
     let flags = ["--webhook-allow-unsigned", "--stripe-secrets=whsec_used_as_text", "--stripe-secrets-file=x"];
     assert!(line(gateway(&flags)).contains("is given, and so is FLASHSALE_STRIPE_SECRETS_FILE"));
+}
+
+#[test]
+fn secrets_in_files_are_read_anew_all_or_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let [webhook, stripe] = ["webhook", "stripe"].map(|name| folder.path().join(name));
+    std::fs::write(&webhook, SECRET).unwrap();
+    std::fs::write(&stripe, "whsec_used_as_text").unwrap();
+    let flags = [("webhook", &webhook), ("stripe", &stripe)];
+    let flags = flags.map(|(of, path)| format!("--{of}-secrets-file={}", path.display()));
+    let config = gateway(&flags.each_ref().map(String::as_str)).unwrap();
+    let secrets = || {
+        let senders = config.senders.get();
+        let Some(WebhookAuth::Signed(signed)) = &senders.webhook else { panic!("unsigned") };
+        (signed.len(), senders.stripe.len())
+    };
+    assert_eq!(secrets(), (1, 1));
+    std::fs::write(&webhook, format!("{SECRET},{SECRET}")).unwrap();
+    for bad in ["", "whsec_hunter2", "whsec_used_as_text,"] {
+        std::fs::write(&stripe, bad).unwrap();
+        let error = config.reload.read_anew().unwrap_err().to_string();
+        assert!(error.starts_with("FLASHSALE_STRIPE_SECRETS_FILE") && !error.contains("hunter2"), "{error}");
+        assert_eq!(secrets(), (1, 1));
+    }
+    std::fs::write(&stripe, "whsec_used_as_text,whsec_and_this_one_too").unwrap();
+    config.reload.read_anew().unwrap();
+    assert_eq!(secrets(), (2, 2));
+}
+
+#[test]
+fn only_a_gateway_on_loopback_serves_the_shop_unless_it_is_told_to() {
+    let routes = |flags: &[&str]| gateway(&[&["--webhook-allow-unsigned"], flags].concat()).unwrap().routes;
+    for (listen, default) in [
+        ("127.0.0.1:8000", Routes::All),
+        ("127.8.0.1:8000", Routes::All),
+        ("[::1]:8000", Routes::All),
+        ("[::ffff:127.0.0.1]:8000", Routes::All),
+        ("0.0.0.0:8000", Routes::Webhook),
+        ("[::]:8000", Routes::Webhook),
+        ("10.0.0.1:8000", Routes::Webhook),
+    ] {
+        let listen = format!("--listen={listen}");
+        assert_eq!(routes(&[&listen]), default, "{listen}");
+        for (given, expected) in [("webhook", Routes::Webhook), ("shop", Routes::Shop), ("all", Routes::All)] {
+            assert_eq!(routes(&[&listen, "--routes", given]), expected, "{listen} {given}");
+        }
+    }
+    for bad in ["", "Shop", "webhook,shop", "none"] {
+        let line = line(gateway(&["--webhook-allow-unsigned", "--routes", bad]));
+        assert!(line.starts_with("--routes ") && line.contains("expected webhook or shop or all"), "{line}");
+    }
+}
+
+#[test]
+fn a_gateway_without_webhooks_needs_no_secrets_and_believes_nobody() {
+    let shop = gateway(&["--routes=shop"]).unwrap().senders.get();
+    assert!(shop.webhook.is_none() && shop.stripe.is_empty());
+    let given = ["--routes=shop", "--webhook-secrets", SECRET, "--stripe-secrets=whsec_used_as_text"];
+    let shop = gateway(&given).unwrap().senders.get();
+    assert!(shop.webhook.is_none() && shop.stripe.is_empty());
+    assert!(line(gateway(&["--routes=shop", "--webhook-secrets=x"])).contains("FLASHSALE_WEBHOOK_SECRETS"), "checked");
+    for routes in ["--routes=webhook", "--routes=all"] {
+        let line = line(gateway(&[routes]));
+        assert!(line.starts_with("FLASHSALE_WEBHOOK_SECRETS (--webhook-secrets) is required"), "{line}");
+        assert!(line.contains("FLASHSALE_STRIPE_SECRETS"), "{line}");
+    }
 }
 
 #[test]

@@ -6,20 +6,23 @@
 //! | POST /api/holds | `{"product_id":1,"qty":5}`, optional `buyer_id` | 201 `{"hold_id":123,"expires_at":"2025-01-27T12:32:00+00:00"}` |
 //! | POST /api/orders | `{"hold_id":123}` | 201 `{"order_id":456,"status":"pending"}` |
 //! | POST /api/payments/webhook | `{"idempotency_key":"…","order_id":456,"status":"success"}`, optional `amount_cents`, `payment_id` | 200 `{"order_id":456,"order_status":"paid","idempotency_key":"…"}`, and `"refund_required":true` where it is |
-//! | POST /api/payments/stripe | an event of Stripe; served only where a secret of Stripe is set | 200 as above, or `{"ignored":true,"message":"…"}` |
+//! | POST /api/payments/stripe | an event of Stripe | 200 as above, or `{"ignored":true,"message":"…"}` |
 //! | GET /healthz | | 200 `{"status":"ok"}`, always |
 //! | GET /readyz | | 200 `{"status":"ready"}`, or 503 while the server can't be reached or isn't ready |
 //!
 //! Holds and orders take the header `Idempotency-Key`, which becomes `request_id`. HEAD works wherever GET works. The
 //! types of the fields are in `request`, the refusals in `reply`, and the signatures of webhooks in `signature`.
 //!
-//! Refusals that have nothing to do with the sale have the same JSON shape: 400 BAD_JSON, 404 ROUTE_NOT_FOUND, 405
-//! METHOD_NOT_ALLOWED, 408 REQUEST_TIMEOUT (a body that takes longer than 10 s), 413 TOO_LARGE (more than 64 KiB) and
-//! 415 UNSUPPORTED_MEDIA_TYPE. The HTTP library itself answers bytes that aren't HTTP, and heads that are too large for
+//! [`Routes`] are those that a gateway serves. A provider's route is served only where its events can be believed.
+//!
+//! Refusals that have nothing to do with the sale have the same JSON shape: 400 BAD_JSON and BAD_REQUEST (`framing`), 404
+//! ROUTE_NOT_FOUND, 405 METHOD_NOT_ALLOWED, 408 REQUEST_TIMEOUT (a body that takes longer than 10 s), 413 TOO_LARGE (more
+//! than 64 KiB) and 415 UNSUPPORTED_MEDIA_TYPE. The HTTP library itself answers bytes that aren't HTTP, and heads that are too large for
 //! it, without a body: 400, 414 or 431. A connection without the head of its next request within 75 s is closed.
 
 mod answer;
 mod body;
+mod framing;
 mod readiness;
 mod reply;
 mod request;
@@ -36,7 +39,10 @@ use hyper_util::service::TowerToHyperService;
 use tokio::{net::TcpListener, time::sleep};
 use tracing::{info, warn};
 
-use crate::listener::{self, CALLS, Limits, Protocol};
+use crate::{
+    listener::{self, CALLS, Limits, Protocol},
+    reload::Current,
+};
 
 pub use self::{
     readiness::Readiness,
@@ -67,11 +73,43 @@ struct TimeLimits {
     drain_time_max: Duration,
 }
 
-/// Says whose payment events are believed.
+/// Names the routes that a gateway serves beside its probes and its description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Routes {
+    /// Those on which payment providers deliver events.
+    Webhook,
+    /// Those that the shop calls.
+    Shop,
+    /// Both.
+    All,
+}
+
+impl Routes {
+    /// Whether the shop's routes are among them.
+    pub fn has_shop(self) -> bool {
+        matches!(self, Self::Shop | Self::All)
+    }
+
+    /// Whether the payment providers' routes are among them.
+    pub fn has_webhooks(self) -> bool {
+        matches!(self, Self::Webhook | Self::All)
+    }
+}
+
+/// Says what a gateway serves, and whom it believes. What isn't served is 404, like any unknown path.
 #[derive(Clone, Debug)]
+pub struct Served {
+    /// Whether the shop's routes are served.
+    pub shop: bool,
+    /// Whose payment events are taken. New secrets may come while the gateway runs, but no new kinds of them.
+    pub senders: Current<EventSenders>,
+}
+
+/// Says whose payment events are believed.
+#[derive(Clone, Debug, Default)]
 pub struct EventSenders {
-    /// Which events POST /api/payments/webhook takes.
-    pub webhook: WebhookAuth,
+    /// Which events POST /api/payments/webhook takes. `None`: it isn't served.
+    pub webhook: Option<WebhookAuth>,
     /// The secrets of the endpoint at Stripe. Without any, POST /api/payments/stripe isn't served.
     pub stripe: Vec<StripeSecret>,
 }
@@ -85,7 +123,7 @@ pub struct EventSenders {
 pub async fn serve(
     listener: TcpListener,
     upstream: Upstream,
-    senders: EventSenders,
+    served: Served,
     limits: Limits,
     readiness: Readiness,
     shutdown: impl Future<Output = ()>,
@@ -96,7 +134,7 @@ pub async fn serve(
         sleep(limits.drain_delay).await;
     };
     let times = TimeLimits { head_time_max: HEAD_TIME_MAX, drain_time_max: DRAIN_TIME_MAX };
-    let routes = routes::router(upstream, senders, readiness.clone());
+    let routes = routes::router(upstream, served, readiness.clone());
     serve_within(times, listener, routes, limits, stop).await
 }
 
@@ -139,25 +177,26 @@ mod tests {
     const HALF: &[u8] = b"POST /api/holds HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{";
 
     /// Holds a gateway without a server behind it.
-    struct Served {
+    struct Running {
         address: SocketAddr,
         stop: oneshot::Sender<()>,
         serving: JoinHandle<io::Result<()>>,
     }
 
-    async fn serve_with(times: TimeLimits) -> Served {
+    async fn serve_with(times: TimeLimits) -> Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let upstream = Upstream::new(&"http://127.0.0.1:1".parse().unwrap(), Duration::from_secs(5)).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { stopped.await.unwrap_or_default() };
-        let senders = EventSenders { webhook: WebhookAuth::Unsigned, stripe: Vec::new() };
-        let routes = routes::router(upstream.clone(), senders, Readiness::new(upstream));
+        let senders = EventSenders { webhook: Some(WebhookAuth::Unsigned), stripe: Vec::new() };
+        let served = Served { shop: true, senders: Current::fixed(senders) };
+        let routes = routes::router(upstream.clone(), served, Readiness::new(upstream));
         let serving = tokio::spawn(serve_within(times, listener, routes, Limits::default(), shutdown));
-        Served { address, stop, serving }
+        Running { address, stop, serving }
     }
 
-    impl Served {
+    impl Running {
         /// Connects and sends these bytes.
         async fn sent(&self, bytes: &[u8]) -> TcpStream {
             let mut stream = TcpStream::connect(self.address).await.unwrap();

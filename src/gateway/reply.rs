@@ -91,6 +91,11 @@ impl Reply {
         &self.body.reason
     }
 
+    /// Refuses a request that two programs might read in two ways.
+    pub(super) fn bad_request(message: &'static str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message)
+    }
+
     /// Refuses an unknown path.
     pub(super) fn route_not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "ROUTE_NOT_FOUND", "There is nothing at this path")
@@ -279,6 +284,11 @@ impl From<BodyError> for Reply {
 impl From<BadRequest> for Reply {
     fn from(fault: BadRequest) -> Self {
         match fault {
+            BadRequest::Encoded => Self::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "UNSUPPORTED_MEDIA_TYPE",
+                "The body must be sent as it is, without a Content-Encoding",
+            ),
             BadRequest::NotDeclaredJson => Self::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "UNSUPPORTED_MEDIA_TYPE",

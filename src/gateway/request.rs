@@ -24,7 +24,10 @@ pub(super) mod stripe;
 
 use std::collections::HashMap;
 
-use http::{HeaderMap, header::CONTENT_TYPE};
+use http::{
+    HeaderMap,
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
+};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
@@ -43,6 +46,8 @@ const EVENT_STATUS: &str = "must be \"success\", \"failure\" or \"attempt_failed
 /// Says what is wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum BadRequest {
+    /// The body is compressed, or encoded in another way.
+    Encoded,
     /// The content type isn't JSON.
     NotDeclaredJson,
     /// The body isn't JSON.
@@ -126,6 +131,14 @@ pub(super) fn payment_webhook(headers: &HeaderMap, body: &[u8]) -> Result<Handle
     fields.payment_event(idempotency_key, order_id, status, amount_cents, payment_id)
 }
 
+/// Whether the body is sent as it is: no content encoding is named, or only `identity`.
+fn is_plain(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .all(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
+}
+
 /// Whether the one content type is `application/json` or `application/*+json`, with any parameters.
 fn is_declared_json(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
@@ -152,6 +165,9 @@ struct JsonFields<'a> {
 
 impl<'a> JsonFields<'a> {
     fn of(headers: &HeaderMap, body: &'a [u8]) -> Result<Self, BadRequest> {
+        if !is_plain(headers) {
+            return Err(BadRequest::Encoded);
+        }
         if !is_declared_json(headers) {
             return Err(BadRequest::NotDeclaredJson);
         }

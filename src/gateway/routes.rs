@@ -1,7 +1,8 @@
 //! The routes of the gateway. Every request gets a span, is counted, and is never cached.
 //!
-//! A POST is checked in this order: size of the body (413), signature of a webhook (401), content type (415), JSON
-//! (400), types of the fields (422). Then the server is called.
+//! A request whose host or framing may be read in two ways is refused first (400). Then a POST is checked in this order:
+//! size of the body (413), signature of a webhook (401), content encoding and type (415), JSON (400), types of the fields
+//! (422). Then the server is called.
 
 use std::time::Instant;
 
@@ -17,9 +18,9 @@ use serde::Serialize;
 use tracing::{error, warn};
 
 use super::{
-    EventSenders, Readiness,
+    EventSenders, Readiness, Served,
     answer::{HoldAnswer, IgnoredAnswer, OrderAnswer, ProductAnswer, WebhookAnswer},
-    body,
+    body, framing,
     reply::{Asked, Reply},
     request,
     upstream::{self, CallError, Upstream},
@@ -28,6 +29,7 @@ use super::{
 use crate::{
     metrics,
     pb::GetProductRequest,
+    reload::Current,
     spans::{
         self,
         http::{Route, ServerRequest},
@@ -58,21 +60,26 @@ const ROUTES: [(&str, &str); 7] = [
 #[derive(Clone, Debug)]
 struct Gateway {
     upstream: Upstream,
-    senders: EventSenders,
+    senders: Current<EventSenders>,
     readiness: Readiness,
 }
 
-pub(super) fn router(upstream: Upstream, senders: EventSenders, readiness: Readiness) -> Router {
+pub(super) fn router(upstream: Upstream, served: Served, readiness: Readiness) -> Router {
+    let Served { shop, senders } = served;
     let mut router = Router::new();
-    if !senders.stripe.is_empty() {
+    if shop {
+        router =
+            router.route(PRODUCT, get(get_product)).route(HOLDS, post(create_hold)).route(ORDERS, post(create_order));
+    }
+    let kinds = senders.get();
+    if kinds.webhook.is_some() {
+        router = router.route(WEBHOOK, post(payment_webhook));
+    }
+    if !kinds.stripe.is_empty() {
         webhook::show_ignored_events();
         router = router.route(STRIPE, post(stripe_event));
     }
     router
-        .route(PRODUCT, get(get_product))
-        .route(HOLDS, post(create_hold))
-        .route(ORDERS, post(create_order))
-        .route(WEBHOOK, post(payment_webhook))
         .route(HEALTHZ, get(healthz))
         .route(READYZ, get(readyz))
         .fallback(route_not_found)
@@ -86,7 +93,10 @@ async fn observe(matched: Option<MatchedPath>, request: Request, next: Next) -> 
     let method = request.method().clone();
     let route = matched.and_then(|matched| ROUTES.iter().find(|route| route.0 == matched.as_str()));
     let span = span(route, &request);
-    let mut response = spans::in_span(span.ids(), next.run(request)).await;
+    let mut response = match framing::refuse(&request) {
+        Some(refusal) => refusal,
+        None => spans::in_span(span.ids(), next.run(request)).await,
+    };
     // Caches may keep some statuses unless they are told not to. Neither stock nor a refusal may be kept.
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     span.answered(response.status());
@@ -165,11 +175,14 @@ async fn create_order(State(gateway): State<Gateway>, request: Request) -> Resul
 }
 
 async fn payment_webhook(State(gateway): State<Gateway>, request: Request) -> Result<Response, Reply> {
-    deliver(&gateway.upstream, Sender::Standard(&gateway.senders.webhook), request).await
+    match &gateway.senders.get().webhook {
+        Some(auth) => deliver(&gateway.upstream, Sender::Standard(auth), request).await,
+        None => Err(route_not_found(request).await),
+    }
 }
 
 async fn stripe_event(State(gateway): State<Gateway>, request: Request) -> Result<Response, Reply> {
-    deliver(&gateway.upstream, Sender::Stripe(&gateway.senders.stripe), request).await
+    deliver(&gateway.upstream, Sender::Stripe(&gateway.senders.get().stripe), request).await
 }
 
 async fn deliver(upstream: &Upstream, sender: Sender<'_>, request: Request) -> Result<Response, Reply> {

@@ -5,8 +5,9 @@
 use std::{net::SocketAddr, time::Duration};
 
 use flashsale::{
-    gateway::{EventSenders, Readiness, Upstream, WebhookAuth, serve},
+    gateway::{EventSenders, Readiness, Served, Upstream, WebhookAuth, serve},
     listener::Limits,
+    reload::Current,
 };
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -34,17 +35,24 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts a gateway that takes nothing of Stripe's.
     pub(crate) async fn start(server_url: &str, call_time_max: Duration, webhook: WebhookAuth) -> Self {
-        Self::start_with(server_url, call_time_max, EventSenders { webhook, stripe: Vec::new() }).await
+        let senders = EventSenders { webhook: Some(webhook), stripe: Vec::new() };
+        Self::start_with(server_url, call_time_max, true, senders).await
     }
 
-    pub(crate) async fn start_with(server_url: &str, call_time_max: Duration, senders: EventSenders) -> Self {
+    pub(crate) async fn start_with(
+        server_url: &str,
+        call_time_max: Duration,
+        shop: bool,
+        senders: EventSenders,
+    ) -> Self {
+        let served = Served { shop, senders: Current::fixed(senders) };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let upstream = Upstream::new(&server_url.parse().unwrap(), call_time_max).unwrap();
         let (stop, stopped) = oneshot::channel();
         let shutdown = async move { stopped.await.unwrap_or_default() };
         let readiness = Readiness::new(upstream.clone());
-        let serving = tokio::spawn(serve(listener, upstream, senders, Limits::default(), readiness, shutdown));
+        let serving = tokio::spawn(serve(listener, upstream, served, Limits::default(), readiness, shutdown));
         // A redirect or a proxy would hide the gateway's own answer.
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())

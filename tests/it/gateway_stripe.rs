@@ -61,7 +61,8 @@ pub(crate) fn signed(request: RequestBuilder, signature: &str, body: &str) -> Re
 
 async fn gateway_with(secrets: &[&str], webhook: WebhookAuth) -> Gateway {
     let stripe = secrets.iter().map(|text| StripeSecret::parse(text).unwrap()).collect();
-    Gateway::start_with(NOBODY, Duration::from_secs(5), EventSenders { webhook, stripe }).await
+    let senders = EventSenders { webhook: Some(webhook), stripe };
+    Gateway::start_with(NOBODY, Duration::from_secs(5), true, senders).await
 }
 
 async fn deliver(gateway: &Gateway, signature: &str, body: &str) -> Response {

@@ -26,6 +26,7 @@ mod create_product;
 mod examples;
 mod gateway;
 mod gateway_end_to_end;
+mod gateway_face;
 mod gateway_renewals;
 mod gateway_server_away;
 mod gateway_stripe;

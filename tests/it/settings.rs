@@ -58,6 +58,7 @@ fn a_bad_setting_ends_the_program_with_code_2_and_its_name() {
         (GATEWAY, UNSIGNED, "FLASHSALE_WEBHOOK_ALLOW_UNSIGNED", "--webhook-allow-unsigned", &["", "1", "TRUE"]),
         (GATEWAY, UNSIGNED, "FLASHSALE_WEBHOOK_SECRETS", "--webhook-secrets", &["", ",", "dG9vIHNob3J0"]),
         (GATEWAY, UNSIGNED, "FLASHSALE_WEBHOOK_SECRETS_FILE", "--webhook-secrets-file", &["", "/no/such/file"]),
+        (GATEWAY, UNSIGNED, "FLASHSALE_GATEWAY_ROUTES", "--routes", &["", "none", "webhook,shop"]),
         (GATEWAY, UNSIGNED, "FLASHSALE_STRIPE_SECRETS", "--stripe-secrets", &["", ",", "whsec_short"]),
         (GATEWAY, UNSIGNED, "FLASHSALE_STRIPE_SECRETS_FILE", "--stripe-secrets-file", &["", "/no/such/file"]),
         (SWEEPER, URL, "FLASHSALE_SWEEP_BATCH", "--batch", &["", "0", "10001"]),
