@@ -35,6 +35,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: GatewayConfig) -> Result<(), Box<dyn Error>> {
+    config.risks.warn();
     let signal = shutdown::signal()?;
     let stop = async { signal.await.end_at_next() };
     tokio::spawn(config.reload.keep_fresh()?);

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: ServerConfig) -> Result<(), Box<dyn Error>> {
+    config.risks.warn();
     match config.command {
         ServerCommand::Migrate { seed } => Ok(setup::run(&config.database, seed).await?),
         ServerCommand::Serve => {

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: SweeperConfig) -> Result<(), Box<dyn Error>> {
+    config.risks.warn();
     let signal = shutdown::signal()?;
     sweeper::obey(&config, async { drop(signal.await) }).await
 }

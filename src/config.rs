@@ -26,6 +26,7 @@
 //! | `FLASHSALE_STRIPE_SECRETS` | `--stripe-secrets` | –; without it Stripe's route isn't served | 1 to 16, separated by commas | gateway |
 //! | `FLASHSALE_STRIPE_SECRETS_FILE` | `--stripe-secrets-file` | – | a file that holds them | gateway |
 //! | `FLASHSALE_WEBHOOK_REQUIRE_AMOUNT` | `--webhook-require-amount` | false | true or false | server |
+//! | `FLASHSALE_INSECURE` | `--insecure` | false | true or false | all |
 //! | `FLASHSALE_SWEEP_BATCH` | `--batch` | 100 | 1 to 10,000 rows | sweeper |
 //! | `FLASHSALE_AUDIT_PAGE` | `--page` | 10000 | 1 to 100,000 rows | sweeper audit |
 //! | `FLASHSALE_PURGE_AFTER` | `--after` | required | 1 day to 10 years | sweeper purge |
@@ -39,6 +40,7 @@
 mod clap_error;
 mod connections;
 mod event_senders;
+mod exposure;
 mod routes;
 mod secret;
 mod sweeper;
@@ -50,17 +52,19 @@ use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use secrecy::SecretString;
 
 use crate::{
-    gateway::{EventSenders, Routes, ServerUrl},
+    gateway::{EventSenders, Routes, ServerUrl, WebhookAuth},
     listener::Limits,
     reload::{Current, Reload},
     startup::{BadSetting, Stop},
     telemetry::LogFormat,
 };
 
+pub use exposure::Risks;
 pub use sweeper::{SweeperCommand, SweeperConfig};
 
 use connections::{AgeArgs, ConnectionArgs};
 use event_senders::EventSenderArgs;
+use exposure::{Exposure, InsecureArgs};
 use routes::RoutesArgs;
 use secret::SettingName;
 
@@ -115,6 +119,8 @@ pub struct ServerConfig {
     pub lane_queue: usize,
     /// What is read anew while the server runs.
     pub reload: Reload,
+    /// What is open to strangers.
+    pub risks: Risks,
     /// How log lines are written.
     pub log_format: LogFormat,
     /// What to do.
@@ -152,6 +158,8 @@ pub struct GatewayConfig {
     pub senders: Current<EventSenders>,
     /// What is read anew while the gateway runs.
     pub reload: Reload,
+    /// What is open to strangers.
+    pub risks: Risks,
     /// How log lines are written.
     pub log_format: LogFormat,
 }
@@ -176,12 +184,29 @@ impl ServerConfig {
             payment_due,
             webhook_require_amount,
             lane_queue,
+            insecure,
             log,
             command,
         } = args;
         let reload = Reload::default();
+        let database = database.check()?;
+        let command = match command {
+            None => ServerCommand::Serve,
+            Some(ServerSubcommand::Migrate { seed }) => ServerCommand::Migrate { seed },
+        };
+        let open_to_all = Exposure { database: Some(&database), ..Exposure::default() };
+        let exposure = match command {
+            ServerCommand::Migrate { .. } => open_to_all,
+            ServerCommand::Serve => Exposure {
+                listens: vec![(exposure::LISTEN, listen)],
+                metrics_listen: Some(metrics_listen),
+                needs_principals: true,
+                ..open_to_all
+            },
+        };
         Ok(Self {
-            database: database.check()?,
+            risks: exposure.check(&insecure)?,
+            database,
             listen,
             metrics_listen,
             limits: Limits { age_max: age.age_max(), ..connections.limits() },
@@ -191,10 +216,7 @@ impl ServerConfig {
             lane_queue,
             reload,
             log_format: log.log_format,
-            command: match command {
-                None => ServerCommand::Serve,
-                Some(ServerSubcommand::Migrate { seed }) => ServerCommand::Migrate { seed },
-            },
+            command,
         })
     }
 }
@@ -209,17 +231,28 @@ impl GatewayConfig {
     }
 
     fn read(args: GatewayArgs) -> Result<Self, BadSetting> {
-        let GatewayArgs { listen, metrics_listen, connections, server_url, timeout, routes, senders, log } = args;
+        let GatewayArgs { listen, metrics_listen, connections, server_url, timeout, routes, senders, insecure, log } =
+            args;
         let mut reload = Reload::default();
         let routes = routes.routes(listen);
+        let senders = senders.read(routes, &mut reload)?;
+        let exposure = Exposure {
+            listens: vec![(exposure::GATEWAY_LISTEN, listen)],
+            metrics_listen: Some(metrics_listen),
+            needs_principals: routes.has_shop(),
+            takes_unsigned_webhooks: matches!(senders.get().webhook, Some(WebhookAuth::Unsigned)),
+            server_url: Some(&server_url),
+            ..Exposure::default()
+        };
         Ok(Self {
+            risks: exposure.check(&insecure)?,
             listen,
             metrics_listen,
             limits: connections.limits(),
             server_url,
             timeout,
             routes,
-            senders: senders.read(routes, &mut reload)?,
+            senders,
             reload,
             log_format: log.log_format,
         })
@@ -278,6 +311,8 @@ struct ServerArgs {
     #[arg(long, env = "FLASHSALE_LANE_QUEUE", value_name = "COMMANDS", default_value = "4096", value_parser = value::count(LANE_QUEUE_MAX))]
     lane_queue: usize,
     #[command(flatten)]
+    insecure: InsecureArgs,
+    #[command(flatten)]
     log: LogArgs,
     #[command(subcommand)]
     command: Option<ServerSubcommand>,
@@ -316,6 +351,8 @@ struct GatewayArgs {
     routes: RoutesArgs,
     #[command(flatten)]
     senders: EventSenderArgs,
+    #[command(flatten)]
+    insecure: InsecureArgs,
     #[command(flatten)]
     log: LogArgs,
 }

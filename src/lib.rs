@@ -14,15 +14,16 @@
 //! | [`gateway`] | the HTTP front, which knows nothing but gRPC of the rest | [`listener`], [`metrics`], [`pb`], [`reload`], [`spans`], [`telemetry`] |
 //! | [`access`] | who calls, and what they may call | – |
 //! | [`probes`] | the metrics address | [`listener`], [`metrics`] |
-//! | [`telemetry`] | logs, traces and metrics | [`metrics`], [`spans`], [`startup`] |
+//! | [`telemetry`] | logs, traces and metrics | [`metrics`], [`seldom`], [`spans`], [`startup`] |
 //! | [`lane`] | requests that wait together run together | [`error`], [`metrics`], [`spans`] |
 //! | [`error`] | the one error of a call | [`domain`] |
 //! | [`domain`] | the rules of the sale, pure functions | only `std` |
 //! | [`spans`] | what requests, batches and statements were, and how long they took | – |
 //! | [`startup`] | why a program ends before its work begins | – |
 //! | [`metrics`] | what is counted and measured, and the page of it | [`pb`] |
-//! | [`listener`] | taking connections, and serving HTTP on them | [`reload`], [`spans`] |
+//! | [`listener`] | taking connections, and serving HTTP on them | [`reload`], [`seldom`], [`spans`] |
 //! | [`reload`] | values that come from files and are read anew | [`startup`] |
+//! | [`seldom`] | when a line may be written that could come very often | – |
 //! | [`shutdown`] | the end of a program's work | – |
 //! | [`pb`] | the code generated from the service definition | – |
 //!
@@ -55,6 +56,7 @@ pub mod metrics;
 pub mod pb;
 pub mod probes;
 pub mod reload;
+pub mod seldom;
 pub mod setup;
 pub mod shutdown;
 pub mod spans;

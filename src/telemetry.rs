@@ -17,12 +17,12 @@
 mod collector;
 mod encode;
 mod ending;
+mod exporters;
 mod json;
 mod log_thread;
 mod otlp;
 mod resource;
 mod sampler;
-mod seldom;
 mod span_queue;
 mod traces;
 
@@ -46,8 +46,8 @@ use crate::{
     startup::{BadSetting, Stop},
 };
 
+use exporters::FewOfExporters;
 use log_thread::LogThread;
-use seldom::FewOfExporters;
 
 pub use log_thread::WhenFull;
 pub use traces::send as send_spans;

@@ -4,7 +4,11 @@ use std::{ffi::OsString, time::Duration};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use super::{AFTER_HELP, DAY, DatabaseArgs, DatabaseConfig, LogArgs, parse, value};
+use super::{
+    AFTER_HELP, DAY, DatabaseArgs, DatabaseConfig, LogArgs, Risks,
+    exposure::{Exposure, InsecureArgs},
+    parse, value,
+};
 use crate::{
     startup::{BadSetting, Stop},
     telemetry::LogFormat,
@@ -24,6 +28,8 @@ pub struct SweeperConfig {
     pub database: DatabaseConfig,
     /// Rows of a batch, 1 to 10,000.
     pub batch: usize,
+    /// What is open to strangers.
+    pub risks: Risks,
     /// How log lines are written.
     pub log_format: LogFormat,
     /// What to do.
@@ -61,9 +67,11 @@ impl SweeperConfig {
     }
 
     pub(super) fn read(args: SweeperArgs) -> Result<Self, BadSetting> {
-        let SweeperArgs { database, batch, log, command } = args;
+        let SweeperArgs { database, batch, insecure, log, command } = args;
+        let database = database.check()?;
         Ok(Self {
-            database: database.check()?,
+            risks: Exposure { database: Some(&database), ..Exposure::default() }.check(&insecure)?,
+            database,
             batch,
             log_format: log.log_format,
             command: match command {
@@ -87,6 +95,8 @@ pub(super) struct SweeperArgs {
     /// Rows of a batch, 1 to 10000.
     #[arg(long, env = "FLASHSALE_SWEEP_BATCH", value_name = "ROWS", default_value = "100", value_parser = value::count(SWEEP_BATCH_MAX))]
     batch: usize,
+    #[command(flatten)]
+    insecure: InsecureArgs,
     #[command(flatten)]
     log: LogArgs,
     #[command(subcommand)]

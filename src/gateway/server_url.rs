@@ -41,6 +41,16 @@ impl FromStr for ServerUrl {
 }
 
 impl ServerUrl {
+    /// Whether the address demands TLS.
+    pub fn is_tls(&self) -> bool {
+        self.0.scheme_str() == Some("https")
+    }
+
+    /// Returns the host. An IPv6 address has its brackets.
+    pub fn host(&self) -> &str {
+        self.0.host().unwrap_or_default()
+    }
+
     /// Returns the address as a client of gRPC takes it.
     pub(super) fn uri(&self) -> Uri {
         self.0.clone()

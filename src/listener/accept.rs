@@ -1,13 +1,6 @@
 //! The loop that accepts connections, and the end of all of them.
 
-use std::{
-    convert::Infallible,
-    error::Error,
-    future::Future,
-    io,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{convert::Infallible, error::Error, future::Future, io, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use hyper::{
@@ -29,7 +22,7 @@ use super::{
     peer::Peer,
     protocol::Protocol,
 };
-use crate::spans::Ends;
+use crate::{seldom::Seldom, spans::Ends};
 
 /// Says how long the loop rests where the system has no resources for a connection.
 const REST: Duration = Duration::from_millis(500);
@@ -91,13 +84,13 @@ async fn accept(
     start: impl Fn(TcpStream, OwnedSemaphorePermit),
 ) -> Infallible {
     let room = Arc::new(Semaphore::new(connections_max));
-    let (mut failures, mut refusals) = (Seldom::default(), Seldom::default());
+    let (failures, refusals) = (Seldom::every(SAID_AGAIN_AFTER), Seldom::every(SAID_AGAIN_AFTER));
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _peer)) => stream,
             Err(error) if is_of_the_peer(&error) => continue,
             Err(error) => {
-                if failures.is_due(Instant::now()) {
+                if failures.is_time() {
                     error!(%error, "Connections can't be accepted");
                 }
                 sleep(REST).await;
@@ -106,7 +99,7 @@ async fn accept(
         };
         let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
             counts.refuse();
-            if refusals.is_due(Instant::now()) {
+            if refusals.is_time() {
                 warn!(connections_max, "A connection was closed: there are too many");
             }
             continue;
@@ -130,22 +123,6 @@ fn spread(age: Duration) -> Duration {
     age.mul_f64(rand::random_range(1.0 - AGE_SPREAD..=1.0 + AGE_SPREAD))
 }
 
-/// Says when the same trouble may be logged again.
-#[derive(Default)]
-struct Seldom {
-    last: Option<Instant>,
-}
-
-impl Seldom {
-    fn is_due(&mut self, now: Instant) -> bool {
-        let is_due = self.last.is_none_or(|last| now.duration_since(last) >= SAID_AGAIN_AFTER);
-        if is_due {
-            self.last = Some(now);
-        }
-        is_due
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,12 +132,5 @@ mod tests {
         let ages: Vec<Duration> = (0..1000).map(|_| spread(Duration::from_secs(100))).collect();
         assert!(ages.iter().all(|age| (90.0..=110.0).contains(&age.as_secs_f64())));
         assert!(ages.iter().any(|age| age.as_secs() < 95) && ages.iter().any(|age| age.as_secs() > 105));
-    }
-
-    #[test]
-    fn trouble_is_said_at_once_and_then_once_a_minute() {
-        let (mut seldom, start) = (Seldom::default(), Instant::now());
-        let said = [0, 1, 59, 60, 61, 119, 120].map(|second| seldom.is_due(start + Duration::from_secs(second)));
-        assert_eq!(said, [true, false, false, true, false, false, true]);
     }
 }

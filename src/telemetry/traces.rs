@@ -20,10 +20,10 @@ use super::{
     otlp::{self, value},
     resource::resource,
     sampler::OwnSampler,
-    seldom::Seldom,
     span_queue::{Batch, Limits, SpanQueue},
 };
 use crate::{
+    seldom::Seldom,
     spans,
     startup::{BadSetting, Stop},
 };

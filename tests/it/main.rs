@@ -24,6 +24,7 @@ mod create_hold;
 mod create_order;
 mod create_product;
 mod examples;
+mod exposure;
 mod gateway;
 mod gateway_end_to_end;
 mod gateway_face;

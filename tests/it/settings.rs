@@ -46,9 +46,15 @@ fn a_bad_setting_ends_the_program_with_code_2_and_its_name() {
         (SERVER, URL, "FLASHSALE_MAX_CONNECTIONS", "--max-connections", &["", "0", "x"]),
         (SERVER, URL, "FLASHSALE_LOG_FORMAT", "--log-format", &["", "xml"]),
         (SERVER, URL, "DATABASE_URL", "--database-url", &["", "x", "postgres://h/d", "mysql://h"]),
-        (SERVER, URL, "DATABASE_URL", "--database-url", &["mysql://h/d?require_sl=true", "mysql://h/d?require_ssl=x"]),
-        (SWEEPER, URL, "DATABASE_URL", "--database-url", &["mysql://h/d?pool_min=2&pool_max=1"]),
-        (SWEEPER, URL, "DATABASE_URL", "--database-url", &["mysql://h/d?prefer_socket=true"]),
+        (
+            SERVER,
+            URL,
+            "DATABASE_URL",
+            "--database-url",
+            &["mysql://[::1]/d?require_sl=true", "mysql://[::1]/d?require_ssl=x"],
+        ),
+        (SWEEPER, URL, "DATABASE_URL", "--database-url", &["mysql://[::1]/d?pool_min=2&pool_max=1"]),
+        (SWEEPER, URL, "DATABASE_URL", "--database-url", &["mysql://[::1]/d?prefer_socket=true"]),
         (GATEWAY, UNSIGNED, "FLASHSALE_GATEWAY_LISTEN", "--listen", &["", "8000"]),
         (GATEWAY, UNSIGNED, "FLASHSALE_METRICS_LISTEN", "--metrics-listen", &["9465"]),
         (GATEWAY, UNSIGNED, "FLASHSALE_SERVER_URL", "--server-url", &["", "127.0.0.1:50051", "http://", "http://h/p"]),
@@ -63,6 +69,9 @@ fn a_bad_setting_ends_the_program_with_code_2_and_its_name() {
         (GATEWAY, UNSIGNED, "FLASHSALE_STRIPE_SECRETS_FILE", "--stripe-secrets-file", &["", "/no/such/file"]),
         (SWEEPER, URL, "FLASHSALE_SWEEP_BATCH", "--batch", &["", "0", "10001"]),
         (SWEEPER, URL, "FLASHSALE_DB_POOL_SIZE", "--db-pool-size", &["0"]),
+        (SERVER, URL, "FLASHSALE_INSECURE", "--insecure", &["", "1"]),
+        (GATEWAY, UNSIGNED, "FLASHSALE_INSECURE", "--insecure", &["yes"]),
+        (SWEEPER, URL, "FLASHSALE_INSECURE", "--insecure", &["", "TRUE"]),
         (SWEEPER, ("", ""), "DATABASE_URL_FILE", "--database-url-file", &["", "/no/such/file"]),
     ];
     for (program, needed, name, flag, values) in cases {

@@ -1,7 +1,7 @@
 //! Makes the requests that tests of a sale add to with `..`, and brings a sale into a state.
 
 use flashsale::{
-    config::{SweeperCommand, SweeperConfig},
+    config::{Risks, SweeperCommand, SweeperConfig},
     db::Database,
     pb::{
         CreateHoldRequest, CreateOrderRequest, CreateProductRequest, HandlePaymentWebhookRequest, Order, PaymentStatus,
@@ -148,6 +148,7 @@ impl Sale {
         SweeperConfig {
             database: database_config(&self.database.url(), 4),
             batch,
+            risks: Risks::default(),
             log_format: LogFormat::Json,
             command: SweeperCommand::Sweep,
         }
