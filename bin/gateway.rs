@@ -56,6 +56,6 @@ async fn run(config: GatewayConfig) -> Result<(), Box<dyn Error>> {
         }
     });
     tokio::spawn(probes::serve(metrics_listener, config.limits, is_ready, future::pending()));
-    let served = Served { shop: config.routes.has_shop(), senders: config.senders };
+    let served = Served { shop: config.routes.has_shop().then_some(config.access), senders: config.senders };
     Ok(gateway::serve(listener, upstream, served, config.limits, readiness, stop).await?)
 }

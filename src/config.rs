@@ -16,6 +16,9 @@
 //! | `FLASHSALE_MAX_CONNECTIONS` | `--max-connections` | 4096 | 1 to 1,000,000 of each address | server, gateway |
 //! | `FLASHSALE_MAX_CONNECTION_AGE` | `--max-connection-age` | 5m | 0 (never), or 1 s to 365 days | server |
 //! | `FLASHSALE_LANE_QUEUE` | `--lane-queue` | 4096 | 1 to 1,000,000 commands | server |
+//! | `FLASHSALE_PRINCIPALS_FILE` | `--principals-file` | –; without it everybody may call | a file of at most 256 KiB | server, gateway |
+//! | `FLASHSALE_ADMIN_LISTEN` | `--admin-listen` | –; AdminService and reflection are with the others | an IP address and a port | server |
+//! | `FLASHSALE_REFLECTION` | `--reflection` | on at a loopback address, else off | on or off | server |
 //! | `FLASHSALE_GATEWAY_LISTEN` | `--listen` | 127.0.0.1:8000 | an IP address and a port | gateway |
 //! | `FLASHSALE_SERVER_URL` | `--server-url` | http://127.0.0.1:50051 | `http://` or `https://`, a host, no path | gateway |
 //! | `FLASHSALE_GATEWAY_TIMEOUT` | `--timeout` | 5s | 1 ms to 5 minutes | gateway |
@@ -37,6 +40,7 @@
 //! A secret is a [`SecretString`] from the start, which can't be printed. It is checked only after `clap` has ended,
 //! since the errors of `clap` repeat values.
 
+mod access;
 mod clap_error;
 mod connections;
 mod event_senders;
@@ -52,6 +56,7 @@ use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use secrecy::SecretString;
 
 use crate::{
+    access::Access,
     gateway::{EventSenders, Routes, ServerUrl, WebhookAuth},
     listener::Limits,
     reload::{Current, Reload},
@@ -62,6 +67,7 @@ use crate::{
 pub use exposure::Risks;
 pub use sweeper::{SweeperCommand, SweeperConfig};
 
+use access::{AdminArgs, PrincipalsArgs};
 use connections::{AgeArgs, ConnectionArgs};
 use event_senders::EventSenderArgs;
 use exposure::{Exposure, InsecureArgs};
@@ -109,6 +115,12 @@ pub struct ServerConfig {
     pub metrics_listen: SocketAddr,
     /// How many connections there may be, how old they may get, and how they end.
     pub limits: Limits,
+    /// Who may call what.
+    pub access: Access,
+    /// Where AdminService and reflection are served, and nowhere else. `None`: with the others.
+    pub admin_listen: Option<SocketAddr>,
+    /// Whether reflection is served.
+    pub reflection: bool,
     /// How long a hold is valid: 1 s to 30 days, whole microseconds.
     pub hold_ttl: Duration,
     /// How long an order may wait for its payment: 1 s to 365 days, whole microseconds. `None`: without limit.
@@ -148,6 +160,8 @@ pub struct GatewayConfig {
     pub metrics_listen: SocketAddr,
     /// How many connections there may be, and how they end. They may get as old as they like.
     pub limits: Limits,
+    /// Who may call the shop's routes.
+    pub access: Access,
     /// The address of the server.
     pub server_url: ServerUrl,
     /// How long a call to the server may take: 1 ms to 5 minutes.
@@ -180,6 +194,8 @@ impl ServerConfig {
             metrics_listen,
             connections,
             age,
+            principals,
+            admin,
             hold_ttl,
             payment_due,
             webhook_require_amount,
@@ -188,19 +204,23 @@ impl ServerConfig {
             log,
             command,
         } = args;
-        let reload = Reload::default();
+        let mut reload = Reload::default();
         let database = database.check()?;
+        let access = principals.access(&mut reload)?;
+        let (admin_listen, reflection) = admin.admin(listen);
         let command = match command {
             None => ServerCommand::Serve,
             Some(ServerSubcommand::Migrate { seed }) => ServerCommand::Migrate { seed },
         };
         let open_to_all = Exposure { database: Some(&database), ..Exposure::default() };
+        let admin_address = admin_listen.map(|address| (access::ADMIN_LISTEN, address));
         let exposure = match command {
             ServerCommand::Migrate { .. } => open_to_all,
             ServerCommand::Serve => Exposure {
-                listens: vec![(exposure::LISTEN, listen)],
+                listens: [(exposure::LISTEN, listen)].into_iter().chain(admin_address).collect(),
                 metrics_listen: Some(metrics_listen),
                 needs_principals: true,
+                has_principals: access.is_for_principals(),
                 ..open_to_all
             },
         };
@@ -210,6 +230,9 @@ impl ServerConfig {
             listen,
             metrics_listen,
             limits: Limits { age_max: age.age_max(), ..connections.limits() },
+            access,
+            admin_listen,
+            reflection,
             hold_ttl,
             payment_due: (!payment_due.is_zero()).then_some(payment_due),
             webhook_require_amount,
@@ -231,15 +254,27 @@ impl GatewayConfig {
     }
 
     fn read(args: GatewayArgs) -> Result<Self, BadSetting> {
-        let GatewayArgs { listen, metrics_listen, connections, server_url, timeout, routes, senders, insecure, log } =
-            args;
+        let GatewayArgs {
+            listen,
+            metrics_listen,
+            connections,
+            principals,
+            server_url,
+            timeout,
+            routes,
+            senders,
+            insecure,
+            log,
+        } = args;
         let mut reload = Reload::default();
         let routes = routes.routes(listen);
         let senders = senders.read(routes, &mut reload)?;
+        let access = principals.access(&mut reload)?;
         let exposure = Exposure {
             listens: vec![(exposure::GATEWAY_LISTEN, listen)],
             metrics_listen: Some(metrics_listen),
             needs_principals: routes.has_shop(),
+            has_principals: access.is_for_principals(),
             takes_unsigned_webhooks: matches!(senders.get().webhook, Some(WebhookAuth::Unsigned)),
             server_url: Some(&server_url),
             ..Exposure::default()
@@ -249,6 +284,7 @@ impl GatewayConfig {
             listen,
             metrics_listen,
             limits: connections.limits(),
+            access,
             server_url,
             timeout,
             routes,
@@ -289,6 +325,10 @@ struct ServerArgs {
     connections: ConnectionArgs,
     #[command(flatten)]
     age: AgeArgs,
+    #[command(flatten)]
+    principals: PrincipalsArgs,
+    #[command(flatten)]
+    admin: AdminArgs,
     /// How long a hold is valid, 1s to 30days.
     #[arg(long, env = "FLASHSALE_HOLD_TTL", value_name = "DURATION", default_value = "120s", value_parser = hold_ttl)]
     hold_ttl: Duration,
@@ -341,6 +381,8 @@ struct GatewayArgs {
     metrics_listen: SocketAddr,
     #[command(flatten)]
     connections: ConnectionArgs,
+    #[command(flatten)]
+    principals: PrincipalsArgs,
     /// The server: http:// or https://, a host and a port.
     #[arg(long, env = "FLASHSALE_SERVER_URL", value_name = "URL", default_value = "http://127.0.0.1:50051")]
     server_url: ServerUrl,

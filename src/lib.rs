@@ -10,9 +10,9 @@
 //! | [`setup`] | `server migrate` | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`startup`] |
 //! | [`checkout`] | one file for each use case: lock, decide, write | [`config`], [`db`], [`domain`], [`error`], [`lane`], [`metrics`] |
 //! | [`db`] | the only place with SQL | [`config`], [`domain`], [`error`], [`metrics`], [`spans`] |
-//! | [`config`] | the settings of the programs | [`gateway`], [`listener`], [`reload`], [`startup`], [`telemetry`] |
-//! | [`gateway`] | the HTTP front, which knows nothing but gRPC of the rest | [`listener`], [`metrics`], [`pb`], [`reload`], [`spans`], [`telemetry`] |
-//! | [`access`] | who calls, and what they may call | – |
+//! | [`config`] | the settings of the programs | [`access`], [`gateway`], [`listener`], [`reload`], [`startup`], [`telemetry`] |
+//! | [`gateway`] | the HTTP front, which knows nothing but gRPC of the rest | [`access`], [`listener`], [`metrics`], [`pb`], [`reload`], [`spans`], [`telemetry`] |
+//! | [`access`] | who calls, and what they may call | [`listener`], [`pb`], [`reload`] |
 //! | [`probes`] | the metrics address | [`listener`], [`metrics`] |
 //! | [`telemetry`] | logs, traces and metrics | [`metrics`], [`seldom`], [`spans`], [`startup`] |
 //! | [`lane`] | requests that wait together run together | [`error`], [`metrics`], [`spans`] |

@@ -18,6 +18,7 @@ mod collector;
 mod encode;
 mod ending;
 mod exporters;
+mod few;
 mod json;
 mod log_thread;
 mod otlp;
@@ -49,6 +50,7 @@ use crate::{
 use exporters::FewOfExporters;
 use log_thread::LogThread;
 
+pub use few::Few;
 pub use log_thread::WhenFull;
 pub use traces::send as send_spans;
 

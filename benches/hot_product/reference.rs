@@ -9,6 +9,7 @@ mod redis;
 use std::{env, future, io::Read, process, thread};
 
 use flashsale::{
+    access::Access,
     grpc,
     listener::{Limits, listen},
     pb::{
@@ -52,7 +53,7 @@ where
     let routes = Routes::new(FlashSaleServiceServer::new(service.clone()))
         .add_service(PaymentServiceServer::new(service.clone()))
         .add_service(AdminServiceServer::new(service));
-    grpc::serve_routes(listener, routes, Limits::default(), future::pending()).await;
+    grpc::serve_routes(listener, routes, Access::for_everybody(), Limits::default(), future::pending()).await;
 }
 
 fn failed(error: impl std::fmt::Display) -> Status {

@@ -10,3 +10,13 @@ pub enum Caller {
     /// The id of a connection, where no principals are set.
     Connection(u64),
 }
+
+impl Caller {
+    /// Returns the name of the principal, where there is one.
+    pub fn principal(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Principal(name) => Some(name),
+            Self::Connection(_) => None,
+        }
+    }
+}

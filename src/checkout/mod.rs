@@ -30,7 +30,7 @@ pub mod list_orders;
 pub mod list_payment_events;
 pub mod list_payment_exceptions;
 pub mod list_products;
-mod operator_actions;
+pub mod operator_actions;
 pub mod page;
 mod product_waits;
 pub mod purge;

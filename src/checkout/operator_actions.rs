@@ -15,15 +15,34 @@ use crate::{
 
 /// Names an operator's call that changes something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Method {
+pub enum Method {
+    /// Puts a product on sale.
     CreateProduct,
+    /// Changes a product.
     UpdateProduct,
+    /// Changes a product's stock.
     AdjustStock,
+    /// Settles what was wrong with a payment.
     ResolvePaymentException,
+    /// Accepts a payment of another amount.
     AcceptPayment,
 }
 
 impl Method {
+    const ALL: [Self; 5] = [
+        Self::CreateProduct,
+        Self::UpdateProduct,
+        Self::AdjustStock,
+        Self::ResolvePaymentException,
+        Self::AcceptPayment,
+    ];
+
+    /// Returns the method of a path, such as `/flashsale.v1.AdminService/AdjustStock`.
+    pub fn of_path(path: &str) -> Option<Self> {
+        let name = path.strip_prefix('/')?;
+        Self::ALL.into_iter().find(|method| method.as_str() == name)
+    }
+
     /// Returns the name as the wire has it.
     pub(super) fn as_str(self) -> &'static str {
         match self {
@@ -70,6 +89,12 @@ impl OperatorCall<'_> {
         let (principal, method) = (self.principal.as_str(), self.method.as_str());
         info!(principal, method, product_id = product_id.map(ProductId::get), outcome, "Admin call");
     }
+}
+
+/// Logs an operator's call that was refused before it became a command.
+pub fn record_early(principal: &Principal, method: Method, reason: &str) {
+    let (principal, method, outcome) = (principal.as_str(), method.as_str(), reason.to_ascii_lowercase());
+    info!(principal, method, outcome, "Admin call");
 }
 
 /// Describes the change of a field that is shown as its text.

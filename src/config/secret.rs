@@ -154,7 +154,7 @@ fn read(
 }
 
 /// Shows the path, unless somebody put the secret itself there.
-fn shown_path(path: &Path) -> String {
+pub(super) fn shown_path(path: &Path) -> String {
     let path = path.to_string_lossy();
     if path.contains("://") || path.contains("whsec_") {
         return "a file whose path looks like the secret itself".to_owned();

@@ -355,7 +355,8 @@ fn secrets_in_files_are_read_anew_all_or_none() {
 
 #[test]
 fn only_a_gateway_on_loopback_serves_the_shop_unless_it_is_told_to() {
-    let routes = |flags: &[&str]| gateway(&[&["--webhook-allow-unsigned"], flags].concat()).unwrap().routes;
+    let routes =
+        |flags: &[&str]| gateway(&[&["--webhook-allow-unsigned", "--insecure"], flags].concat()).unwrap().routes;
     for (listen, default) in [
         ("127.0.0.1:8000", Routes::All),
         ("127.8.0.1:8000", Routes::All),
@@ -421,5 +422,62 @@ fn every_setting_has_an_environment_twin_and_the_table_names_both() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn principals_are_read_at_start_and_a_fault_is_named_by_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("principals");
+    let flag = format!("--principals-file={}", path.display());
+    let open = server(&[URL]).unwrap().access;
+    assert!(!open.is_for_principals() && !open.is_for_nobody());
+    for (text, is_for_nobody) in [("# nobody\n", true), ("anna san:dns:anna.example operator\n", false)] {
+        std::fs::write(&path, text).unwrap();
+        for access in
+            [server(&[URL, &flag]).unwrap().access, gateway(&["--webhook-allow-unsigned", &flag]).unwrap().access]
+        {
+            assert!(access.is_for_principals());
+            assert_eq!(access.is_for_nobody(), is_for_nobody, "{text}");
+        }
+    }
+    for (bytes, expected) in [
+        (&b"\nanna token:sha256:hunter2 operator"[..], "line 2 has a token's hash that isn't one"),
+        (b"anna san:dns:hunter2 boss", "line 1 has an unknown role"),
+        (b"\xff", "it is not UTF-8 text"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        for line in [line(server(&[URL, &flag])), line(gateway(&["--webhook-allow-unsigned", &flag]))] {
+            assert!(line.starts_with("FLASHSALE_PRINCIPALS_FILE (--principals-file) can't be '"), "{line}");
+            assert!(line.contains(expected) && !line.contains("hunter2") && !line.contains('\n'), "{line}");
+        }
+    }
+    let missing = line(server(&[URL, "--principals-file=/no/such"]));
+    assert!(missing.contains("can't be '/no/such': it can't be read: No such file"), "{missing}");
+}
+
+#[test]
+fn reflection_is_on_where_it_is_served_on_this_machine_unless_it_is_set() {
+    let reflection = |flags: &[&str]| server(&[&[URL, "--insecure"], flags].concat()).unwrap().reflection;
+    for (flags, is_on) in [
+        (&[][..], true),
+        (&["--listen=[::1]:1"], true),
+        (&["--listen=0.0.0.0:1"], false),
+        (&["--listen=0.0.0.0:1", "--admin-listen=127.0.0.1:1"], true),
+        (&["--admin-listen=192.0.2.1:1"], false),
+        (&["--reflection=off"], false),
+        (&["--listen=0.0.0.0:1", "--reflection=on"], true),
+    ] {
+        assert_eq!(reflection(flags), is_on, "{flags:?}");
+    }
+    assert_eq!(server(&[URL]).unwrap().admin_listen, None);
+    assert_eq!(server(&[URL, "--admin-listen=[::1]:2"]).unwrap().admin_listen, Some("[::1]:2".parse().unwrap()));
+    for (flag, value, expected) in [
+        ("--reflection", "yes", "can't be 'yes': expected on or off"),
+        ("--reflection", "", "is empty"),
+        ("--admin-listen", "here", "expected an IP address and a port"),
+    ] {
+        let line = line(server(&[URL, &format!("{flag}={value}")]));
+        assert!(line.starts_with(flag) && line.contains(expected), "{line}");
     }
 }

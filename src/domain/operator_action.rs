@@ -14,6 +14,11 @@ impl Principal {
         Self("unknown".to_owned())
     }
 
+    /// Names a caller that the server knows.
+    pub fn named(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+
     /// Takes a value that the database gave.
     pub fn stored(value: String) -> Self {
         Self(value)

@@ -23,6 +23,7 @@
 mod answer;
 mod body;
 mod framing;
+mod guard;
 mod readiness;
 mod reply;
 mod request;
@@ -40,6 +41,7 @@ use tokio::{net::TcpListener, time::sleep};
 use tracing::{info, warn};
 
 use crate::{
+    access::Access,
     listener::{self, CALLS, Limits, Protocol},
     reload::Current,
 };
@@ -99,8 +101,8 @@ impl Routes {
 /// Says what a gateway serves, and whom it believes. What isn't served is 404, like any unknown path.
 #[derive(Clone, Debug)]
 pub struct Served {
-    /// Whether the shop's routes are served.
-    pub shop: bool,
+    /// Who may call the shop's routes. `None`: they aren't served.
+    pub shop: Option<Access>,
     /// Whose payment events are taken. New secrets may come while the gateway runs, but no new kinds of them.
     pub senders: Current<EventSenders>,
 }
@@ -128,6 +130,9 @@ pub async fn serve(
     readiness: Readiness,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    if served.shop.as_ref().is_some_and(Access::is_for_nobody) {
+        warn!("The file of principals has nobody: no request for the shop's routes is let in");
+    }
     let stop = async {
         shutdown.await;
         readiness.leave();
@@ -190,7 +195,7 @@ mod tests {
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { stopped.await.unwrap_or_default() };
         let senders = EventSenders { webhook: Some(WebhookAuth::Unsigned), stripe: Vec::new() };
-        let served = Served { shop: true, senders: Current::fixed(senders) };
+        let served = Served { shop: Some(Access::for_everybody()), senders: Current::fixed(senders) };
         let routes = routes::router(upstream.clone(), served, Readiness::new(upstream));
         let serving = tokio::spawn(serve_within(times, listener, routes, Limits::default(), shutdown));
         Running { address, stop, serving }

@@ -118,12 +118,13 @@ impl Reply {
         reply
     }
 
-    /// Refuses a webhook whose signature is missing or wrong. The sender isn't told which.
+    /// Refuses a webhook whose signature is missing or wrong, or a caller that isn't known. It isn't told which.
     pub(super) fn unauthenticated() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", "Unauthenticated")
     }
 
-    fn permission_denied() -> Self {
+    /// Refuses a caller that may not do this.
+    pub(super) fn permission_denied() -> Self {
         Self::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", "Permission denied")
     }
 

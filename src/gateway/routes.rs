@@ -11,7 +11,7 @@ use axum::{
     extract::{MatchedPath, Path, Request, State, rejection::PathRejection},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{MethodRouter, get, post},
 };
 use http::{HeaderValue, StatusCode, header::CACHE_CONTROL};
 use serde::Serialize;
@@ -21,6 +21,7 @@ use super::{
     EventSenders, Readiness, Served,
     answer::{HoldAnswer, IgnoredAnswer, OrderAnswer, ProductAnswer, WebhookAnswer},
     body, framing,
+    guard::{self, Guard},
     reply::{Asked, Reply},
     request,
     upstream::{self, CallError, Upstream},
@@ -67,9 +68,14 @@ struct Gateway {
 pub(super) fn router(upstream: Upstream, served: Served, readiness: Readiness) -> Router {
     let Served { shop, senders } = served;
     let mut router = Router::new();
-    if shop {
-        router =
-            router.route(PRODUCT, get(get_product)).route(HOLDS, post(create_hold)).route(ORDERS, post(create_order));
+    if let Some(access) = shop {
+        let guarded = |route: MethodRouter<Gateway>, rpc| {
+            route.route_layer(middleware::from_fn_with_state(Guard { access: access.clone(), rpc }, guard::check))
+        };
+        router = router
+            .route(PRODUCT, guarded(get(get_product), "/flashsale.v1.FlashSaleService/GetProduct"))
+            .route(HOLDS, guarded(post(create_hold), "/flashsale.v1.FlashSaleService/CreateHold"))
+            .route(ORDERS, guarded(post(create_order), "/flashsale.v1.FlashSaleService/CreateOrder"));
     }
     let kinds = senders.get();
     if kinds.webhook.is_some() {
@@ -122,7 +128,7 @@ async fn method_not_allowed(request: Request) -> Reply {
     refuse_unread(request, Reply::method_not_allowed()).await
 }
 
-async fn refuse_unread(request: Request, reply: Reply) -> Reply {
+pub(super) async fn refuse_unread(request: Request, reply: Reply) -> Reply {
     let (head, body) = request.into_parts();
     body::discard(&head.headers, body).await;
     reply

@@ -10,7 +10,12 @@ use super::{
     lists, update_mask,
 };
 use crate::{
-    checkout::{AcceptPayment, AdjustStock, CreateProduct, ResolvePaymentException, request_id_or_made_up},
+    access::Caller,
+    checkout::{
+        AcceptPayment, AdjustStock, CreateProduct, ResolvePaymentException,
+        operator_actions::{Method, record_early},
+        request_id_or_made_up,
+    },
     domain::{
         NewProduct, PaymentExceptionId, Principal, ProductId, ProductName, Remark, RequestId, StockDelta,
         product::check_window,
@@ -39,7 +44,25 @@ impl AdminRpcs {
     }
 }
 
-fn create_product(request: &CreateProductRequest) -> Result<CreateProduct, Error> {
+/// Names the caller of a call, for what an operator's call leaves behind.
+pub(super) fn principal_of(caller: Option<&Caller>) -> Principal {
+    caller.and_then(Caller::principal).map_or_else(Principal::unknown, |name| Principal::named(name))
+}
+
+fn principal<T>(request: &Request<T>) -> Principal {
+    principal_of(request.extensions().get())
+}
+
+/// Returns the status of a call that was refused before it became a command, and logs the call.
+fn early<T>(request: &Request<T>, method: Method) -> impl Fn(Error) -> Status {
+    let principal = principal(request);
+    move |error| {
+        record_early(&principal, method, error.reason());
+        failed(error)
+    }
+}
+
+fn create_product(request: &CreateProductRequest, principal: Principal) -> Result<CreateProduct, Error> {
     let mut bad = BadFields::default();
     let name = bad.take(ProductName::parse(&request.name));
     let price_cents = bad.take(not_negative("price_cents", request.price_cents));
@@ -63,11 +86,10 @@ fn create_product(request: &CreateProductRequest) -> Result<CreateProduct, Error
         return Err(bad.error());
     };
     let product = NewProduct { name, price_cents, total_stock, max_per_buyer, starts_at, ends_at };
-    let principal = Principal::unknown();
     Ok(CreateProduct { product, request_id: request_id_or_made_up(request_id), principal })
 }
 
-fn adjust_stock(request: &AdjustStockRequest) -> Result<AdjustStock, Error> {
+fn adjust_stock(request: &AdjustStockRequest, principal: Principal) -> Result<AdjustStock, Error> {
     let mut bad = BadFields::default();
     let product_id = bad.take(ProductId::parse(request.product_id));
     let delta = bad.take(StockDelta::parse(request.delta));
@@ -77,23 +99,26 @@ fn adjust_stock(request: &AdjustStockRequest) -> Result<AdjustStock, Error> {
     else {
         return Err(bad.error());
     };
-    Ok(AdjustStock { product_id, delta, reason, request_id, principal: Principal::unknown() })
+    Ok(AdjustStock { product_id, delta, reason, request_id, principal })
 }
 
-fn resolve_payment_exception(request: &ResolvePaymentExceptionRequest) -> Result<ResolvePaymentException, Error> {
+fn resolve_payment_exception(
+    request: &ResolvePaymentExceptionRequest,
+    principal: Principal,
+) -> Result<ResolvePaymentException, Error> {
     let mut bad = BadFields::default();
     let id = bad.take(PaymentExceptionId::parse(request.exception_id));
     let note = bad.take(Remark::parse("note", &request.note));
     let (Some(id), Some(note)) = (id, note) else { return Err(bad.error()) };
-    Ok(ResolvePaymentException { id, note, principal: Principal::unknown() })
+    Ok(ResolvePaymentException { id, note, principal })
 }
 
-fn accept_payment(request: &AcceptPaymentRequest) -> Result<AcceptPayment, Error> {
+fn accept_payment(request: &AcceptPaymentRequest, principal: Principal) -> Result<AcceptPayment, Error> {
     let mut bad = BadFields::default();
     let id = bad.take(PaymentExceptionId::parse(request.exception_id));
     let note = bad.take(Remark::parse("note", &request.note));
     let (Some(id), Some(note)) = (id, note) else { return Err(bad.error()) };
-    Ok(AcceptPayment { id, note, principal: Principal::unknown() })
+    Ok(AcceptPayment { id, note, principal })
 }
 
 #[tonic::async_trait]
@@ -102,8 +127,9 @@ impl AdminService for AdminRpcs {
         &self,
         request: Request<CreateProductRequest>,
     ) -> Result<Response<CreateProductResponse>, Status> {
-        let command = create_product(request.get_ref()).map_err(failed)?;
-        let product = self.gate.checkout().await.map_err(failed)?.create_product(command).await.map_err(failed)?;
+        let early = early(&request, Method::CreateProduct);
+        let command = create_product(request.get_ref(), principal(&request)).map_err(&early)?;
+        let product = self.gate.checkout().await.map_err(early)?.create_product(command).await.map_err(failed)?;
         Ok(Response::new(CreateProductResponse { product: Some(convert::product(product)) }))
     }
 
@@ -111,8 +137,9 @@ impl AdminService for AdminRpcs {
         &self,
         request: Request<UpdateProductRequest>,
     ) -> Result<Response<UpdateProductResponse>, Status> {
-        let command = update_mask::command(request.get_ref()).map_err(failed)?;
-        let product = self.gate.checkout().await.map_err(failed)?.update_product(command).await.map_err(failed)?;
+        let early = early(&request, Method::UpdateProduct);
+        let command = update_mask::command(request.get_ref(), principal(&request)).map_err(&early)?;
+        let product = self.gate.checkout().await.map_err(early)?.update_product(command).await.map_err(failed)?;
         Ok(Response::new(UpdateProductResponse { product: Some(convert::product(product)) }))
     }
 
@@ -120,8 +147,9 @@ impl AdminService for AdminRpcs {
         &self,
         request: Request<AdjustStockRequest>,
     ) -> Result<Response<AdjustStockResponse>, Status> {
-        let command = adjust_stock(request.get_ref()).map_err(failed)?;
-        let product = self.gate.checkout().await.map_err(failed)?.adjust_stock(command).await.map_err(failed)?;
+        let early = early(&request, Method::AdjustStock);
+        let command = adjust_stock(request.get_ref(), principal(&request)).map_err(&early)?;
+        let product = self.gate.checkout().await.map_err(early)?.adjust_stock(command).await.map_err(failed)?;
         Ok(Response::new(AdjustStockResponse { product: Some(convert::product(product)) }))
     }
 
@@ -193,8 +221,9 @@ impl AdminService for AdminRpcs {
         &self,
         request: Request<AcceptPaymentRequest>,
     ) -> Result<Response<AcceptPaymentResponse>, Status> {
-        let command = accept_payment(request.get_ref()).map_err(failed)?;
-        let accepted = self.gate.checkout().await.map_err(failed)?.accept_payment(command).await.map_err(failed)?;
+        let early = early(&request, Method::AcceptPayment);
+        let command = accept_payment(request.get_ref(), principal(&request)).map_err(&early)?;
+        let accepted = self.gate.checkout().await.map_err(early)?.accept_payment(command).await.map_err(failed)?;
         Ok(Response::new(AcceptPaymentResponse {
             exception: Some(convert::payment_exception(accepted.exception)),
             order: Some(convert::order(accepted.order)),
@@ -205,8 +234,9 @@ impl AdminService for AdminRpcs {
         &self,
         request: Request<ResolvePaymentExceptionRequest>,
     ) -> Result<Response<ResolvePaymentExceptionResponse>, Status> {
-        let command = resolve_payment_exception(request.get_ref()).map_err(failed)?;
-        let checkout = self.gate.checkout().await.map_err(failed)?;
+        let early = early(&request, Method::ResolvePaymentException);
+        let command = resolve_payment_exception(request.get_ref(), principal(&request)).map_err(&early)?;
+        let checkout = self.gate.checkout().await.map_err(early)?;
         let exception = checkout.resolve_payment_exception(command).await.map_err(failed)?;
         Ok(Response::new(ResolvePaymentExceptionResponse { exception: Some(convert::payment_exception(exception)) }))
     }

@@ -1,4 +1,8 @@
-//! Gives every call a span, and a deadline that answers DEADLINE_EXCEEDED.
+//! Decides about every call whether its caller may make it, and gives it a span, and a deadline that answers
+//! DEADLINE_EXCEEDED.
+//!
+//! The verdict comes before anything of the body is read. Its answer has the same bytes whatever was called, so it says
+//! nothing about what exists.
 //!
 //! A client has its own timer, which says nothing about the reason. So the timer of this layer ends a little earlier. When the deadline passes the handler is dropped. If its command still waits in a lane, the lane skips it.
 
@@ -16,9 +20,11 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
-use super::status;
+use super::{admin::principal_of, refused_calls, status};
 use crate::{
-    access::Caller,
+    access::{Access, Caller, Denied},
+    checkout::operator_actions,
+    domain::Principal,
     error::Error,
     listener::Peer,
     metrics::{self, Method},
@@ -37,20 +43,24 @@ const EARLIER_MIN: Duration = Duration::from_millis(2);
 const EARLIER_MAX: Duration = Duration::from_millis(5);
 
 /// Wraps each service in a [`Call`].
-#[derive(Debug, Clone, Copy)]
-pub(super) struct CallLayer;
+#[derive(Debug, Clone)]
+pub(super) struct CallLayer {
+    /// Who may call what.
+    pub(super) access: Access,
+}
 
-/// Adds a span and a deadline to each call of a service.
+/// Adds a verdict, a span and a deadline to each call of a service.
 #[derive(Debug, Clone)]
 pub(super) struct Call<S> {
     inner: S,
+    access: Access,
 }
 
 impl<S> Layer<S> for CallLayer {
     type Service = Call<S>;
 
     fn layer(&self, inner: S) -> Call<S> {
-        Call { inner }
+        Call { inner, access: self.access.clone() }
     }
 }
 
@@ -71,28 +81,34 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let began = Instant::now();
-        let peer = request.extensions().get::<Arc<Peer>>();
-        if let Some(caller) = peer.map(|peer| Caller::Connection(peer.connection_id)) {
-            request.extensions_mut().insert(caller);
-        }
         let method = Method::of_path(request.uri().path());
         let rpc = method.and_then(Method::path);
         // The time starts now: on a busy machine the first poll of the call may come later.
         let deadline = time_limit(request.headers(), rpc.is_some()).map(|limit| began + limit);
-        let span = span(rpc, &request);
+        let verdict = verdict(&self.access, &request);
+        let span = span(rpc, &request, verdict.as_ref().map_or_else(Denied::principal, Caller::principal));
         let measured = method.map(|method| metrics::measure_served_call(method, began.into_std()));
-        let call = self.inner.call(request);
+        let call = verdict.map(|caller| {
+            let operator = Operator::of(rpc, &caller);
+            request.extensions_mut().insert(caller);
+            (self.inner.call(request), operator)
+        });
         Box::pin(async move {
             let answer = async {
-                match deadline {
+                let (call, operator) = match call {
+                    Ok(admitted) => admitted,
+                    Err(denied) => return Ok(refusal(&denied).into_http()),
+                };
+                let answer = match deadline {
                     None => call.await,
                     Some(deadline) => match tokio::time::timeout_at(deadline, call).await {
                         Ok(answer) => answer,
                         Err(_) => Ok(status::of(&Error::DeadlineExceeded).into_http()),
                     },
-                }
+                };
+                answer.map(|response| if is_tonics(&response) { explained(response, operator) } else { response })
             };
-            let answer = spans::in_span(span.ids(), answer).await.map(with_details);
+            let answer = spans::in_span(span.ids(), answer).await;
             if let Ok(response) = &answer {
                 let code = code_of(response);
                 span.answered(code);
@@ -108,8 +124,40 @@ where
     }
 }
 
+/// Decides whether the caller may make the call, and logs it where not.
+fn verdict<B>(access: &Access, request: &Request<B>) -> Result<Caller, Denied> {
+    let path = request.uri().path();
+    // The listener puts it into each request.
+    let peer = request.extensions().get::<Arc<Peer>>().ok_or(Denied::Unauthenticated { cause: "no connection" })?;
+    let verdict = access.admit(path, request.headers(), peer);
+    if let Err(denied) = &verdict {
+        refused_calls::log(path, peer, denied);
+    }
+    verdict
+}
+
+fn refusal(denied: &Denied) -> Status {
+    match denied {
+        Denied::Unauthenticated { .. } => status::unauthenticated(),
+        Denied::PermissionDenied { .. } => status::permission_denied(),
+    }
+}
+
+/// Describes a call of an operator that changes something, so that it leaves a line even if it can't be read.
+struct Operator {
+    method: operator_actions::Method,
+    principal: Principal,
+}
+
+impl Operator {
+    fn of(rpc: Option<&'static str>, caller: &Caller) -> Option<Self> {
+        let method = operator_actions::Method::of_path(rpc?)?;
+        Some(Self { method, principal: principal_of(Some(caller)) })
+    }
+}
+
 /// Starts the span of a call. Health checks and reflection have none: they would be most of the spans of a quiet day.
-fn span<B>(known: Option<&'static str>, request: &Request<B>) -> ServerCall {
+fn span<B>(known: Option<&'static str>, request: &Request<B>, principal: Option<&Arc<str>>) -> ServerCall {
     let path = request.uri().path();
     let method = match known {
         Some(known) => rpc::Method::Known(&known[1..]),
@@ -119,7 +167,7 @@ fn span<B>(known: Option<&'static str>, request: &Request<B>) -> ServerCall {
         None => rpc::Method::Unknown(path.strip_prefix('/').unwrap_or(path)),
     };
     let ends: Ends = request.extensions().get().copied().unwrap_or_default();
-    ServerCall::start(method, request.headers(), ends)
+    ServerCall::start(method, request.headers(), ends, principal)
 }
 
 /// Returns the status code of an answer. An answer that has it only behind its message is OK: so are all with a message.
@@ -156,13 +204,24 @@ fn parse_timeout(value: &str) -> Option<Duration> {
     }
 }
 
+/// Whether an answer is an error that tonic made before a handler saw the call: it has no details.
+fn is_tonics<R>(response: &Response<R>) -> bool {
+    response.headers().contains_key("grpc-status") && !response.headers().contains_key("grpc-status-details-bin")
+}
+
+/// Adds the details to an error of tonic's, and logs the call of an operator that it ends.
+fn explained<R: Default>(response: Response<R>, operator: Option<Operator>) -> Response<R> {
+    let response = with_details(response);
+    if let (Some(Operator { method, principal }), code @ 1..) = (operator, code_of(&response)) {
+        operator_actions::record_early(&principal, method, rpc::code_name(code));
+    }
+    response
+}
+
 /// Adds the details that every error has to the errors that tonic made before a handler saw the call.
 ///
 /// A message that is too large or can't be decoded is the caller's fault. So is an unknown method or compression.
 fn with_details<R: Default>(response: Response<R>) -> Response<R> {
-    if !response.headers().contains_key("grpc-status") || response.headers().contains_key("grpc-status-details-bin") {
-        return response;
-    }
     let Some(tonics) = Status::from_header_map(response.headers()) else { return response };
     match tonics.code() {
         Code::OutOfRange | Code::Internal => status::bad_message(tonics.message()).into_http(),

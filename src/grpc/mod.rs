@@ -11,6 +11,7 @@ mod layer;
 mod lists;
 mod page_token;
 mod payment;
+mod refused_calls;
 mod sale_figures;
 mod status;
 mod update_mask;
@@ -37,6 +38,7 @@ use tracing::{error, info, warn};
 use health::{Health, Readiness};
 
 use crate::{
+    access::Access,
     checkout::{Checkout, Settings},
     config::ServerConfig,
     error::Error,
@@ -83,6 +85,28 @@ const CONNECTIONS_DRAIN_MAX: Duration = Duration::from_secs(7);
 /// log lines, a shutdown takes less than the 25 s that an orchestrator is promised.
 const LANES_DRAIN_MAX: Duration = Duration::from_secs(6);
 
+/// Says where a server serves, whom, and within which limits.
+#[derive(Debug)]
+pub struct Front {
+    /// Where it serves.
+    pub listener: TcpListener,
+    /// Where AdminService and reflection are served, and health as well. `None`: with the other services.
+    pub admin_listener: Option<TcpListener>,
+    /// Whether reflection is served.
+    pub reflection: bool,
+    /// Who may call what.
+    pub access: Access,
+    /// How many connections there may be at each address, how old they may get, and how they end.
+    pub limits: Limits,
+}
+
+impl Front {
+    /// Serves everything to everybody, for development and tests.
+    pub fn for_everybody(listener: TcpListener, limits: Limits) -> Self {
+        Self { listener, admin_listener: None, reflection: true, access: Access::for_everybody(), limits }
+    }
+}
+
 /// Says why the server can't serve, or why it ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -112,7 +136,16 @@ pub enum ServeError {
 /// An address can't be listened on, the checkout can't be opened, or the service definition can't be served.
 pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
     let listener_on = |address| listen(address).map_err(|cause| ServeError::Listen { address, cause });
-    let listener = listener_on(config.listen)?;
+    let front = Front {
+        listener: listener_on(config.listen)?,
+        admin_listener: config.admin_listen.map(listener_on).transpose()?,
+        reflection: config.reflection,
+        access: config.access,
+        limits: config.limits,
+    };
+    if front.access.is_for_nobody() {
+        warn!("The file of principals has nobody: no call but those of health is let in");
+    }
     let metrics_listener = listener_on(config.metrics_listen)?;
     let settings = Settings {
         hold_ttl: config.hold_ttl,
@@ -129,7 +162,7 @@ pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()>) -> Re
     };
     let (stop, stopped) = watch::channel(false);
     let page = tokio::spawn(probes::serve(metrics_listener, config.limits, is_ready, until(stopped)));
-    let served = serve_with(listener, checkout, config.limits, readiness, shutdown).await;
+    let served = serve_with(front, checkout, readiness, shutdown).await;
     // The metrics can be read until the lanes have drained.
     stop.send_replace(true);
     if let Err(error) = page.await {
@@ -138,13 +171,14 @@ pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()>) -> Re
     served
 }
 
-/// Serves routes with the limits, spans and deadlines that every call has, until `stop`.
+/// Serves routes with the verdict, limits, span and deadline that every call has, until `stop`.
 ///
 /// Connections then have 7 s to end their calls, and the answer is whether all did. The references of the benchmark are
 /// served by it, too.
 pub async fn serve_routes(
     listener: TcpListener,
     routes: Routes,
+    access: Access,
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) -> bool {
@@ -158,7 +192,7 @@ pub async fn serve_routes(
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
     let protocol = Protocol { http, head_time_max: None, corks: true, counts: &CALLS };
-    let service = TowerToHyperService::new(layer::CallLayer.layer(routes.prepare()));
+    let service = TowerToHyperService::new(layer::CallLayer { access }.layer(routes.prepare()));
     listener::serve(listener, protocol, limits, service, stop, CONNECTIONS_DRAIN_MAX).await
 }
 
@@ -167,51 +201,42 @@ async fn until(mut stopped: watch::Receiver<bool>) {
     let _sender_gone = stopped.wait_for(|stopped| *stopped).await;
 }
 
-/// Serves on a listener until `shutdown`. Then health says NOT_SERVING, and connections and lanes drain.
+/// Serves on its listeners until `shutdown`. Then health says NOT_SERVING, and connections and lanes drain.
 ///
 /// # Errors
-/// The listener has no address, or the service definition can't be served.
-pub async fn serve(
-    listener: TcpListener,
-    checkout: Checkout,
-    limits: Limits,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), ServeError> {
-    serve_with(listener, checkout, limits, Readiness::default(), shutdown).await
+/// A listener has no address, or the service definition can't be served.
+pub async fn serve(front: Front, checkout: Checkout, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+    serve_with(front, checkout, Readiness::default(), shutdown).await
 }
 
 /// Serves, and keeps `readiness` as health has it.
 async fn serve_with(
-    listener: TcpListener,
+    front: Front,
     checkout: Checkout,
-    limits: Limits,
     readiness: Readiness,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
+    let Front { listener, admin_listener, reflection, access, limits } = front;
     let address = listener.local_addr().map_err(ServeError::Address)?;
     let (health, health_service) = Health::new(readiness).await;
     let gate = Arc::new(gate::Gate::new(checkout.clone()));
     let figures = sale_figures::SaleFigures::new(&gate);
     metrics::start_server();
     metrics::before_each_page(move || figures.clone().refresh());
-    let routes = Routes::new(
-        FlashSaleServiceServer::new(flash_sale::FlashSaleRpcs::new(Arc::clone(&gate)))
-            .max_decoding_message_size(MESSAGE_BYTES_MAX),
-    )
-    .add_service(
-        PaymentServiceServer::new(payment::PaymentRpcs::new(Arc::clone(&gate)))
-            .max_decoding_message_size(MESSAGE_BYTES_MAX),
-    )
-    .add_service(
-        AdminServiceServer::new(admin::AdminRpcs::new(Arc::clone(&gate))).max_decoding_message_size(MESSAGE_BYTES_MAX),
-    )
-    .add_service(health_service)
-    .add_service(reflection().build_v1().map_err(ServeError::Reflection)?)
-    .add_service(reflection().build_v1alpha().map_err(ServeError::Reflection)?);
+    let of_sale = sale_routes(&gate).add_service(health_service.clone());
     info!(%address, "Listening");
+    let (of_sale, admin) = match admin_listener {
+        None => (admin_routes(of_sale, &gate, reflection)?, None),
+        Some(listener) => {
+            let address = listener.local_addr().map_err(ServeError::Address)?;
+            info!(%address, "Listening for operators");
+            (of_sale, Some((listener, admin_routes(Routes::new(health_service), &gate, reflection)?)))
+        }
+    };
     let watch = health.clone().watch(checkout.clone(), Arc::clone(&gate));
     let watching = AbortOnDropHandle::new(tokio::spawn(watch));
 
+    let (tell, told) = watch::channel(false);
     let stop = async {
         shutdown.await;
         // Health changes first: its watchers can go elsewhere before connections are told to go.
@@ -220,8 +245,17 @@ async fn serve_with(
         health.stop().await;
         gate.checked(false);
         sleep(limits.drain_delay).await;
+        tell.send_replace(true);
     };
-    if !serve_routes(listener, routes, limits, stop).await {
+    let serving = serve_routes(listener, of_sale, access.clone(), limits, until(told.clone()));
+    let serving_admin = async {
+        match admin {
+            Some((listener, routes)) => serve_routes(listener, routes, access, limits, until(told)).await,
+            None => true,
+        }
+    };
+    let ((), is_ended, is_admin_ended) = tokio::join!(stop, serving, serving_admin);
+    if !is_ended || !is_admin_ended {
         warn!("Connections were still open and are closed now");
     }
     if tokio::time::timeout(LANES_DRAIN_MAX, checkout.close()).await.is_err() {
@@ -231,8 +265,33 @@ async fn serve_with(
     Ok(())
 }
 
+/// Returns the services of the sale.
+fn sale_routes(gate: &Arc<gate::Gate>) -> Routes {
+    Routes::new(
+        FlashSaleServiceServer::new(flash_sale::FlashSaleRpcs::new(Arc::clone(gate)))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX),
+    )
+    .add_service(
+        PaymentServiceServer::new(payment::PaymentRpcs::new(Arc::clone(gate)))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX),
+    )
+}
+
+/// Adds what operators and their tools call.
+fn admin_routes(routes: Routes, gate: &Arc<gate::Gate>, reflection: bool) -> Result<Routes, ServeError> {
+    let routes = routes.add_service(
+        AdminServiceServer::new(admin::AdminRpcs::new(Arc::clone(gate))).max_decoding_message_size(MESSAGE_BYTES_MAX),
+    );
+    if !reflection {
+        return Ok(routes);
+    }
+    Ok(routes
+        .add_service(reflected().build_v1().map_err(ServeError::Reflection)?)
+        .add_service(reflected().build_v1alpha().map_err(ServeError::Reflection)?))
+}
+
 /// Returns what reflection knows: the services, and the details of errors, which tools print by it.
-fn reflection() -> tonic_reflection::server::Builder<'static> {
+fn reflected() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)

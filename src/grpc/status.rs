@@ -100,6 +100,23 @@ fn status_of(error: &Error) -> Status {
     Status::with_error_details(code, message, details)
 }
 
+/// Returns the status of a call whose caller isn't known. It has the same bytes whatever was called.
+pub(super) fn unauthenticated() -> Status {
+    unexplained(Code::Unauthenticated, "UNAUTHENTICATED", "This call needs valid credentials")
+}
+
+/// Returns the status of a call that its caller may not make. It has the same bytes whatever was called.
+pub(super) fn permission_denied() -> Status {
+    unexplained(Code::PermissionDenied, "PERMISSION_DENIED", "The caller may not make this call")
+}
+
+fn unexplained(code: Code, reason: &'static str, message: &str) -> Status {
+    LAST_REASON.set(Some(reason));
+    let mut details = ErrorDetails::new();
+    details.set_error_info(reason, DOMAIN, HashMap::new());
+    Status::with_error_details(code, message, details)
+}
+
 /// Returns the status of a message that can't be read.
 pub(super) fn bad_message(why: &str) -> Status {
     of(&Invalid::new("message", format!("can't be read: {why}")).into())
@@ -253,7 +270,7 @@ mod tests {
     #[test]
     fn every_reason_is_counted_from_0() {
         let mut reasons: Vec<&str> = table().into_iter().map(|(_, _, reason, _)| reason).collect();
-        reasons.push("UNIMPLEMENTED");
+        reasons.extend(["UNIMPLEMENTED", "UNAUTHENTICATED", "PERMISSION_DENIED"]);
         assert_eq!(reasons, crate::metrics::REASONS);
     }
 

@@ -41,7 +41,7 @@ impl MaskPath {
 }
 
 /// Reads a request. One error names all invalid fields. Fields that the mask doesn't name are ignored.
-pub(super) fn command(request: &UpdateProductRequest) -> Result<UpdateProduct, Error> {
+pub(super) fn command(request: &UpdateProductRequest, principal: Principal) -> Result<UpdateProduct, Error> {
     let mut bad = BadFields::default();
     let paths: &[String] = request.update_mask.as_ref().map_or(&[], |mask| &mask.paths);
     if paths.is_empty() {
@@ -58,7 +58,7 @@ pub(super) fn command(request: &UpdateProductRequest) -> Result<UpdateProduct, E
         bad.take(add(path, product, &mut change));
     }
     match product_id {
-        Some(product_id) if bad.is_empty() => Ok(UpdateProduct { product_id, change, principal: Principal::unknown() }),
+        Some(product_id) if bad.is_empty() => Ok(UpdateProduct { product_id, change, principal }),
         Some(_) | None => Err(bad.error()),
     }
 }
@@ -102,14 +102,16 @@ mod tests {
     }
 
     fn bad_fields(request: &UpdateProductRequest) -> Vec<&'static str> {
-        let Err(Error::Invalid(invalid)) = command(request) else { panic!("{request:?} was taken") };
+        let Err(Error::Invalid(invalid)) = command(request, Principal::unknown()) else {
+            panic!("{request:?} was taken")
+        };
         invalid.iter().map(|invalid| invalid.field).collect()
     }
 
     #[test]
     fn only_what_the_mask_names_is_taken() {
         let product = Product { product_id: 7, name: "Shoe".to_owned(), price_cents: -1, ..Default::default() };
-        let change = command(&request(product, &["name", "ends_at", "name"])).unwrap().change;
+        let change = command(&request(product, &["name", "ends_at", "name"]), Principal::unknown()).unwrap().change;
         let name = Some(ProductName::parse("Shoe").unwrap());
         assert_eq!(change, ProductChange { name, ends_at: Some(None), ..Default::default() });
     }

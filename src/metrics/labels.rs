@@ -33,6 +33,8 @@ pub const REASONS: &[&str] = &[
     "DEADLINE_EXCEEDED",
     "INTERNAL",
     "UNIMPLEMENTED",
+    "UNAUTHENTICATED",
+    "PERMISSION_DENIED",
 ];
 
 /// Lists what a request for a hold may come to: made, made before, or refused for one of these reasons.

@@ -1,5 +1,7 @@
 //! Spans of gRPC calls, on the server's side and on the client's.
 
+use std::sync::Arc;
+
 use ::http::HeaderMap;
 use opentelemetry::{Context, trace::SpanKind};
 
@@ -63,8 +65,8 @@ pub struct ServerCall {
 }
 
 impl ServerCall {
-    /// Starts the span, as a child of the caller's.
-    pub fn start(method: Method<'_>, headers: &HeaderMap, ends: Ends) -> Self {
+    /// Starts the span, as a child of the caller's. `principal` is who calls, where that is known.
+    pub fn start(method: Method<'_>, headers: &HeaderMap, ends: Ends, principal: Option<&Arc<str>>) -> Self {
         let name = match method {
             Method::Known(name) => name,
             Method::Unknown(_) => GRPC,
@@ -74,6 +76,9 @@ impl ServerCall {
             describe(&mut span, method);
             address::set(&mut span, "server.address", "server.port", ends.server);
             address::set(&mut span, "network.peer.address", "network.peer.port", ends.peer);
+            if let Some(principal) = principal {
+                span.set("enduser.id", Arc::clone(principal));
+            }
         }
         Self { span, is_answered: false }
     }

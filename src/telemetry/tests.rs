@@ -155,7 +155,7 @@ fn the_filter_is_info_unless_told_otherwise_and_a_bad_one_is_refused() {
 
 /// Starts a call with these headers. Nothing is exported here, so its ids are the caller's.
 fn call(headers: &HeaderMap) -> ServerCall {
-    ServerCall::start(Method::Known("flashsale.v1.FlashSaleService/CreateHold"), headers, Ends::default())
+    ServerCall::start(Method::Known("flashsale.v1.FlashSaleService/CreateHold"), headers, Ends::default(), None)
 }
 
 #[test]

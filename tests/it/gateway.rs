@@ -5,6 +5,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use flashsale::{
+    access::Access,
     gateway::{EventSenders, Readiness, Served, Upstream, WebhookAuth, serve},
     listener::Limits,
     reload::Current,
@@ -45,7 +46,7 @@ impl Gateway {
         shop: bool,
         senders: EventSenders,
     ) -> Self {
-        let served = Served { shop, senders: Current::fixed(senders) };
+        let served = Served { shop: shop.then(Access::for_everybody), senders: Current::fixed(senders) };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let upstream = Upstream::new(&server_url.parse().unwrap(), call_time_max).unwrap();

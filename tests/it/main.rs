@@ -9,6 +9,7 @@
 use flashsale_test_support as support;
 
 mod accept_payment;
+mod access;
 mod adjust_stock;
 mod audit;
 mod batches;

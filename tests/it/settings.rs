@@ -44,6 +44,9 @@ fn a_bad_setting_ends_the_program_with_code_2_and_its_name() {
         (SERVER, URL, "FLASHSALE_DRAIN_DELAY", "--drain-delay", &["", "4001ms", "5s", "-1s"]),
         (SERVER, URL, "FLASHSALE_MAX_CONNECTION_AGE", "--max-connection-age", &["", "1ms", "never"]),
         (SERVER, URL, "FLASHSALE_MAX_CONNECTIONS", "--max-connections", &["", "0", "x"]),
+        (SERVER, URL, "FLASHSALE_PRINCIPALS_FILE", "--principals-file", &["", "/no/such/file", "/dev/zero"]),
+        (SERVER, URL, "FLASHSALE_ADMIN_LISTEN", "--admin-listen", &["", "here", "127.0.0.1"]),
+        (SERVER, URL, "FLASHSALE_REFLECTION", "--reflection", &["", "true", "On"]),
         (SERVER, URL, "FLASHSALE_LOG_FORMAT", "--log-format", &["", "xml"]),
         (SERVER, URL, "DATABASE_URL", "--database-url", &["", "x", "postgres://h/d", "mysql://h"]),
         (
@@ -67,6 +70,7 @@ fn a_bad_setting_ends_the_program_with_code_2_and_its_name() {
         (GATEWAY, UNSIGNED, "FLASHSALE_GATEWAY_ROUTES", "--routes", &["", "none", "webhook,shop"]),
         (GATEWAY, UNSIGNED, "FLASHSALE_STRIPE_SECRETS", "--stripe-secrets", &["", ",", "whsec_short"]),
         (GATEWAY, UNSIGNED, "FLASHSALE_STRIPE_SECRETS_FILE", "--stripe-secrets-file", &["", "/no/such/file"]),
+        (GATEWAY, UNSIGNED, "FLASHSALE_PRINCIPALS_FILE", "--principals-file", &["", "/no/such/file"]),
         (SWEEPER, URL, "FLASHSALE_SWEEP_BATCH", "--batch", &["", "0", "10001"]),
         (SWEEPER, URL, "FLASHSALE_DB_POOL_SIZE", "--db-pool-size", &["0"]),
         (SERVER, URL, "FLASHSALE_INSECURE", "--insecure", &["", "1"]),

@@ -3,6 +3,7 @@
 mod away;
 mod collector;
 mod conventions;
+mod principals;
 
 use std::{
     process::{Command, Output},

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use flashsale::{
     checkout::{Checkout, Settings},
     config::DatabaseConfig,
-    grpc,
+    grpc::{self, Front},
     listener::Limits,
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
@@ -52,6 +52,17 @@ impl TestServer {
 
     /// Starts a server with at most `pool_size` connections to the database.
     pub async fn start_with_pool(url: &str, pool_size: usize, settings: Settings) -> Self {
+        let front = |listener| Front::for_everybody(listener, Limits::default());
+        Self::start_before(url, pool_size, settings, front).await
+    }
+
+    /// Starts a server with the front that `front` makes for its listener.
+    pub async fn start_before(
+        url: &str,
+        pool_size: usize,
+        settings: Settings,
+        front: impl FnOnce(TcpListener) -> Front,
+    ) -> Self {
         let checkout = Checkout::open(&database_config(url, pool_size), settings).unwrap();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -59,7 +70,7 @@ impl TestServer {
         let shutdown = async move {
             let _ = stopped.await;
         };
-        let ended = tokio::spawn(grpc::serve(listener, checkout, Limits::default(), shutdown));
+        let ended = tokio::spawn(grpc::serve(front(listener), checkout, shutdown));
         let clients = Clients::connect(&address.to_string()).await;
         Self { address, stop: Some(stop), ended, clients }
     }
