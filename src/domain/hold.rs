@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Says what became of a hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HoldStatus {
     /// The units are set aside.
     Active,

@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Says what became of an order. It goes from pending to paid, or from pending to cancelled, and never any other way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OrderStatus {
     /// Not paid yet.
     Pending,

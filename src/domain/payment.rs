@@ -7,7 +7,7 @@ use super::{
 };
 
 /// Says what the payment provider reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PaymentStatus {
     /// The money has arrived.
     Success,
@@ -38,7 +38,7 @@ impl PaymentEvent {
 }
 
 /// Says what an event did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PaymentResult {
     /// It paid or cancelled the order.
     Applied,
