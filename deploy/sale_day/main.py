@@ -11,6 +11,7 @@ import grpc
 
 from sale_day import commands
 from sale_day.api import DEFAULT_SERVER, TEMPORARY, Api, refusal, why
+from sale_day.connection import ABOUT, connect
 from sale_day.show import Output
 from sale_day.watch import watch
 
@@ -36,7 +37,9 @@ def moment(text):
 
 
 def parser(doc):
-    root = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    root = argparse.ArgumentParser(
+        description=doc, epilog=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     root.add_argument(
         "--server", default=DEFAULT_SERVER, help=f"host:port, also by FLASHSALE_SERVER (default {DEFAULT_SERVER})"
     )
@@ -116,7 +119,11 @@ def main(doc):
     options = parser(doc).parse_args()
     # A terminal that knows ASCII only shows ? for the rest.
     sys.stdout.reconfigure(errors="replace")
-    with grpc.insecure_channel(options.server) as channel:
+    try:
+        channel = connect(options.server)
+    except (OSError, ValueError) as error:
+        fail(options, str(error))
+    with channel:
         try:
             options.run(Api(channel), Output(options.json), options)
         except grpc.RpcError as error:

@@ -1,9 +1,10 @@
 //! Runs deploy/sale_day.py, the operator's program, through a whole sale day.
 
-use std::{process::Command, sync::Arc, time::Duration};
+use std::{fs, process::Command, sync::Arc, time::Duration};
 
 use flashsale::pb::{OrderStatus, PaymentStatus};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::support::{
     database::TestDatabase,
@@ -20,17 +21,20 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 struct Program {
     server: Arc<str>,
+    /// Further settings, such as a token.
+    settings: Vec<(&'static str, String)>,
 }
 
 impl Program {
     /// Runs the program, and returns whether it succeeded and what it printed.
     async fn run(&self, arguments: &[&str]) -> (bool, String) {
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let server = Arc::clone(&self.server);
+        let (server, settings) = (Arc::clone(&self.server), self.settings.clone());
         let running = tokio::task::spawn_blocking(move || {
             Command::new(python::interpreter())
                 .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/sale_day.py"))
                 .env("FLASHSALE_SERVER", &*server)
+                .envs(settings)
                 // Signs of the bar are ASCII, and tables are wide, whatever the machine's settings are.
                 .env("PYTHONIOENCODING", "ascii")
                 .env("COLUMNS", "200")
@@ -67,7 +71,7 @@ impl Program {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operators_program_goes_through_a_sale_day() {
     let sale = Sale::start("the_operators_program").await;
-    let program = Program { server: sale.server.address().into() };
+    let program = Program { server: sale.server.address().into(), settings: Vec::new() };
     let create = ["put-on-sale", "Sneaker", "9900", "3", "--max-per-buyer", "2", "--request-id", "r"];
     for _ in 0..2 {
         program.prints(&create, "product 1 'Sneaker': 3 of 3 available, 9900 cents, not paused").await;
@@ -137,7 +141,7 @@ async fn sold_out(sale: &Sale, program: &Program) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operators_program_finds_orders_and_settles_them() {
     let sale = Sale::start("the_operators_lists").await;
-    let program = Program { server: sale.server.address().into() };
+    let program = Program { server: sale.server.address().into(), settings: Vec::new() };
     program.prints(&["products"], "no products\n").await;
     sold_out(&sale, &program).await;
     program.lists(&["products", "--on-sale"], &["1", "Boot\\x1b[31m", "900", "5", "9"]).await;
@@ -172,7 +176,7 @@ async fn the_operators_program_finds_orders_and_settles_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_goes_on_after_an_empty_page() {
     let sale = Sale::start("the_operators_pages").await;
-    let program = Program { server: sale.server.address().into() };
+    let program = Program { server: sale.server.address().into(), settings: Vec::new() };
     program.prints(&["put-on-sale", "Boot", "900", "9", "--request-id", "r"], "product 1").await;
     let paused = "INSERT INTO products (name, price_cents, total_stock, available_stock, paused, request_id,
                   request_digest, created_at) WITH RECURSIVE numbers (n) AS
@@ -188,7 +192,7 @@ async fn a_list_goes_on_after_an_empty_page() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_json_each_command_prints_lines_for_a_script() {
     let sale = Sale::start("the_operators_json").await;
-    let program = Program { server: sale.server.address().into() };
+    let program = Program { server: sale.server.address().into(), settings: Vec::new() };
     sold_out(&sale, &program).await;
     for (arguments, expected) in [
         (&["put-on-sale", "Sock", "1", "1", "--request-id", "s"][..], json!([{"product_id": 2, "paused": false}])),
@@ -244,7 +248,7 @@ fn contains(found: &Value, expected: &Value) -> bool {
 async fn a_screen_shows_the_sale_and_what_the_metrics_know() {
     let database = TestDatabase::create("the_operators_screen").await;
     let server = ServerProgram::start(&database.url(), &[]).await;
-    let program = Program { server: server.address.as_str().into() };
+    let program = Program { server: server.address.as_str().into(), settings: Vec::new() };
     let opens = ["put-on-sale", "Sneaker", "9900", "10", "--starts-at", "2100-01-01T00:00:00Z", "--request-id", "r"];
     program.prints(&opens, "product 1").await;
     program.prints(&["watch", "1", "--once"], "'Sneaker', 9900 cents: opens in ").await;
@@ -278,4 +282,32 @@ async fn a_screen_shows_the_sale_and_what_the_metrics_know() {
     program.fails(&["watch", "2", "--once"], "[PRODUCT_NOT_FOUND productId=2]").await;
     program.fails(&["watch", "2"], "[PRODUCT_NOT_FOUND productId=2]").await;
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operators_program_shows_its_token_and_says_what_it_lacks() {
+    let database = TestDatabase::create("sale_day_token").await;
+    let folder = tempfile::tempdir().unwrap();
+    let (principals, secret) = (folder.path().join("principals"), folder.path().join("token"));
+    let token = "0123456789abcdef".repeat(4);
+    let hash = base16ct::lower::encode_string(&Sha256::digest(&token));
+    fs::write(&principals, format!("anna token:sha256:{hash} viewer\n")).unwrap();
+    fs::write(&secret, format!("{token}\n")).unwrap();
+    let setting = ("FLASHSALE_PRINCIPALS_FILE", principals.to_str().unwrap());
+    let server = ServerProgram::start(&database.url(), &[setting]).await;
+    let program = |settings: &[(&'static str, &str)]| Program {
+        server: server.address.as_str().into(),
+        settings: settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
+    };
+    program(&[]).fails(&["products"], "[UNAUTHENTICATED]").await;
+    program(&[("FLASHSALE_SERVER_TOKEN", "wrong")]).fails(&["products"], "[UNAUTHENTICATED]").await;
+    for credential in [("FLASHSALE_SERVER_TOKEN", &*token), ("FLASHSALE_SERVER_TOKEN_FILE", secret.to_str().unwrap())] {
+        let anna = program(&[credential]);
+        assert!(anna.run(&["products"]).await.0, "{}", credential.0);
+        anna.fails(&["put-on-sale", "Boot", "1", "1"], "[PERMISSION_DENIED]").await;
+    }
+    program(&[("FLASHSALE_SERVER_TOKEN_FILE", "/no/such")]).fails(&["products"], "No such file").await;
+    program(&[("FLASHSALE_SERVER_CERT", "/dev/null")]).fails(&["products"], "need FLASHSALE_SERVER_CA").await;
+    server.stop().await;
+    database.assert_conserved().await;
 }

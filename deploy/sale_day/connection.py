@@ -1,0 +1,48 @@
+"""The connection to a server, with the credentials that a server with principals asks for.
+
+They come from the environment, by the names that the gateway has for them. A token as an argument would be seen by
+everybody on the machine.
+"""
+
+import os
+import pathlib
+
+import grpc
+
+TOKEN = "FLASHSALE_SERVER_TOKEN"
+CA, CERT, KEY = "FLASHSALE_SERVER_CA", "FLASHSALE_SERVER_CERT", "FLASHSALE_SERVER_KEY"
+ABOUT = f"""\
+A server with principals asks for a token ({TOKEN}, or {TOKEN}_FILE), or for a certificate ({CERT} and
+{KEY}). {CA} is the file of the CA by which the server is known: with it the calls are encrypted."""
+
+
+class Bearer(grpc.UnaryUnaryClientInterceptor):
+    """Sends a token with each call."""
+
+    def __init__(self, token):
+        self.header = ("authorization", f"Bearer {token}")
+
+    def intercept_unary_unary(self, continuation, client_call_details, request):
+        metadata = [*(client_call_details.metadata or ()), self.header]
+        return continuation(client_call_details._replace(metadata=metadata), request)
+
+
+def connect(server):
+    """Opens a channel to `server`. Raises OSError where a file can't be read, and ValueError where settings don't fit."""
+    ca, certificate, key = (read(name) for name in (CA, CERT, KEY))
+    if ca is None and (certificate is not None or key is not None):
+        raise ValueError(f"{CERT} and {KEY} need {CA}: a certificate is shown over TLS alone")
+    if (certificate is None) != (key is None):
+        raise ValueError(f"{CERT} and {KEY} go together: set both")
+    if ca is None:
+        channel = grpc.insecure_channel(server)
+    else:
+        channel = grpc.secure_channel(server, grpc.ssl_channel_credentials(ca, key, certificate))
+    token = os.environ.get(TOKEN) or (read(f"{TOKEN}_FILE") or b"").decode()
+    return grpc.intercept_channel(channel, Bearer(token.strip())) if token else channel
+
+
+def read(name):
+    """Returns what is in the file that an environment variable names, or None where it isn't set."""
+    path = os.environ.get(name)
+    return pathlib.Path(path).read_bytes() if path else None
