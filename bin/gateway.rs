@@ -3,7 +3,7 @@
 use std::{env, error::Error, future, process::ExitCode};
 
 use flashsale::{
-    config::GatewayConfig,
+    config::{GatewayConfig, VisibleSecret},
     gateway::{self, Readiness, Served, Upstream},
     listener::listen,
     metrics, probes, shutdown,
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Ok(started) => started,
         Err(stop) => return stop.report(),
     };
+    GatewayConfig::visible_secrets(env::args_os()).iter().for_each(VisibleSecret::warn);
     let runtime = runtime::Builder::new_multi_thread().enable_all().build();
     let code = match shutdown::run_to_end(runtime, run(config)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,7 +3,7 @@
 use std::{env, error::Error, process::ExitCode};
 
 use flashsale::{
-    config::{ServerCommand, ServerConfig},
+    config::{ServerCommand, ServerConfig, VisibleSecret},
     grpc, setup, shutdown,
     telemetry::{self, WhenFull},
 };
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Ok(started) => started,
         Err(stop) => return stop.report(),
     };
+    ServerConfig::visible_secrets(env::args_os()).iter().for_each(VisibleSecret::warn);
     let runtime = runtime::Builder::new_multi_thread().enable_all().build();
     let code = match shutdown::run_to_end(runtime, run(config)) {
         Ok(()) => ExitCode::SUCCESS,

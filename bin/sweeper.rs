@@ -3,7 +3,7 @@
 use std::{env, error::Error, process::ExitCode};
 
 use flashsale::{
-    config::SweeperConfig,
+    config::{SweeperConfig, VisibleSecret},
     setup, shutdown, sweeper,
     telemetry::{self, WhenFull},
 };
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Ok(started) => started,
         Err(stop) => return stop.report(),
     };
+    SweeperConfig::visible_secrets(env::args_os()).iter().for_each(VisibleSecret::warn);
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let code = match shutdown::run_to_end(runtime, run(config)) {
         Ok(()) => ExitCode::SUCCESS,

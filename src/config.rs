@@ -49,6 +49,7 @@ mod routes;
 mod secret;
 mod sweeper;
 mod value;
+mod visible_secrets;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -66,6 +67,7 @@ use crate::{
 
 pub use exposure::Risks;
 pub use sweeper::{SweeperCommand, SweeperConfig};
+pub use visible_secrets::VisibleSecret;
 
 use access::{AdminArgs, PrincipalsArgs};
 use connections::{AgeArgs, ConnectionArgs};
@@ -187,6 +189,11 @@ impl ServerConfig {
         Ok(Self::read(parse(ServerArgs::command(), args)?)?)
     }
 
+    /// Lists the secrets among `args` and the environment that others can see.
+    pub fn visible_secrets(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Vec<VisibleSecret> {
+        visible_secrets::all(ServerArgs::command(), args)
+    }
+
     fn read(args: ServerArgs) -> Result<Self, BadSetting> {
         let ServerArgs {
             database,
@@ -251,6 +258,11 @@ impl GatewayConfig {
     /// [`Stop`]: help was asked for, or a setting can't be used.
     pub fn from_args(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, Stop> {
         Ok(Self::read(parse(GatewayArgs::command(), args)?)?)
+    }
+
+    /// Lists the secrets among `args` and the environment that others can see.
+    pub fn visible_secrets(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Vec<VisibleSecret> {
+        visible_secrets::all(GatewayArgs::command(), args)
     }
 
     fn read(args: GatewayArgs) -> Result<Self, BadSetting> {
@@ -384,7 +396,13 @@ struct GatewayArgs {
     #[command(flatten)]
     principals: PrincipalsArgs,
     /// The server: http:// or https://, a host and a port.
-    #[arg(long, env = "FLASHSALE_SERVER_URL", value_name = "URL", default_value = "http://127.0.0.1:50051")]
+    #[arg(
+        long,
+        env = "FLASHSALE_SERVER_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:50051"
+    )]
     server_url: ServerUrl,
     /// How long a call to the server may take, 1ms to 5m.
     #[arg(long, env = "FLASHSALE_GATEWAY_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = timeout)]
@@ -405,7 +423,7 @@ struct DatabaseArgs {
     #[arg(long, env = secret::DATABASE_URL.env, value_name = "URL", hide_env_values = true, global = true)]
     database_url: Option<SecretString>,
     /// A file that holds the database's URL.
-    #[arg(long, env = secret::DATABASE_URL_FILE.env, value_name = "PATH", global = true)]
+    #[arg(long, env = secret::DATABASE_URL_FILE.env, value_name = "PATH", hide_env_values = true, global = true)]
     database_url_file: Option<PathBuf>,
     /// The most connections to the database, 1 to 1000.
     #[arg(long, env = "FLASHSALE_DB_POOL_SIZE", value_name = "CONNECTIONS", default_value = "16", global = true, value_parser = value::count(POOL_SIZE_MAX))]

@@ -4,10 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::{
-    secret::{SettingName, shown_path},
-    value,
-};
+use super::{secret::SettingName, value};
 use crate::{
     access::{Access, Principals, PrincipalsFile},
     reload::Reload,
@@ -39,7 +36,7 @@ impl PrincipalsArgs {
 }
 
 fn read(file: &PrincipalsFile) -> Result<Principals, BadSetting> {
-    let bad = |error| BadSetting::new(PRINCIPALS_FILE, format!("can't be {}: {error}", shown_path(file.path())));
+    let bad = |error| BadSetting::new(PRINCIPALS_FILE, format!("can't be used: {error}"));
     file.read().map_err(bad)
 }
 

@@ -1,7 +1,7 @@
 //! Turns an error of `clap` into one line that names the setting.
 //!
 //! `clap` explains a bad value on several lines. It names only the flag, also where the value came from the
-//! environment.
+//! environment. It repeats the value, also where it is a secret. Here a value is repeated only where it is none.
 
 use std::env;
 
@@ -10,6 +10,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
+use super::visible_secrets;
 use crate::startup::{BadSetting, Stop};
 
 /// Limits the characters of a bad value that the error repeats.
@@ -26,10 +27,8 @@ pub(super) fn stop(error: clap::Error, command: &Command) -> Stop {
 fn bad_setting(error: &clap::Error, command: &Command) -> BadSetting {
     let argument = text(error, ContextKind::InvalidArg).or_else(|| missing(error)).unwrap_or_default();
     let value = text(error, ContextKind::InvalidValue).unwrap_or_default();
-    let setting = match find(command, argument) {
-        Some(argument) => name(argument),
-        None => flag(argument),
-    };
+    let found = find(command, argument);
+    let setting = found.map_or_else(|| flag(argument), name);
     let reason = match error.kind() {
         ErrorKind::UnknownArgument => "is not known; --help lists all settings".to_owned(),
         ErrorKind::InvalidSubcommand => {
@@ -40,6 +39,9 @@ fn bad_setting(error: &clap::Error, command: &Command) -> BadSetting {
         ErrorKind::TooManyValues => "takes no value".to_owned(),
         ErrorKind::MissingRequiredArgument => "is required".to_owned(),
         _ if value.is_empty() => format!("is empty{}", expected(error)),
+        _ if found.is_some_and(visible_secrets::is_secret) => format!("can't be used{}", expected(error)),
+        // What was expected may repeat parts of the value as well.
+        _ if looks_secret(value) => "can't be used: it looks like a secret, and like no such setting".to_owned(),
         _ => format!("can't be '{}'{}", shown(value), expected(error)),
     };
     BadSetting::new(setting, reason)
@@ -54,6 +56,11 @@ fn expected(error: &clap::Error) -> String {
         Some(ContextValue::Strings(values)) if !values.is_empty() => format!(": expected {}", values.join(" or ")),
         _ => String::new(),
     }
+}
+
+/// Whether a value may hold a secret that was meant for another setting. Such a value isn't repeated.
+fn looks_secret(value: &str) -> bool {
+    ["@", "://", "whsec_", "Bearer ", "-----BEGIN"].iter().any(|mark| value.contains(mark))
 }
 
 fn text(error: &clap::Error, kind: ContextKind) -> Option<&str> {
@@ -80,7 +87,8 @@ fn find<'a>(command: &'a Command, shown: &str) -> Option<&'a Arg> {
         .or_else(|| command.get_subcommands().find_map(|command| find(command, shown)))
 }
 
-fn name(argument: &Arg) -> String {
+/// Names a setting: its variable and its flag.
+pub(super) fn name(argument: &Arg) -> String {
     let flag = argument.get_long().unwrap_or_default();
     match argument.get_env() {
         Some(env) => format!("{} (--{flag})", env.to_string_lossy()),

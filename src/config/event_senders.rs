@@ -19,7 +19,7 @@ pub(super) struct EventSenderArgs {
     #[arg(long, env = secret::WEBHOOK_SECRETS.env, value_name = "SECRETS", hide_env_values = true)]
     webhook_secrets: Option<SecretString>,
     /// A file that holds the webhook secrets, separated by commas.
-    #[arg(long, env = secret::WEBHOOK_SECRETS_FILE.env, value_name = "PATH")]
+    #[arg(long, env = secret::WEBHOOK_SECRETS_FILE.env, value_name = "PATH", hide_env_values = true)]
     webhook_secrets_file: Option<PathBuf>,
     /// Accept unsigned payment webhooks, where there is no secret. Only for trying things out.
     #[arg(
@@ -37,7 +37,7 @@ pub(super) struct EventSenderArgs {
     #[arg(long, env = secret::STRIPE_SECRETS.env, value_name = "SECRETS", hide_env_values = true)]
     stripe_secrets: Option<SecretString>,
     /// A file that holds the secrets of the endpoint at Stripe, separated by commas.
-    #[arg(long, env = secret::STRIPE_SECRETS_FILE.env, value_name = "PATH")]
+    #[arg(long, env = secret::STRIPE_SECRETS_FILE.env, value_name = "PATH", hide_env_values = true)]
     stripe_secrets_file: Option<PathBuf>,
 }
 

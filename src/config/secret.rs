@@ -143,7 +143,8 @@ fn read(
         (None, Some(path)) => match read_file(path) {
             Ok(secret) => (file_setting, secret),
             Err(reason) => {
-                return Err(BadSetting::new(file_setting, format!("can't read {}: {reason}", shown_path(path))));
+                // Somebody may have put the secret itself there, so the path isn't repeated.
+                return Err(BadSetting::new(file_setting, format!("names a file that can't be read: {reason}")));
             }
         },
     };
@@ -151,15 +152,6 @@ fn read(
         return Err(BadSetting::new(setting, "is empty"));
     }
     Ok(Some((setting, secret)))
-}
-
-/// Shows the path, unless somebody put the secret itself there.
-pub(super) fn shown_path(path: &Path) -> String {
-    let path = path.to_string_lossy();
-    if path.contains("://") || path.contains("whsec_") {
-        return "a file whose path looks like the secret itself".to_owned();
-    }
-    format!("'{}'", path.escape_debug())
 }
 
 /// Reads the file's text without its last line break, and no more than the limit: the path may be a pipe.

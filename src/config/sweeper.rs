@@ -5,9 +5,9 @@ use std::{ffi::OsString, time::Duration};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::{
-    AFTER_HELP, DAY, DatabaseArgs, DatabaseConfig, LogArgs, Risks,
+    AFTER_HELP, DAY, DatabaseArgs, DatabaseConfig, LogArgs, Risks, VisibleSecret,
     exposure::{Exposure, InsecureArgs},
-    parse, value,
+    parse, value, visible_secrets,
 };
 use crate::{
     startup::{BadSetting, Stop},
@@ -64,6 +64,11 @@ impl SweeperConfig {
     /// [`Stop`]: help was asked for, or a setting can't be used.
     pub fn from_args(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, Stop> {
         Ok(Self::read(parse(SweeperArgs::command(), args)?)?)
+    }
+
+    /// Lists the secrets among `args` and the environment that others can see.
+    pub fn visible_secrets(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Vec<VisibleSecret> {
+        visible_secrets::all(SweeperArgs::command(), args)
     }
 
     pub(super) fn read(args: SweeperArgs) -> Result<Self, BadSetting> {

@@ -261,10 +261,18 @@ fn secrets_are_read_from_a_file_without_its_line_break() {
         assert!(line.starts_with("DATABASE_URL_FILE (--database-url-file) "), "{line}");
         assert!(line.contains(expected) && !line.contains("hunter2"), "{line}");
     }
-    assert!(line(sweeper(&["--database-url-file=/no/such"])).contains("can't read '/no/such': No such file"));
+    let missing = line(sweeper(&["--database-url-file=/no/hunter2"]));
+    assert!(
+        missing.contains("names a file that can't be read: No such file") && !missing.contains("hunter2"),
+        "{missing}"
+    );
     assert!(line(sweeper(&["--database-url-file="])).contains("--database-url-file is empty"));
     let mixed_up = line(sweeper(&["--database-url-file=mysql://u:hunter2@h/sale"]));
-    assert!(mixed_up.contains("looks like the secret itself") && !mixed_up.contains("hunter2"), "{mixed_up}");
+    assert!(mixed_up.contains("names a file that can't be read") && !mixed_up.contains("hunter2"), "{mixed_up}");
+    for bare in ["--webhook-secrets-file=hunter2", "--stripe-secrets-file=hunter2"] {
+        let line = line(gateway(&[bare]));
+        assert!(line.contains("names a file that can't be read") && !line.contains("hunter2"), "{line}");
+    }
 }
 
 #[test]
@@ -394,6 +402,52 @@ fn a_gateway_without_webhooks_needs_no_secrets_and_believes_nobody() {
 }
 
 #[test]
+fn a_value_that_looks_like_a_secret_is_repeated_for_no_setting() {
+    for value in [
+        "mysql://u:hunter2@h/sale",
+        "http://u:hunter2@h",
+        "u:hunter2@h",
+        "whsec_hunter2",
+        "Bearer hunter2",
+        "-----BEGIN PRIVATE KEY-----hunter2",
+    ] {
+        for flag in ["--listen", "--hold-ttl", "--db-pool-size", "--log-format", "--webhook-require-amount"] {
+            let line = line(server(&[URL, &format!("{flag}={value}")]));
+            assert!(line.starts_with(flag) && !line.contains("hunter2"), "{line}");
+        }
+        let line = line(gateway(&["--webhook-allow-unsigned", &format!("--server-url={value}")]));
+        assert!(line.starts_with("--server-url can't be used: expected a URL") && !line.contains("hunter2"), "{line}");
+    }
+}
+
+#[test]
+fn a_secret_that_others_can_see_is_found() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secrets");
+    std::fs::write(&path, SECRET).unwrap();
+    let file = format!("--webhook-secrets-file={}", path.display());
+    let found = |flags: &[&str]| visible_secrets::all(deaf(GatewayArgs::command()), ["gateway"].iter().chain(flags));
+    for (mode, is_exposed) in
+        [(0o400, false), (0o600, false), (0o640, false), (0o604, true), (0o644, true), (0o777, true)]
+    {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let expected = VisibleSecret::File("--webhook-secrets-file".to_owned());
+        assert_eq!(found(&[&file]), if is_exposed { vec![expected] } else { Vec::new() }, "{mode:o}");
+    }
+    assert_eq!(found(&["--server-url=http://h", "--listen=127.0.0.1:1"]), []);
+    let flags = found(&["--webhook-secrets", SECRET, "--stripe-secrets=whsec_used_as_text"]);
+    assert_eq!(flags, ["--webhook-secrets", "--stripe-secrets"].map(|flag| VisibleSecret::Flag(flag.to_owned())));
+    let before = ["server", URL, "migrate"];
+    let behind = ["server", "migrate", URL];
+    for args in [before, behind] {
+        let found = visible_secrets::all(deaf(ServerArgs::command()), args);
+        assert_eq!(found, [VisibleSecret::Flag("--database-url".to_owned())], "{args:?}");
+    }
+    assert_eq!(visible_secrets::all(deaf(ServerArgs::command()), ["server", "--nonsense"]), []);
+}
+
+#[test]
 fn secrets_are_not_printed_with_the_settings() {
     let config = server(&["--database-url=mysql://u:hunter2@localhost/sale"]).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
@@ -414,8 +468,9 @@ fn every_setting_has_an_environment_twin_and_the_table_names_both() {
             let flag = argument.get_long().expect("a flag");
             assert!(table.contains(&format!("//! | `{env}` | `--{flag}` |")), "{env} --{flag}");
             let default: Vec<&str> = argument.get_default_values().iter().filter_map(|value| value.to_str()).collect();
-            let is_secret = env == "DATABASE_URL" || env.ends_with("_SECRETS");
-            assert!(argument.is_hide_env_values_set() || !is_secret, "{env}");
+            let value = env.strip_suffix("_FILE").unwrap_or(env);
+            let is_secret = ["_URL", "_SECRETS", "_TOKEN", "_KEY"].iter().any(|end| value.ends_with(end));
+            assert_eq!(argument.is_hide_env_values_set(), is_secret, "{env}");
             if let [default] = default[..] {
                 assert!(
                     table.lines().any(|line| line.starts_with(&format!("//! | `{env}`")) && line.contains(default))
@@ -448,12 +503,12 @@ fn principals_are_read_at_start_and_a_fault_is_named_by_its_line() {
     ] {
         std::fs::write(&path, bytes).unwrap();
         for line in [line(server(&[URL, &flag])), line(gateway(&["--webhook-allow-unsigned", &flag]))] {
-            assert!(line.starts_with("FLASHSALE_PRINCIPALS_FILE (--principals-file) can't be '"), "{line}");
+            assert!(line.starts_with("FLASHSALE_PRINCIPALS_FILE (--principals-file) can't be used: "), "{line}");
             assert!(line.contains(expected) && !line.contains("hunter2") && !line.contains('\n'), "{line}");
         }
     }
     let missing = line(server(&[URL, "--principals-file=/no/such"]));
-    assert!(missing.contains("can't be '/no/such': it can't be read: No such file"), "{missing}");
+    assert!(missing.contains("can't be used: it can't be read: No such file"), "{missing}");
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! | POST /api/payments/stripe | an event of Stripe | 200 as above, or `{"ignored":true,"message":"…"}` |
 //! | GET /healthz | | 200 `{"status":"ok"}`, always |
 //! | GET /readyz | | 200 `{"status":"ready"}`, or 503 while the server can't be reached or isn't ready |
+//! | GET /openapi.json | | 200, the description of all routes: `docs/openapi.yaml` as JSON |
 //!
 //! Holds and orders take the header `Idempotency-Key`, which becomes `request_id`. HEAD works wherever GET works. The
 //! types of the fields are in `request`, the refusals in `reply`, and the signatures of webhooks in `signature`.

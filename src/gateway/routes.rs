@@ -4,7 +4,7 @@
 //! size of the body (413), signature of a webhook (401), content encoding and type (415), JSON (400), types of the fields
 //! (422). Then the server is called.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use axum::{
     Json, Router,
@@ -13,7 +13,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
 };
-use http::{HeaderValue, StatusCode, header::CACHE_CONTROL};
+use http::{
+    HeaderValue, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
+};
 use serde::Serialize;
 use tracing::{error, warn};
 
@@ -35,6 +38,7 @@ use crate::{
         self,
         http::{Route, ServerRequest},
     },
+    telemetry::Few,
 };
 
 const PRODUCT: &str = "/api/products/{id}";
@@ -44,10 +48,11 @@ const WEBHOOK: &str = "/api/payments/webhook";
 const STRIPE: &str = "/api/payments/stripe";
 const HEALTHZ: &str = "/healthz";
 const READYZ: &str = "/readyz";
+const DESCRIPTION: &str = "/openapi.json";
 
 /// Lists the routes: path, which is also the name in metrics, and name of the span. A path as a client sent it is never
 /// a name.
-const ROUTES: [(&str, &str); 7] = [
+const ROUTES: [(&str, &str); 8] = [
     (PRODUCT, "GET /api/products/{id}"),
     (HOLDS, "POST /api/holds"),
     (ORDERS, "POST /api/orders"),
@@ -55,6 +60,7 @@ const ROUTES: [(&str, &str); 7] = [
     (STRIPE, "POST /api/payments/stripe"),
     (HEALTHZ, "GET /healthz"),
     (READYZ, "GET /readyz"),
+    (DESCRIPTION, "GET /openapi.json"),
 ];
 
 /// Holds what all handlers use.
@@ -63,6 +69,8 @@ struct Gateway {
     upstream: Upstream,
     senders: Current<EventSenders>,
     readiness: Readiness,
+    /// Limits the log lines about events that nobody believes.
+    unbelieved: Arc<Few>,
 }
 
 pub(super) fn router(upstream: Upstream, served: Served, readiness: Readiness) -> Router {
@@ -88,10 +96,11 @@ pub(super) fn router(upstream: Upstream, served: Served, readiness: Readiness) -
     router
         .route(HEALTHZ, get(healthz))
         .route(READYZ, get(readyz))
+        .route(DESCRIPTION, get(description))
         .fallback(route_not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(observe))
-        .with_state(Gateway { upstream, senders, readiness })
+        .with_state(Gateway { upstream, senders, readiness, unbelieved: Arc::new(Few::new()) })
 }
 
 async fn observe(matched: Option<MatchedPath>, request: Request, next: Next) -> Response {
@@ -138,6 +147,11 @@ async fn healthz() -> Json<serde_json::Value> {
     Json(serde_json::json!({"status": "ok"}))
 }
 
+/// Returns what `docs/openapi.yaml` says, as JSON.
+async fn description() -> Response {
+    ([(CONTENT_TYPE, "application/json")], include_str!("openapi.json")).into_response()
+}
+
 async fn readyz(State(gateway): State<Gateway>) -> Result<Json<serde_json::Value>, Reply> {
     if gateway.readiness.is_ready().await {
         Ok(Json(serde_json::json!({"status": "ready"})))
@@ -182,18 +196,18 @@ async fn create_order(State(gateway): State<Gateway>, request: Request) -> Resul
 
 async fn payment_webhook(State(gateway): State<Gateway>, request: Request) -> Result<Response, Reply> {
     match &gateway.senders.get().webhook {
-        Some(auth) => deliver(&gateway.upstream, Sender::Standard(auth), request).await,
+        Some(auth) => deliver(&gateway, Sender::Standard(auth), request).await,
         None => Err(route_not_found(request).await),
     }
 }
 
 async fn stripe_event(State(gateway): State<Gateway>, request: Request) -> Result<Response, Reply> {
-    deliver(&gateway.upstream, Sender::Stripe(&gateway.senders.get().stripe), request).await
+    deliver(&gateway, Sender::Stripe(&gateway.senders.get().stripe), request).await
 }
 
-async fn deliver(upstream: &Upstream, sender: Sender<'_>, request: Request) -> Result<Response, Reply> {
+async fn deliver(gateway: &Gateway, sender: Sender<'_>, request: Request) -> Result<Response, Reply> {
     let (head, body) = request.into_parts();
-    match webhook::deliver(upstream, sender, &head, body).await? {
+    match webhook::deliver(&gateway.upstream, &gateway.unbelieved, sender, &head, body).await? {
         Delivered::Handled(handled) => answer(StatusCode::OK, WebhookAnswer::of(handled)),
         Delivered::Ignored(ignored) => answer(StatusCode::OK, Some(IgnoredAnswer::of(ignored))),
     }
@@ -214,5 +228,28 @@ fn answer<T: Serialize>(status: StatusCode, answer: Option<T>) -> Result<Respons
             error!("The server's response is incomplete");
             Err(Reply::internal())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// A method that a path has beside those that are described, or the other way round, is found by `.ci/openapi`.
+    #[test]
+    fn every_route_is_described_and_no_other() {
+        let description: Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
+        let described = description["paths"].as_object().unwrap().iter().flat_map(|(path, operations)| {
+            let methods = operations.as_object().unwrap().keys().filter(|key| ["get", "post"].contains(&key.as_str()));
+            methods.map(move |method| format!("{} {path}", method.to_uppercase()))
+        });
+        let mut described: Vec<String> = described.collect();
+        let mut served: Vec<&str> = ROUTES.iter().map(|(_, name)| *name).collect();
+        described.sort();
+        served.sort();
+        assert_eq!(described, served);
+        assert_eq!(description["info"]["version"], env!("CARGO_PKG_VERSION"));
     }
 }

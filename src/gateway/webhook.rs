@@ -1,11 +1,14 @@
 //! Delivers payment events to the server, whoever sent them. A delivery that the server has not logged is logged here,
 //! and only here.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use axum::body::Body;
 use http::{HeaderMap, request::Parts};
-use tracing::{debug, error, warn};
+use tracing::{debug, error, field, warn};
 
 use super::{
     body,
@@ -21,7 +24,7 @@ use super::{
     },
     upstream::{CallError, Upstream},
 };
-use crate::{metrics, pb::HandlePaymentWebhookResponse};
+use crate::{listener::Peer, metrics, pb::HandlePaymentWebhookResponse, telemetry::Few};
 
 /// Says how the sender of an event signs and writes it.
 #[derive(Clone, Copy)]
@@ -65,6 +68,8 @@ struct Delivery {
 
 /// Says why a delivery got no response.
 enum Undelivered {
+    /// Nobody knows who sent it.
+    Unbelieved(Reply, &'static str),
     /// The gateway refused it.
     Refused(Reply),
     /// The server refused it, or could not be called.
@@ -83,8 +88,11 @@ pub(super) fn show_ignored_events() {
 }
 
 /// Checks an event, hands it to the server, and logs it unless the server has logged it.
+///
+/// Of those that anybody can send, `few` says which are logged.
 pub(super) async fn deliver(
     upstream: &Upstream,
+    few: &Few,
     sender: Sender<'_>,
     head: &Parts,
     body: Body,
@@ -92,9 +100,9 @@ pub(super) async fn deliver(
     let mut delivery = Delivery::default();
     let ended = delivery.run(upstream, sender, head, body).await;
     ended.map_err(|undelivered| {
-        delivery.log(&undelivered);
+        delivery.log(&undelivered, few, head);
         match undelivered {
-            Undelivered::Refused(reply) => reply,
+            Undelivered::Unbelieved(reply, _) | Undelivered::Refused(reply) => reply,
             Undelivered::Failed(failure) => Reply::from_call(&failure, Asked::Webhook),
         }
     })
@@ -126,9 +134,20 @@ impl Delivery {
         Ok(Delivered::Handled(handled))
     }
 
-    fn log(&self, why: &Undelivered) {
+    fn log(&self, why: &Undelivered, few: &Few, head: &Parts) {
         let (idempotency_key, order_id) = (self.idempotency_key.as_deref(), self.order_id);
         match why {
+            Undelivered::Unbelieved(reply, cause) => {
+                let Some(left_out) = few.is_due() else { return };
+                let peer = head.extensions.get::<Arc<Peer>>().and_then(|peer| peer.address);
+                warn!(
+                    reason = reply.reason(),
+                    cause,
+                    peer = peer.map(field::display),
+                    left_out,
+                    "Payment webhook refused"
+                );
+            }
             Undelivered::Refused(reply) => {
                 warn!(reason = reply.reason(), idempotency_key, order_id, "Payment webhook refused");
             }
@@ -142,12 +161,12 @@ impl Delivery {
 }
 
 /// Reads the body of a webhook and checks its signature, before anything reads the JSON.
-async fn read_signed(sender: Sender<'_>, head: &Parts, body: Body) -> Result<Vec<u8>, Reply> {
-    let body = body::read(&head.headers, body).await?;
-    sender.verify(&head.headers, &body, unix_now()).map_err(|cause| {
-        metrics::count_bad_signature(cause.name());
-        debug!(%cause, "Webhook signature not accepted");
-        Reply::unauthenticated()
+async fn read_signed(sender: Sender<'_>, head: &Parts, body: Body) -> Result<Vec<u8>, Undelivered> {
+    let unread = |error| Undelivered::Unbelieved(Reply::from(error), "body");
+    let body = body::read(&head.headers, body).await.map_err(unread)?;
+    sender.verify(&head.headers, &body, unix_now()).map_err(|error| {
+        metrics::count_bad_signature(error.name());
+        Undelivered::Unbelieved(Reply::unauthenticated(), error.name())
     })?;
     Ok(body)
 }

@@ -253,6 +253,13 @@ pub(super) fn destination(
     let is_general = setting == ENDPOINT;
     let url = url(&endpoint, protocol, insecure, signal.paths, is_general)
         .ok_or_else(|| BadSetting::new(setting, "can't be used: it is no http:// or https:// URL"))?;
+    // Nobody would send them. What goes wrong there is logged with the URL.
+    if url.authority().is_some_and(|authority| authority.as_str().contains('@')) || endpoint.contains('@') {
+        return Err(BadSetting::new(
+            setting,
+            "can't have a user or a password: OTEL_EXPORTER_OTLP_HEADERS is for them",
+        ));
+    }
     let is_https = url.scheme_str() == Some("https");
     Ok(Some(Destination { setting, is_https, protocol, timeout, url, headers }))
 }
@@ -283,7 +290,10 @@ fn headers(text: &str) -> Option<HeaderMap> {
     let pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty());
     let header = |pair: &str| {
         let (name, value) = pair.split_once('=')?;
-        Some((name.trim().parse().ok()?, HeaderValue::from_bytes(&percent_decoded(value.trim())?).ok()?))
+        let mut value = HeaderValue::from_bytes(&percent_decoded(value.trim())?).ok()?;
+        // What prints the header leaves its value out.
+        value.set_sensitive(true);
+        Some((name.trim().parse().ok()?, value))
     };
     pairs.map(header).collect()
 }
@@ -379,6 +389,11 @@ mod tests {
         ] {
             let refused = read(TRACES, &[URL, (name, value)]).unwrap_err();
             assert!(refused.starts_with(&format!("{name} ")), "{name}={value}: {refused}");
+        }
+        for (protocol, endpoint) in [("grpc", "http://u:hunter2@h"), ("http/protobuf", "https://hunter2@h:1/x")] {
+            let variables = [("OTEL_EXPORTER_OTLP_PROTOCOL", protocol), (ENDPOINT, endpoint)];
+            let refused = read(TRACES, &variables).unwrap_err();
+            assert!(refused.contains("can't have a user") && !refused.contains("hunter2"), "{refused}");
         }
         let headers = read(TRACES, &[URL, ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2")]).unwrap_err();
         assert!(!headers.contains("hunter2"), "{headers}");

@@ -274,5 +274,7 @@ async fn a_webhook_refused_or_failed_is_logged_with_what_could_be_read_of_it() {
     gateway.get("/healthz").await;
     log.take();
     gateway.post(PATH, BODY).await;
-    assert_eq!(log.take(), " WARN Payment webhook refused reason=\"UNAUTHENTICATED\"\n");
+    let line = log.take();
+    let start = " WARN Payment webhook refused reason=\"UNAUTHENTICATED\" cause=\"header\" peer=127.0.0.1:";
+    assert!(line.starts_with(start) && line.ends_with(" left_out=0\n"), "{line}");
 }

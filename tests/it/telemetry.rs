@@ -1,7 +1,7 @@
 //! Covers logs and traces of a whole process: nothing is lost at its end, and a collector gets the spans.
 
 mod away;
-mod collector;
+pub(crate) mod collector;
 mod conventions;
 mod principals;
 

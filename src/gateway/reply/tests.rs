@@ -198,3 +198,26 @@ fn a_long_meaningless_id_is_not_echoed_whole() {
     let reply = Reply::no_such_product(&"ü".repeat(5_000));
     assert_eq!(body(&reply)["details"]["productId"], "ü".repeat(64));
 }
+
+/// Finds the reasons as they are written in the code. A new one has to be described, and what is described has to be one.
+#[test]
+fn each_reason_is_described_and_so_is_no_other() {
+    const NEVER_HERE: [&str; 4] =
+        ["PAYMENT_EXCEPTION_NOT_FOUND", "ORDER_PAID", "PAYMENT_NOT_ACCEPTABLE", "UNIMPLEMENTED"];
+    let description: Value = serde_json::from_str(include_str!("../openapi.json")).unwrap();
+    let is_reason = |text: &&str| text.len() > 3 && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+    let written = include_str!("../reply.rs").split('"').filter(is_reason);
+    let mut reasons: Vec<&str> = written.chain(crate::metrics::REASONS.iter().copied()).collect();
+    reasons.retain(|reason| !NEVER_HERE.contains(reason));
+    reasons.sort_unstable();
+    reasons.dedup();
+    let listed = description["components"]["schemas"]["Reason"]["enum"].as_array().unwrap();
+    let listed: Vec<&str> = listed.iter().map(|reason| reason.as_str().unwrap()).collect();
+    assert_eq!(listed, reasons);
+
+    // Each stands in an answer, too.
+    let answers = [&description["paths"], &description["components"]["responses"]].map(ToString::to_string).concat();
+    for reason in reasons {
+        assert!(answers.contains(&format!("\"{reason}\"")), "{reason} is in no answer");
+    }
+}

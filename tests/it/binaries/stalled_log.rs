@@ -121,7 +121,7 @@ async fn a_server_whose_log_nobody_reads_goes_on_says_what_is_missing_and_ends_i
     database.assert_audit_clean().await;
 }
 
-/// Sends webhooks without a signature on one connection, without waiting for the answers.
+/// Sends events without a field on one connection, without waiting for the answers.
 async fn unsigned_posts(address: &str, count: usize) {
     let (name, value) = TRACED;
     let post = format!(
@@ -137,7 +137,7 @@ async fn unsigned_posts(address: &str, count: usize) {
             let some = answers.read(&mut bytes).await.unwrap();
             assert!(some > 0, "closed after {refused} answers");
             read.extend_from_slice(&bytes[..some]);
-            let status = b"HTTP/1.1 401";
+            let status = b"HTTP/1.1 422";
             refused += read.windows(status.len()).filter(|window| window == status).count();
             read.drain(..(read.len() + 1).saturating_sub(status.len()));
         }
@@ -147,9 +147,8 @@ async fn unsigned_posts(address: &str, count: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_whose_log_nobody_reads_goes_on_says_what_is_missing_and_ends_in_time() {
-    let secret = "whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0";
-    // Each post makes two lines.
-    let settings = [("FLASHSALE_WEBHOOK_SECRETS", secret), ("RUST_LOG", "flashsale=debug")];
+    // With a secret, the gateway would leave most of the lines out by itself.
+    let settings = [("FLASHSALE_WEBHOOK_ALLOW_UNSIGNED", "true")];
     let mut gateway = GatewayProgram::start_on_one_pipe("127.0.0.1:1", &settings).await;
     assert_eq!(dropped(&gateway.metrics().await), 0);
     let healthz = async || {
@@ -168,12 +167,11 @@ async fn a_gateway_whose_log_nobody_reads_goes_on_says_what_is_missing_and_ends_
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     assert_eq!(healthz().await, 200);
     let missing = dropped(&gateway.metrics().await);
-    assert!(missing >= 200, "{missing}");
+    assert!(missing >= 100, "{missing}");
 
     gateway.process.read_on();
     let lines = all_told(&gateway.process, missing).await;
-    let read = with_message(&lines, "Payment webhook refused") + with_message(&lines, "Webhook signature not accepted");
-    assert_eq!(read + missing, 2 * (posts + 100));
+    assert_eq!(with_message(&lines, "Payment webhook refused") + missing, posts + 100);
 
     gateway.process.stop_reading();
     unsigned_posts(&gateway.address, 500).await;

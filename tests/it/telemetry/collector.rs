@@ -16,11 +16,11 @@ use tokio::net::TcpListener;
 use tonic::{Request, Response, Status, transport::server::TcpIncoming};
 
 /// The values of OTEL_EXPORTER_OTLP_PROTOCOL.
-pub(super) const PROTOCOLS: [&str; 2] = ["grpc", "http/protobuf"];
+pub(crate) const PROTOCOLS: [&str; 2] = ["grpc", "http/protobuf"];
 
 /// Keeps what it gets.
 #[derive(Clone, Default)]
-pub(super) struct Collector(Arc<Mutex<Received>>);
+pub(crate) struct Collector(Arc<Mutex<Received>>);
 
 #[derive(Default)]
 struct Received {
@@ -42,7 +42,7 @@ impl TraceService for Collector {
 
 impl Collector {
     /// Starts a collector, and returns its URL.
-    pub(super) async fn start(protocol: &str) -> (Self, String) {
+    pub(crate) async fn start(protocol: &str) -> (Self, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let collector = Self::default();
@@ -69,12 +69,12 @@ impl Collector {
         received.authorization = authorization.unwrap_or_default();
     }
 
-    pub(super) fn spans(&self) -> Vec<Span> {
+    pub(crate) fn spans(&self) -> Vec<Span> {
         self.spans_of("")
     }
 
     /// Returns the spans of a service, by a part of its name.
-    pub(super) fn spans_of(&self, service: &str) -> Vec<Span> {
+    pub(crate) fn spans_of(&self, service: &str) -> Vec<Span> {
         let received = self.0.lock().unwrap();
         let resources = received.requests.iter().flat_map(|request| &request.resource_spans);
         let of_service = resources.filter(|spans| format!("{:?}", spans.resource).contains(service));
@@ -82,20 +82,20 @@ impl Collector {
     }
 
     /// Returns an attribute of the resource of the last spans.
-    pub(super) fn resource(&self, key: &str) -> String {
+    pub(crate) fn resource(&self, key: &str) -> String {
         let received = self.0.lock().unwrap();
         let resource = received.requests.last().unwrap().resource_spans[0].resource.clone().unwrap();
         text(&resource.attributes, key).unwrap_or_else(|| panic!("no {key} in {resource:?}"))
     }
 
     /// Returns the header `authorization` of the last request.
-    pub(super) fn authorization(&self) -> String {
+    pub(crate) fn authorization(&self) -> String {
         self.0.lock().unwrap().authorization.clone()
     }
 }
 
 /// Returns an attribute as text.
-pub(super) fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
+pub(crate) fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
     let attribute = attributes.iter().find(|attribute| attribute.key == key)?;
     Some(match attribute.value.clone()?.value? {
         any_value::Value::StringValue(text) => text,
