@@ -5,6 +5,7 @@ use std::{env, error::Error, process::ExitCode};
 use flashsale::{
     config::{ServerCommand, ServerConfig, VisibleSecret},
     grpc, setup, shutdown,
+    startup::Stop,
     telemetry::{self, WhenFull},
 };
 use tikv_jemallocator::Jemalloc;
@@ -15,6 +16,9 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     let started = ServerConfig::from_args(env::args_os()).and_then(|config| {
+        if let ServerCommand::Grants(grants) = &config.command {
+            return Err(Stop::Text(setup::grants(&config.database, grants)?));
+        }
         setup::check(&config.database)?;
         Ok((telemetry::init("flashsale-server", config.log_format, WhenFull::Drop)?, config))
     });
@@ -37,13 +41,11 @@ fn main() -> ExitCode {
 
 async fn run(config: ServerConfig) -> Result<(), Box<dyn Error>> {
     config.risks.warn();
-    match config.command {
-        ServerCommand::Migrate { seed } => Ok(setup::run(&config.database, seed).await?),
-        ServerCommand::Serve => {
-            let signal = shutdown::signal()?;
-            let stop = async { signal.await.end_at_next() };
-            tokio::spawn(config.reload.clone().keep_fresh()?);
-            Ok(grpc::run(config, stop).await?)
-        }
+    if let ServerCommand::Migrate { seed } = config.command {
+        return Ok(setup::run(&config.database, seed).await?);
     }
+    let signal = shutdown::signal()?;
+    let stop = async { signal.await.end_at_next() };
+    tokio::spawn(config.reload.clone().keep_fresh()?);
+    Ok(grpc::run(config, stop).await?)
 }

@@ -45,6 +45,7 @@ mod clap_error;
 mod connections;
 mod event_senders;
 mod exposure;
+mod grants;
 mod routes;
 mod secret;
 mod sweeper;
@@ -66,6 +67,7 @@ use crate::{
 };
 
 pub use exposure::Risks;
+pub use grants::{Account, GrantsConfig};
 pub use sweeper::{SweeperCommand, SweeperConfig};
 pub use visible_secrets::VisibleSecret;
 
@@ -73,6 +75,7 @@ use access::{AdminArgs, PrincipalsArgs};
 use connections::{AgeArgs, ConnectionArgs};
 use event_senders::EventSenderArgs;
 use exposure::{Exposure, InsecureArgs};
+use grants::GrantsArgs;
 use routes::RoutesArgs;
 use secret::SettingName;
 
@@ -142,7 +145,7 @@ pub struct ServerConfig {
 }
 
 /// Says what the server is asked to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerCommand {
     /// Serve until a signal ends it.
     Serve,
@@ -151,6 +154,8 @@ pub enum ServerCommand {
         /// Also put the sample product on sale, unless it is on sale already.
         seed: bool,
     },
+    /// Print the statements that make the database's accounts, and exit.
+    Grants(GrantsConfig),
 }
 
 /// Holds the settings of the HTTP gateway.
@@ -212,17 +217,24 @@ impl ServerConfig {
             command,
         } = args;
         let mut reload = Reload::default();
-        let database = database.check()?;
+        let database = match &command {
+            // It needs no database, and no URL of one where the name is given.
+            Some(ServerSubcommand::Grants(grants)) => database.check_unless(grants.names_database())?,
+            Some(ServerSubcommand::Migrate { .. }) | None => database.check()?,
+        };
         let access = principals.access(&mut reload)?;
         let (admin_listen, reflection) = admin.admin(listen);
         let command = match command {
             None => ServerCommand::Serve,
             Some(ServerSubcommand::Migrate { seed }) => ServerCommand::Migrate { seed },
+            Some(ServerSubcommand::Grants(grants)) => ServerCommand::Grants(grants.read()),
         };
         let open_to_all = Exposure { database: Some(&database), ..Exposure::default() };
         let admin_address = admin_listen.map(|address| (access::ADMIN_LISTEN, address));
-        let exposure = match command {
+        let exposure = match &command {
             ServerCommand::Migrate { .. } => open_to_all,
+            // It opens nothing and calls nobody.
+            ServerCommand::Grants(_) => Exposure::default(),
             ServerCommand::Serve => Exposure {
                 listens: [(exposure::LISTEN, listen)].into_iter().chain(admin_address).collect(),
                 metrics_listen: Some(metrics_listen),
@@ -379,6 +391,9 @@ enum ServerSubcommand {
         #[arg(long)]
         seed: bool,
     },
+    /// Print the statements that make an account for each program, with the rights that it needs and no others. They are
+    /// for the database's administrator, who puts passwords in. Nothing is sent to a database.
+    Grants(GrantsArgs),
 }
 
 /// Serves flash-sale checkouts over HTTP and JSON, and calls a server for each.
@@ -431,6 +446,11 @@ struct DatabaseArgs {
 }
 
 impl DatabaseArgs {
+    /// Checks the URL where it is needed. Where it isn't, it stays unread and is empty.
+    fn check_unless(self, unneeded: bool) -> Result<DatabaseConfig, BadSetting> {
+        if unneeded { Ok(DatabaseConfig::new(SecretString::default(), self.db_pool_size)) } else { self.check() }
+    }
+
     fn check(self) -> Result<DatabaseConfig, BadSetting> {
         let (setting, url) = secret::database_url(self.database_url, self.database_url_file)?;
         Ok(DatabaseConfig { url, pool_size: self.db_pool_size, setting })

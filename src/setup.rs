@@ -5,7 +5,7 @@ use tracing::info;
 
 use crate::{
     checkout::create_product::{CreateProduct, create_product},
-    config::DatabaseConfig,
+    config::{DatabaseConfig, GrantsConfig},
     db::{self, Database, migrate::migrate},
     domain::{NewProduct, Principal, ProductName, RequestId},
     error::Error,
@@ -21,6 +21,19 @@ const SAMPLE_REQUEST_ID: &str = "flashsale-sample-product";
 /// Names the setting, and says what is wrong with the URL.
 pub fn check(config: &DatabaseConfig) -> Result<(), BadSetting> {
     db::check_url(config.url.expose_secret()).map_err(|reason| config.bad_url(reason))
+}
+
+/// Returns the statements that make the accounts of the database, for its administrator.
+///
+/// # Errors
+/// Names the setting that should name the database.
+pub fn grants(config: &DatabaseConfig, grants: &GrantsConfig) -> Result<String, BadSetting> {
+    let of_url = || {
+        check(config)?;
+        db::database_of(config.url.expose_secret()).ok_or_else(|| config.bad_url("names no database"))
+    };
+    let database = grants.database.clone().map_or_else(of_url, Ok)?;
+    Ok(db::grants::statements(&database, grants))
 }
 
 /// Migrates the database. With `seed` it also puts one product on sale: "Flash Sale Item", 1000 cents, 100 units.

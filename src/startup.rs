@@ -31,6 +31,9 @@ pub enum Stop {
     /// The user asked for the help or the version.
     #[error(transparent)]
     Help(clap::Error),
+    /// The user asked for a text.
+    #[error("{0}")]
+    Text(String),
     /// A setting can't be used.
     #[error(transparent)]
     BadSetting(#[from] BadSetting),
@@ -51,9 +54,9 @@ impl Stop {
         Self::Failed { what, cause: cause.into() }
     }
 
-    /// Tells the user: help on stdout, anything else as one line on stderr.
+    /// Tells the user: help, or the text that was asked for, on stdout; anything else as one line on stderr.
     ///
-    /// Returns the exit code: 0 for help, 2 for a bad setting, 1 for anything else.
+    /// Returns the exit code: 0 for help and for a text, 2 for a bad setting, 1 for anything else.
     pub fn report(&self) -> ExitCode {
         // Nothing is left to do where stdout or stderr can't be written.
         match self {
@@ -61,6 +64,11 @@ impl Stop {
                 let _ = help.print();
                 ExitCode::SUCCESS
             }
+            Self::Text(text) => match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+                Ok(()) => ExitCode::SUCCESS,
+                // Half of a text that somebody feeds to a database is no success.
+                Err(_) => ExitCode::FAILURE,
+            },
             Self::BadSetting(bad) => {
                 let _ = writeln!(io::stderr(), "bad setting: {bad}");
                 ExitCode::from(EXIT_BAD_SETTINGS)

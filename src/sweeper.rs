@@ -23,7 +23,7 @@ use self::{
     work::{LeftOut, Work},
 };
 use crate::{
-    config::{SweeperCommand, SweeperConfig},
+    config::{Account, SweeperCommand, SweeperConfig},
     db::{Database, named_lock::Holder},
     error::Error,
     spans::{self, SpanIds},
@@ -207,6 +207,8 @@ async fn lock_and_sweep(
             return Ok(Some(Sweep::AnotherIsStalled { connection_id }));
         }
     };
+    // Under the lock: where another sweep works, nothing is asked.
+    database.check_rights(Account::Sweeper).await?;
     let mut work = Work {
         database: &database,
         batch: config.batch,

@@ -55,7 +55,7 @@ impl Bench {
             contestants.push(Contestant { design: Design::Other, server, redis: None });
         }
         if options.compares(Design::Plain) {
-            let server = shop.reference(reference::PLAIN, &shop.database.url()).await;
+            let server = shop.reference(reference::PLAIN, &shop.database.owner_url()).await;
             contestants.push(Contestant { design: Design::Plain, server, redis: None });
         }
         for (design, appendfsync) in [(Design::RedisEverysec, "everysec"), (Design::RedisAlways, "always")] {

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use flashsale::config::Account;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
@@ -128,7 +129,7 @@ impl Shop {
     /// Returns the command of the real sweeper.
     pub(crate) fn sweeper(&self) -> Command {
         let mut command = Command::new(Program::Sweeper.path());
-        command.env("DATABASE_URL", self.database.url());
+        command.env("DATABASE_URL", self.database.url_for(Account::Sweeper));
         command
     }
 

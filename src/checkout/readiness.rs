@@ -2,7 +2,8 @@
 
 use super::Checkout;
 use crate::{
-    db::{Connection, Database, Failure, FailureKind, migrate, sweeper_state},
+    config::Account,
+    db::{self, Connection, Database, Failure, FailureKind, migrate, sweeper_state},
     error::Error,
 };
 
@@ -32,6 +33,9 @@ async fn look(database: &Database, current: bool) -> Result<Readiness, String> {
             return Err(format!("the database lacks migrations, run `server migrate`: {}", missing.join(", ")));
         }
     }
+    if !current && let Some(lacks) = database.missing_right(Account::Server).await.map_err(why)? {
+        return Err(lacks);
+    }
     let read = async |conn: &mut Connection, _attempt| sweeper_state::is_there(conn).await;
     match database.read("sweeper_state", read).await {
         Ok(true) => {}
@@ -53,6 +57,9 @@ async fn look(database: &Database, current: bool) -> Result<Readiness, String> {
 fn why(error: Error) -> String {
     match error {
         Error::Unavailable(text) if text.contains("offline mode") => "the database is in offline_mode".to_owned(),
+        Error::Unavailable(text) if text.contains(db::SEE_GRANTS) || text.contains("Access denied") => {
+            format!("the database refuses this program: {text}")
+        }
         Error::Unavailable(_) => "the database can't be reached".to_owned(),
         Error::Overloaded(_) => "no database connection came free in time".to_owned(),
         other => format!("the database answers with an error: {other}"),
@@ -73,7 +80,6 @@ const NO_WRITES: &[(&str, &str)] = &[
     ("isk full", "the database's disk is full"),
     ("is full", "the database's disk is full"),
     ("errno: 28", "the database's disk is full"),
-    ("command denied", "the account may not write: it needs all rights on its database"),
 ];
 
 fn why_no_writes(failure: &Failure) -> String {
@@ -87,6 +93,7 @@ fn why_no_writes(failure: &Failure) -> String {
         }
         FailureKind::PoolBusy => "no database connection came free in time".to_owned(),
         FailureKind::NoConnection => "the database can't be reached".to_owned(),
+        FailureKind::Denied => failure.text.clone(),
         FailureKind::Deadlock
         | FailureKind::Away
         | FailureKind::Duplicate

@@ -5,7 +5,7 @@
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use super::columns::UnknownWord;
+use super::{columns::UnknownWord, denied::missing_right};
 
 /// Says what to do about a failed statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,6 +28,8 @@ pub enum FailureKind {
     RowCount,
     /// No connection of the pool came free in time.
     PoolBusy,
+    /// The account lacks a right, which the text names: never run again.
+    Denied,
     /// The statement or a value is wrong, which is a bug: never run again.
     Wrong,
     /// Any other failure: run again on another connection. A script that fails so may have committed.
@@ -45,7 +47,9 @@ pub struct Failure {
 
 impl From<DieselError> for Failure {
     fn from(error: DieselError) -> Self {
-        Self { kind: FailureKind::of(&error), text: error.to_string() }
+        let (kind, text) = (FailureKind::of(&error), error.to_string());
+        let named = if kind == FailureKind::Denied { missing_right(&text) } else { None };
+        Self { kind, text: named.unwrap_or(text) }
     }
 }
 
@@ -74,11 +78,21 @@ impl FailureKind {
             Self::Check => "check",
             Self::RowCount => "row_count",
             Self::PoolBusy => "pool_busy",
+            Self::Denied => "denied",
             Self::Wrong => "wrong",
             Self::Other => "other",
         }
     }
 }
+
+/// Lists parts of the texts of errors by which a database that can be read refuses a write.
+const READ_ONLY: [&str; 5] = [
+    "server is running with the --",
+    "Running in read-only mode",
+    "in a READ ONLY transaction",
+    "' is read only",
+    "impossible to write to binary log since BINLOG_FORMAT = STATEMENT",
+];
 
 /// Lists parts of errors' texts, and what they mean. The first that matches counts. The comments have the errors'
 /// numbers.
@@ -127,12 +141,13 @@ const TEXTS: &[(&str, FailureKind)] = &[
     ("Session was killed", FailureKind::Away),
     ("Query execution was interrupted", FailureKind::Away),
     ("disconnected by the server", FailureKind::Away),
-    // 1064, 1054, 1146, 1142 and 1044, 1406, 1264, 1366 and 1292, 1048.
+    // 1142 and 1143, 1044 and 1227.
+    ("command denied", FailureKind::Denied),
+    ("Access denied", FailureKind::Denied),
+    // 1064, 1054, 1146, 1406, 1264, 1366 and 1292, 1048.
     ("error in your SQL syntax", FailureKind::Wrong),
     ("Unknown column", FailureKind::Wrong),
     ("doesn't exist", FailureKind::Wrong),
-    ("command denied", FailureKind::Wrong),
-    ("Access denied", FailureKind::Wrong),
     ("Data too long", FailureKind::Wrong),
     ("Out of range value", FailureKind::Wrong),
     ("out of range in", FailureKind::Wrong),
@@ -157,6 +172,7 @@ impl Failure {
             | FailureKind::Duplicate
             | FailureKind::Check
             | FailureKind::RowCount
+            | FailureKind::Denied
             | FailureKind::Wrong => true,
             FailureKind::Away
             | FailureKind::NoConnection
@@ -168,7 +184,7 @@ impl Failure {
 
     /// Tells whether a script that ends in COMMIT and fails like this may have committed.
     ///
-    /// A deadlock, a lock wait, a duplicate key, a CHECK, a row count or a wrong statement is the server's word that it
+    /// A deadlock, a lock wait, a duplicate key, a CHECK, a row count, a missing right or a wrong statement is the server's word that it
     /// stopped before the COMMIT.
     pub(super) fn leaves_commit_open(&self) -> bool {
         match self.kind {
@@ -178,10 +194,16 @@ impl Failure {
             | FailureKind::Duplicate
             | FailureKind::Check
             | FailureKind::RowCount
+            | FailureKind::Denied
             | FailureKind::Wrong
             | FailureKind::NoConnection
             | FailureKind::PoolBusy => false,
         }
+    }
+
+    /// Tells whether the database refuses every write.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.kind == FailureKind::Away && READ_ONLY.iter().any(|part| self.text.contains(part))
     }
 
     /// Tells whether an optimistic script fails like this where its plan no longer holds.
@@ -239,6 +261,9 @@ mod tests {
             ("BIGINT value is out of range in '(9223372036854775807 + (sysdate(6) > (@script_time)))'", LockWait),
             ("BIGINT value is out of range in '9223372036854775807 + (sysdate(6) > @`script_time`)'", LockWait),
             ("BIGINT value is out of range in '(`test`.`products`.`available_stock` + 1)'", Wrong),
+            ("UPDATE command denied to user 's'@'localhost' for table 'holds'", Denied),
+            ("Access denied for user 's'@'127.0.0.1' to database 'sale'", Denied),
+            ("Access denied; you need (at least one of) the SUPER privilege(s) for this operation", Denied),
             ("Unknown column 'x' in 'field list'", Wrong),
             ("Got error 168 from storage engine", Other),
         ] {

@@ -21,7 +21,7 @@ use super::{
     Connection, Database, Failure, FailureKind,
     read::statement_time,
     render::with_literals,
-    schema::{server_heartbeats, sweeper_state},
+    schema::{payment_exceptions, server_heartbeats},
     statement::Statement,
 };
 
@@ -81,7 +81,8 @@ impl Database {
         }
         if written.as_ref().is_err_and(|failure| failure.kind == FailureKind::LockWait) {
             // This statement matches no row. So it waits only where its table or all tables are locked.
-            let nothing = diesel::update(sweeper_state::table.find(0)).set(sweeper_state::runs.eq(sweeper_state::runs));
+            let none = payment_exceptions::table.find(0);
+            let nothing = diesel::update(none).set(payment_exceptions::accepted.eq(payment_exceptions::accepted));
             written = self.write_alone(nothing).await;
         }
         written

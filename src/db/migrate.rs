@@ -12,12 +12,12 @@ use diesel::{
     QueryableByName,
     migration::{Migration, MigrationSource},
     mysql::Mysql,
-    sql_types::{BigInt, Text},
+    sql_types::Text,
 };
 use diesel_async::AsyncMigrationHarness;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::{Connection, Database, named_lock::NamedLock, statement::Statement};
+use super::{Connection, Database, Failure, named_lock::NamedLock, statement::Statement};
 use crate::{config::DatabaseConfig, error::Error};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
@@ -57,26 +57,19 @@ pub async fn migrate(config: &DatabaseConfig) -> Result<Vec<String>, Error> {
 /// The errors of [`Database::read`].
 pub async fn missing(database: &Database) -> Result<Vec<String>, Error> {
     #[derive(QueryableByName)]
-    struct Tables {
-        #[diesel(sql_type = BigInt)]
-        tables: i64,
-    }
-    #[derive(QueryableByName)]
     struct Version {
         #[diesel(sql_type = Text)]
         version: String,
     }
     let done: BTreeSet<String> = database
         .read("schema_version", async |conn: &mut Connection, _attempt| {
-            let exists = "SELECT COUNT(*) AS tables FROM information_schema.tables \
-                WHERE table_schema = DATABASE() AND table_name = '__diesel_schema_migrations'";
-            let tables: Vec<Tables> = Statement::new(exists).rows(&mut *conn).await?;
-            if tables.first().is_none_or(|row| row.tables == 0) {
-                return Ok(BTreeSet::new());
-            }
             let select = "SELECT version FROM __diesel_schema_migrations";
-            let rows: Vec<Version> = Statement::new(select).rows(conn).await?;
-            Ok(rows.into_iter().map(|row| row.version).collect())
+            let rows: Result<Vec<Version>, Failure> = Statement::new(select).rows(conn).await.map_err(Failure::from);
+            match rows {
+                Ok(rows) => Ok(rows.into_iter().map(|row| row.version).collect()),
+                Err(failure) if failure.text.contains("doesn't exist") => Ok(BTreeSet::new()),
+                Err(failure) => Err(failure),
+            }
         })
         .await?;
     let missing = embedded()?

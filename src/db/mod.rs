@@ -15,7 +15,7 @@
 //! | duplicate key | ROLLBACK, again: now the other transaction's row is seen | 3 × |
 //! | any other error of the script that ends in COMMIT: its outcome is unknown | connection dropped, again | 3 × |
 //! | CHECK, row count | never again; an alarm in the log | |
-//! | a wrong statement | never again | |
+//! | a right that the account lacks; a wrong statement | never again | |
 //!
 //! A run whose connection was dropped may still have a session at the database. The next run ends that session first, by
 //! KILL if need be. So nothing that the earlier run sent can take effect later, and the next run finds all that it
@@ -36,7 +36,9 @@ pub mod audit_state;
 pub mod buyer_units;
 mod classify;
 mod columns;
+mod denied;
 pub mod due;
+pub mod grants;
 mod heartbeat;
 pub mod holds;
 pub mod lapsed;
@@ -74,9 +76,10 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 pub use classify::{Failure, FailureKind};
+pub use denied::SEE_GRANTS;
 pub use render::with_literals;
 pub use script::{InsertedIds, Script};
-pub use session::check_url;
+pub use session::{check_url, database_of};
 pub use transaction::Transactions;
 
 use crate::{
@@ -274,7 +277,7 @@ impl Database {
                 error!(transaction, error = failure.text, "A last guard of the database refused a transaction");
             }
             FailureKind::TooLong => warn!(transaction, error = failure.text, "Transaction took too long"),
-            FailureKind::Other | FailureKind::Wrong => {
+            FailureKind::Other | FailureKind::Denied | FailureKind::Wrong => {
                 warn!(transaction, error = failure.text, "Database statement failed")
             }
             FailureKind::PoolBusy => metrics::count_pool_timeout(),

@@ -26,7 +26,7 @@ impl FailureKind {
             Self::Away | Self::NoConnection | Self::Other => (3, Error::Unavailable),
             Self::TooLong => (1, Error::Unavailable),
             Self::Duplicate => (3, Error::Internal),
-            Self::Check | Self::RowCount | Self::Wrong => (0, Error::Internal),
+            Self::Check | Self::RowCount | Self::Denied | Self::Wrong => (0, Error::Internal),
             Self::PoolBusy => (0, |_| Error::Overloaded("no database connection came free in time")),
         };
         Budget { runs_again_max, error }
@@ -117,6 +117,7 @@ mod tests {
             (FailureKind::TooLong, 1, Error::Unavailable("text".to_owned())),
             (FailureKind::Duplicate, 3, internal()),
             (FailureKind::Other, 3, Error::Unavailable("text".to_owned())),
+            (FailureKind::Denied, 0, internal()),
             (FailureKind::Wrong, 0, internal()),
             (FailureKind::Check, 0, internal()),
             (FailureKind::RowCount, 0, internal()),
@@ -134,8 +135,20 @@ mod tests {
     #[test]
     fn what_is_run_again_is_counted_from_0() {
         use FailureKind::*;
-        let kinds =
-            [Deadlock, LockWait, Away, NoConnection, TooLong, Duplicate, Other, Wrong, Check, RowCount, PoolBusy];
+        let kinds = [
+            Deadlock,
+            LockWait,
+            Away,
+            NoConnection,
+            TooLong,
+            Duplicate,
+            Other,
+            Denied,
+            Wrong,
+            Check,
+            RowCount,
+            PoolBusy,
+        ];
         let again = kinds.into_iter().filter(|kind| kind.budget().runs_again_max > 0);
         let names: Vec<&str> = again.map(|kind| failure(kind).name()).collect();
         assert_eq!(names, metrics::RETRY_REASONS);
@@ -144,9 +157,20 @@ mod tests {
     #[tokio::test]
     async fn whatever_fails_after_an_unknown_outcome_is_unavailable() {
         use FailureKind::*;
-        for kind in
-            [Deadlock, LockWait, Away, NoConnection, TooLong, Duplicate, Other, Wrong, Check, RowCount, PoolBusy]
-        {
+        for kind in [
+            Deadlock,
+            LockWait,
+            Away,
+            NoConnection,
+            TooLong,
+            Duplicate,
+            Other,
+            Denied,
+            Wrong,
+            Check,
+            RowCount,
+            PoolBusy,
+        ] {
             let mut retries = Retries::new("test", false);
             retries.remember_unknown_outcome();
             let error = loop {

@@ -21,6 +21,7 @@ use settings::{pool_settings, settings};
 
 use super::{
     Connection, Failure, FailureKind,
+    denied::missing_right,
     script::{AsksFor, Inserted, InsertedIds, SCRIPT_TIME},
     statement::{Statement, system_time},
 };
@@ -92,7 +93,10 @@ impl From<mysql_async::Error> for NoSession {
         const NO_ROOM: [u16; 3] = [1040, 1203, 1226];
         match &error {
             mysql_async::Error::Server(server) if NO_ROOM.contains(&server.code) => Self::NoRoom(error.to_string()),
-            _ => Self::NoConnection(error.to_string()),
+            _ => {
+                let text = error.to_string();
+                Self::NoConnection(missing_right(&text).unwrap_or(text))
+            }
         }
     }
 }
@@ -181,6 +185,11 @@ pub fn check_url(url: &str) -> Result<(), String> {
             "is not a URL of a MySQL database".to_owned()
         }
     })
+}
+
+/// Returns the name of the database in a URL, or `None` where the URL has none.
+pub fn database_of(url: &str) -> Option<String> {
+    Opts::from_url(url).ok()?.db_name().map(str::to_owned)
 }
 
 fn names_prefer_socket(url: &str) -> bool {

@@ -24,7 +24,7 @@ use tracing::warn;
 use super::{is_over, traced};
 use crate::{
     checkout::repair_available_stock::{Repair, repair_available_stock},
-    config::DatabaseConfig,
+    config::{Account, DatabaseConfig},
     db::{
         Connection, Database, Failure, Plan, Script,
         audit::{
@@ -55,6 +55,8 @@ pub struct AuditReport {
     pub untidy: Untidy,
     /// Whether all rows were read. A shutdown may come before.
     pub complete: bool,
+    /// Whether writing down how it ended has failed, so that the servers' metrics show the audit before.
+    pub unrecorded: bool,
     /// How long the audit took.
     pub took: Duration,
 }
@@ -65,6 +67,9 @@ pub enum Unclean {
     /// The audit found this number of faults.
     #[error("the audit found {0} faults: see \"Audit finding\" in its log")]
     Findings(u64),
+    /// The audit found no fault, and its end could not be written down.
+    #[error("the audit was not recorded: see \"Audit not recorded\" in its log")]
+    NotRecorded,
     /// A shutdown interrupted the audit.
     #[error("the audit was interrupted before its end")]
     Interrupted,
@@ -79,6 +84,7 @@ impl AuditReport {
         match self {
             Self { findings: 1.., .. } => Err(Unclean::Findings(self.findings)),
             Self { complete: false, .. } => Err(Unclean::Interrupted),
+            Self { unrecorded: true, .. } => Err(Unclean::NotRecorded),
             Self { .. } => Ok(()),
         }
     }
@@ -98,7 +104,7 @@ pub async fn run(
     let mut audit = Audit::new(&Database::new(config)?, page, lines::finding);
     let work = async {
         let done = audit.run(repair, shutdown).await;
-        record(&audit).await;
+        audit.report.unrecorded = record(&audit).await.is_err();
         audit.report.took = started.elapsed();
         done
     };
@@ -108,23 +114,24 @@ pub async fn run(
     done.map(|()| report)
 }
 
-/// Records how an audit ended, for the metrics of the servers. An audit that didn't get to its end may have missed
-/// findings, so it is recorded only where it has some.
+/// Records how an audit ended, for the metrics of the servers.
 ///
-/// An audit may have an account that only reads. Then nothing is recorded, and what it found counts all the same.
-async fn record<F>(audit: &Audit<F>) {
+/// An audit that didn't get to its end may have missed findings, so it is recorded only where it has some. An audit that
+/// can't be recorded isn't done well: the servers' metrics would go on showing the one before.
+async fn record<F>(audit: &Audit<F>) -> Result<(), Error> {
     let AuditReport { findings, complete, .. } = audit.report;
     if !complete && findings == 0 {
-        return;
+        return Ok(());
     }
     let recorded = audit.database.transaction("record_audit", async |_conn: &mut Connection, _attempt| {
         let mut script = Script::default();
         audit_state::record(&mut script, findings);
         Ok::<_, Failure>(Plan { script, value: () })
     });
-    if let Err(error) = recorded.await {
-        warn!(%error, "Audit not recorded: the servers' metrics show the one before");
-    }
+    recorded
+        .await
+        .map(drop)
+        .inspect_err(|error| warn!(%error, "Audit not recorded: the servers' metrics show the one before"))
 }
 
 /// Runs an audit.
@@ -166,11 +173,17 @@ impl<F: FnMut(&Finding)> Audit<F> {
     /// The errors of [`Database::read`] and [`Database::transaction`]. Findings before an error are reported.
     pub async fn run(&mut self, repair: bool, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let mut shutdown = pin!(shutdown);
+        // What an account may not see would look like a fault, such as a key that is missing.
+        let account = if repair { Account::Repairer } else { Account::Auditor };
+        let check = async {
+            self.database.check_rights(account).await?;
+            self.check_tables().await
+        };
         // Reading may end anywhere: the connection closes, and nothing was changed.
         tokio::select! {
             biased;
             () = shutdown.as_mut() => return Ok(()),
-            checked = self.check_tables() => checked?,
+            checked = check => checked?,
         }
         if repair {
             for product_id in std::mem::take(&mut self.unconserved) {

@@ -20,7 +20,7 @@ use tracing::info;
 use super::traced;
 use crate::{
     checkout::purge::{PurgeRule, Purged, PurgedRows, database_time, ended_products, purge_holds, purge_product},
-    config::SweeperConfig,
+    config::{Account, SweeperConfig},
     db::{Database, due::SweepPosition, purge::PurgeScope},
     domain::{HoldStatus, ProductId},
     error::Error,
@@ -106,6 +106,7 @@ async fn purge(
     report: &mut PurgeReport,
 ) -> Result<(), Error> {
     let database = Database::new(&config.database)?;
+    database.check_rights(Account::Purger).await?;
     let now = database_time(&database).await?;
     let before = now.checked_sub(after).unwrap_or(SystemTime::UNIX_EPOCH);
     let rule = PurgeRule { before, dry_run };

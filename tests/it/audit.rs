@@ -7,9 +7,12 @@ mod repair;
 mod shop;
 mod storm;
 
-use flashsale::db::{
-    Connection, Database,
-    audit::{self, Range, TABLES},
+use flashsale::{
+    config::Account,
+    db::{
+        Connection, Database,
+        audit::{self, Range, TABLES},
+    },
 };
 
 use self::shop::Shop;
@@ -78,7 +81,7 @@ async fn an_open_transaction_is_neither_seen_nor_waited_for() {
 #[tokio::test]
 async fn a_suspicion_that_the_second_look_does_not_share_is_no_finding() {
     let shop = Shop::open("audit_confirm").await;
-    let database = Database::new(&database_config(&shop.sale.database.url(), 1)).unwrap();
+    let database = Database::new(&database_config(&shop.sale.database.url_for(Account::Auditor), 1)).unwrap();
     let all = Range { after: i64::MIN, up_to: i64::MAX };
     let table = TABLES.iter().find(|table| table.name == "holds").unwrap();
 

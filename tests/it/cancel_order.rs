@@ -82,7 +82,7 @@ async fn whoever_settles_an_order_first_wins_and_the_books_are_right() {
         let product_id = sale.product(1).await;
         let order = sale.ordered(product_id, 1).await;
         sale.let_all_orders_be_overdue().await;
-        let database = sale.service_database();
+        let database = sale.sweeper_database();
         let refunds = at_once(10, |number| {
             let clients = if number % 2 == 0 { sale.clients() } else { &second.clients }.clone();
             let (database, order_id) = (database.clone(), order.order_id);

@@ -41,7 +41,7 @@ async fn set_ends(sale: &Sale, moment: &str) {
 async fn exactly_at_expires_at_a_hold_still_holds_and_a_microsecond_later_it_does_not() {
     let mysqld = Mysqld::start_private(&SERVER_OPTIONS).await;
     let sale = start(&mysqld, "exactly_at_expires_at").await;
-    let service = sale.service_database();
+    let service = sale.sweeper_database();
     let product_id = sale.product(1).await;
     let hold = sale.clients().hold(product_id, 1).await.unwrap();
     let created = Timestamp { seconds: NOW_SECONDS, nanos: 0 };
@@ -102,7 +102,7 @@ async fn limits_windows_and_due_times_change_exactly_at_their_moment() {
     assert_eq!(order.payment_due_at, at(30 * 60));
     for (moment, cancelled) in [(NOW, 0), (A_MICROSECOND_AGO, 1)] {
         sale.database.move_times(&format!("UPDATE orders SET payment_due_at = '{moment}'")).await;
-        assert_eq!(cancel_overdue_orders(&sale.service_database(), UNIX_EPOCH, 10).await.unwrap().rows, cancelled);
+        assert_eq!(cancel_overdue_orders(&sale.sweeper_database(), UNIX_EPOCH, 10).await.unwrap().rows, cancelled);
     }
     sale.finish().await;
 }

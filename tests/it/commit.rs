@@ -10,6 +10,7 @@ use flashsale::{
         Checkout, CreateHold, cancel_overdue_orders::cancel_overdue_orders, expire_holds::expire_holds,
         request_id_or_made_up,
     },
+    config::Account,
     db::Database,
     domain::{ProductId, Quantity},
     pb::{CreateHoldRequest, CreateOrderRequest, CreateProductRequest, HoldStatus, OrderStatus, PaymentStatus},
@@ -20,6 +21,7 @@ use tonic::Code;
 use crate::support::{
     client::{Clients, assert_refused},
     database::TestDatabase,
+    mysqld::as_account,
     proxy::Proxy,
     server::{TestServer, database_config, default_settings},
     wait,
@@ -92,9 +94,14 @@ impl Ground {
         self.database.assert_audit_clean().await;
     }
 
-    /// Opens the database through the proxy as the service does, for what runs without a server.
-    fn service_database(&self) -> Database {
-        Database::new(&database_config(&self.proxied_url(), 2)).unwrap()
+    /// Opens the database through the proxy as the sweeper does.
+    fn sweeper_database(&self) -> Database {
+        self.database_of(Account::Sweeper)
+    }
+
+    /// Opens the database through the proxy as the programs of `account` do.
+    fn database_of(&self, account: Account) -> Database {
+        Database::new(&database_config(&as_account(account, &self.proxied_url()), 2)).unwrap()
     }
 
     fn proxied_url(&self) -> String {
@@ -239,7 +246,7 @@ async fn a_product_is_put_on_sale_once_whatever_happens_to_its_commit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_gives_back_once_whatever_happens_to_its_commit() {
     let ground = Ground::start("commit_sweep").await;
-    let sweeper = ground.service_database();
+    let sweeper = ground.sweeper_database();
     let product_id = ground.clients().create_product("Shoe", 1000, 100).await.product_id;
     for fault in FAULTS {
         for _ in 0..5 {
@@ -262,7 +269,7 @@ async fn a_sweep_gives_back_once_whatever_happens_to_its_commit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_cancels_an_overdue_order_once_whatever_happens_to_its_commit() {
     let ground = Ground::start("commit_overdue").await;
-    let sweeper = ground.service_database();
+    let sweeper = ground.sweeper_database();
     let product_id = ground.clients().create_product("Shoe", 1000, 100).await.product_id;
     for fault in FAULTS {
         for _ in 0..3 {

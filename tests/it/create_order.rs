@@ -40,7 +40,7 @@ async fn an_order_is_due_after_the_configured_time_or_never() {
         assert_eq!(sale.clients().get_order(order.order_id).await.unwrap().payment_due_at, order.payment_due_at);
         let due = "SELECT TIMESTAMPDIFF(MICROSECOND, created_at, payment_due_at) FROM orders";
         assert_eq!(sale.database.query_rows(due).await, [[expected]]);
-        let swept = cancel_overdue_orders(&sale.service_database(), UNIX_EPOCH, 10).await.unwrap();
+        let swept = cancel_overdue_orders(&sale.sweeper_database(), UNIX_EPOCH, 10).await.unwrap();
         assert_eq!(swept.rows, 0, "none is overdue");
         sale.finish().await;
     }
@@ -62,7 +62,7 @@ async fn a_hold_past_expires_at_cannot_become_an_order_swept_or_not() {
     assert_eq!(metadata(&status)["holdId"], hold.hold_id.to_string());
     assert_eq!((sale.hold_status(hold.hold_id).await, sale.count("orders").await), ("active".to_owned(), 0));
 
-    expire_holds(&sale.service_database(), UNIX_EPOCH, 10).await.unwrap();
+    expire_holds(&sale.sweeper_database(), UNIX_EPOCH, 10).await.unwrap();
     assert_refused(sale.clients().order(hold.hold_id).await, Code::FailedPrecondition, "HOLD_EXPIRED");
     expires_in(60).await;
     assert_refused(sale.clients().order(hold.hold_id).await, Code::FailedPrecondition, "HOLD_EXPIRED");

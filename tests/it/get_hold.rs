@@ -46,7 +46,7 @@ async fn a_hold_past_its_time_reads_expired_swept_or_not() {
     assert_eq!(sale.clients().get_hold(hold.hold_id).await.unwrap().status(), HoldStatus::Expired);
     assert_eq!(sale.hold_status(hold.hold_id).await, "active", "a read writes nothing");
 
-    expire_holds(&sale.service_database(), UNIX_EPOCH, 10).await.unwrap();
+    expire_holds(&sale.sweeper_database(), UNIX_EPOCH, 10).await.unwrap();
     assert_eq!(sale.clients().get_hold(hold.hold_id).await.unwrap().status(), HoldStatus::Expired);
     sale.finish().await;
 }

@@ -27,10 +27,10 @@ async fn every_unit_hold_and_order_is_counted_where_it_is() {
 
     let expired = sale.clients().hold(product_id, 512).await.unwrap();
     sale.expire_all_holds().await;
-    expire_holds(&sale.service_database(), UNIX_EPOCH, 10).await.unwrap();
+    expire_holds(&sale.sweeper_database(), UNIX_EPOCH, 10).await.unwrap();
     let overdue = sale.ordered(product_id, 256).await;
     sale.let_all_orders_be_overdue().await;
-    cancel_overdue_orders(&sale.service_database(), UNIX_EPOCH, 10).await.unwrap();
+    cancel_overdue_orders(&sale.sweeper_database(), UNIX_EPOCH, 10).await.unwrap();
     for (key, qty, status) in
         [("p", 1, PaymentStatus::Success), ("q", 2, PaymentStatus::Success), ("f", 4, PaymentStatus::Failure)]
     {

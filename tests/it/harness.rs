@@ -58,7 +58,7 @@ async fn both_accounts_log_in_and_only_root_may_write_to_a_read_only_server() {
 
     database.execute("SET GLOBAL read_only = OFF").await;
     service.execute("INSERT INTO notes VALUES (1)").await;
-    let wrong = url(Account::Service, mysqld.port(), database.name()).replace("p%40ss", "wrong");
+    let wrong = url(Account::Owner, mysqld.port(), database.name()).replace("p%40ss", "wrong");
     assert!(RawConnection::open(&wrong).await.is_err());
 }
 

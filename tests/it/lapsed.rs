@@ -208,7 +208,7 @@ async fn an_adjustment_waits_for_nothing_that_somebody_has_locked() {
 async fn units_past_their_time_are_had_once_whoever_takes_them_back() {
     let sale = Sale::start("lapsed_units_are_had_once").await;
     let second = sale.second_server().await;
-    let database = sale.service_database();
+    let database = sale.sweeper_database();
     let mut outcomes = BTreeSet::new();
     for round in 0..30 {
         let product_id = sale.product(3).await;

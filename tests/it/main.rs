@@ -10,6 +10,7 @@ use flashsale_test_support as support;
 
 mod accept_payment;
 mod access;
+mod accounts;
 mod adjust_stock;
 mod audit;
 mod batches;

@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use flashsale::pb::{CreateHoldRequest, CreateHoldResponse, PaymentStatus};
+use flashsale::{
+    config::Account,
+    pb::{CreateHoldRequest, CreateHoldResponse, PaymentStatus},
+};
 use serde_json::json;
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
@@ -81,7 +84,8 @@ impl Shop {
 
     /// Runs `sweeper audit` and returns its exit code.
     async fn audit(&self) -> i32 {
-        let mut audit = Process::spawn(Program::Sweeper, &["audit"], &[("DATABASE_URL", &self.database.url())]);
+        let url = self.database.url_for(Account::Auditor);
+        let mut audit = Process::spawn(Program::Sweeper, &["audit"], &[("DATABASE_URL", &url)]);
         audit.wait_exit(LIMIT).await
     }
 

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use flashsale::{
+    config::Account,
     db::migrate::migrate,
     pb::{CreateProductRequest, ListPaymentExceptionsRequest, PaymentStatus},
 };
@@ -37,7 +38,7 @@ async fn schema(database: &TestDatabase) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_run_finds_nothing_to_do() {
     let database = TestDatabase::create_empty("twice").await;
-    let config = database_config(&database.url(), 1);
+    let config = database_config(&database.url_for(Account::Migrator), 1);
     let ran = migrate(&config).await.unwrap();
     let versions = database.query_rows(VERSIONS).await;
     assert!(!ran.is_empty());
@@ -52,7 +53,7 @@ async fn a_second_run_finds_nothing_to_do() {
 async fn runs_at_the_same_moment_share_the_work() {
     let database = TestDatabase::create_empty("at_once").await;
     let runs = at_once(3, |_| {
-        let config = database_config(&database.url(), 1);
+        let config = database_config(&database.url_for(Account::Migrator), 1);
         async move { migrate(&config).await.unwrap() }
     })
     .await;
@@ -75,7 +76,7 @@ async fn a_migration_cut_off_half_way_runs_again_and_spares_the_rows() {
         )
         .await;
     database.execute("UPDATE sweeper_state SET runs = 7").await;
-    let config = database_config(&database.url(), 1);
+    let config = database_config(&database.url_for(Account::Migrator), 1);
     let (before, versions) = (schema(&database).await, database.query_rows(VERSIONS).await);
     for version in versions.iter().flatten() {
         database.execute(&format!("DELETE FROM __diesel_schema_migrations WHERE version = '{version}'")).await;
@@ -105,7 +106,7 @@ async fn the_index_on_buyers_is_built_anew_around_the_rows() {
     server.stop().await;
     for _ in 0..2 {
         database.execute("DELETE FROM __diesel_schema_migrations WHERE version = '20261127000101'").await;
-        assert_eq!(migrate(&database_config(&database.url(), 1)).await.unwrap().len(), 1);
+        assert_eq!(migrate(&database_config(&database.url_for(Account::Migrator), 1)).await.unwrap().len(), 1);
         assert_eq!(schema(&database).await, before);
     }
     let server = TestServer::start(&database).await;
@@ -145,7 +146,7 @@ async fn the_shops_columns_come_to_the_rows_of_the_version_before() {
     ] {
         database.execute(statement).await;
     }
-    assert_eq!(migrate(&database_config(&database.url(), 1)).await.unwrap().len(), 4);
+    assert_eq!(migrate(&database_config(&database.url_for(Account::Migrator), 1)).await.unwrap().len(), 4);
     assert_eq!(schema(&database).await, before);
     // A server of the version before settles an order: the time is there all the same.
     database.execute("UPDATE orders SET status = 'cancelled' WHERE id = 2").await;

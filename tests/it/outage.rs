@@ -9,6 +9,7 @@ use std::{
 };
 
 use flashsale::{
+    config::Account,
     db::{Connection, Database, Failure, FailureKind, Plan, Script, named_lock::NamedLock},
     error::Error,
     pb::{CreateHoldRequest, CreateHoldResponse, CreateOrderRequest, PaymentStatus},
@@ -20,7 +21,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use crate::support::{
     client::{Clients, assert_refused, reason},
     database::TestDatabase,
-    mysqld::Mysqld,
+    mysqld::{self, Mysqld, as_account},
     proxy::Proxy,
     server::{TestServer, database_config, default_settings},
     wait,
@@ -243,7 +244,7 @@ async fn a_server_that_vanishes_between_lock_and_commit_frees_the_row_within_10_
     let database = TestDatabase::create("vanished").await;
     database.execute("CREATE TABLE notes (note INT PRIMARY KEY) ENGINE = InnoDB").await;
     database.execute("INSERT INTO notes VALUES (1)").await;
-    let unused = Database::new(&database_config(&database.url(), 1)).unwrap();
+    let unused = Database::new(&database_config(&database.owner_url(), 1)).unwrap();
     let attempts = std::sync::Mutex::new(Vec::new());
     let read = async |conn: &mut Connection, attempt| {
         attempts.lock().unwrap().push(attempt);
@@ -253,7 +254,8 @@ async fn a_server_that_vanishes_between_lock_and_commit_frees_the_row_within_10_
     unused.read("before", read).await.unwrap();
 
     let proxy = Proxy::start(database.port()).await;
-    let vanishing = Database::new(&database_config(&database.url_at(proxy.port()), 1)).unwrap();
+    let url = mysqld::url(mysqld::Account::Owner, proxy.port(), database.name());
+    let vanishing = Database::new(&database_config(&url, 1)).unwrap();
     let vanish = vanishing.transaction("vanish", async |conn: &mut Connection, _attempt| {
         diesel_async::SimpleAsyncConnection::batch_execute(conn, "SELECT note FROM notes FOR UPDATE").await?;
         proxy.blackhole();
@@ -285,7 +287,7 @@ async fn a_transaction_caught_by_the_databases_shutdown_is_taken_for_an_outage()
     database.execute("INSERT INTO notes VALUES (1)").await;
     let _holder = database.lock_rows("notes").await;
 
-    let pool = Database::new(&database_config(&database.url(), 1)).unwrap();
+    let pool = Database::new(&database_config(&database.owner_url(), 1)).unwrap();
     let kind = std::sync::Mutex::new(Vec::new());
     let caught = pool.transaction("caught", async |conn: &mut Connection, _attempt| {
         let locked = diesel_async::SimpleAsyncConnection::batch_execute(conn, "UPDATE notes SET note = 2").await;
@@ -317,8 +319,9 @@ async fn a_lock_by_name_is_not_waited_for_longer_than_its_limit() {
     const WAIT_SECONDS: i64 = 3;
     let database = TestDatabase::create("silent_lock").await;
     let proxy = Proxy::start(database.port()).await;
-    let held = NamedLock::take(&database_config(&database.url(), 1), "sweep", 0).await.unwrap().unwrap();
-    let config = database_config(&database.url_at(proxy.port()), 1);
+    let held =
+        NamedLock::take(&database_config(&database.url_for(Account::Sweeper), 1), "sweep", 0).await.unwrap().unwrap();
+    let config = database_config(&as_account(Account::Sweeper, &database.url_at(proxy.port())), 1);
     let silence = async {
         let waiting = format!(
             "SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{}' AND state = 'User lock'",

@@ -50,7 +50,7 @@ async fn purge(sale: &Sale, dry_run: bool) -> PurgeReport {
 }
 
 async fn purge_until(sale: &Sale, dry_run: bool, shutdown: impl Future<Output = ()>) -> PurgeReport {
-    purge::run(&sale.sweeper(BATCH), AFTER, dry_run, shutdown).await.unwrap()
+    purge::run(&sale.purger(BATCH), AFTER, dry_run, shutdown).await.unwrap()
 }
 
 /// Puts a product on sale whose sale is over as soon as somebody says so by [`end_sale`].

@@ -41,7 +41,7 @@ async fn a_hold_past_its_time_is_released_as_expired_and_its_stock_comes_back_on
         assert_eq!(sale.clients().release(hold.hold_id).await.unwrap().status(), HoldStatus::Expired);
         assert_eq!((sale.stock(product_id).await, sale.hold_status(hold.hold_id).await), (10, "expired".to_owned()));
     }
-    assert_eq!(expire_holds(&sale.service_database(), UNIX_EPOCH, 10).await.unwrap().rows, 0);
+    assert_eq!(expire_holds(&sale.sweeper_database(), UNIX_EPOCH, 10).await.unwrap().rows, 0);
     assert_eq!(sale.stock(product_id).await, 10);
     sale.finish().await;
 }
@@ -52,7 +52,7 @@ async fn a_swept_hold_is_returned_as_it_is() {
     let product_id = sale.product(10).await;
     let hold = sale.clients().hold(product_id, 3).await.unwrap();
     sale.expire_all_holds().await;
-    expire_holds(&sale.service_database(), UNIX_EPOCH, 10).await.unwrap();
+    expire_holds(&sale.sweeper_database(), UNIX_EPOCH, 10).await.unwrap();
     assert_eq!(sale.clients().release(hold.hold_id).await.unwrap().status(), HoldStatus::Expired);
     assert_eq!(sale.stock(product_id).await, 10);
     sale.finish().await;

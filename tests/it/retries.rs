@@ -40,9 +40,9 @@ fn done() -> Plan<()> {
     Plan { script: Script::default(), value: () }
 }
 
-/// Opens a pool as the programs do.
+/// Opens a pool by an account with all rights, since these tests send statements that no program does.
 fn pool(database: &TestDatabase, size: usize) -> Database {
-    Database::new(&database_config(&database.url(), size)).unwrap()
+    Database::new(&database_config(&database.owner_url(), size)).unwrap()
 }
 
 /// Makes a database with three products without stock.

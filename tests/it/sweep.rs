@@ -74,7 +74,7 @@ async fn an_expired_holds_stock_comes_back_by_the_sweep_and_once() {
     for (product_id, qty) in [(one, 2), (one, 3), (other, 4)] {
         sale.clients().hold(product_id, qty).await.unwrap();
     }
-    let database = sale.service_database();
+    let database = sale.sweeper_database();
     assert_eq!(
         expire_holds(&database, UNIX_EPOCH, 100).await.unwrap(),
         Swept::default(),
@@ -99,7 +99,7 @@ async fn a_sweep_sees_whether_one_of_its_products_is_being_sold() {
     let (one, other, third) = (sale.product(10).await, sale.product(10).await, sale.product(10).await);
     hold_many(&sale, &[one, other], 4).await;
     sale.expire_all_holds().await;
-    let database = sale.service_database();
+    let database = sale.sweeper_database();
     let swept = expire_holds(&database, UNIX_EPOCH, 100).await.unwrap();
 
     for (product_id, is_being_sold) in [(one, true), (other, true), (third, false)] {
@@ -148,7 +148,7 @@ async fn a_batch_begins_where_the_one_before_it_ended() {
     // Two rows are at 00:00:01, two at 00:00:02, two at 00:00:03, and one a microsecond later.
     let times = "UPDATE holds SET expires_at = '2020-01-01 00:00:00.000001' + INTERVAL (id + 1) DIV 2 SECOND";
     sale.database.move_times(times).await;
-    let database = sale.service_database();
+    let database = sale.sweeper_database();
     let first = expire_holds(&database, UNIX_EPOCH, 3).await.unwrap();
     let moment = UNIX_EPOCH + Duration::from_micros(1_577_836_802_000_001);
     let reached = SweepPosition { at: moment, id: 3 };
@@ -175,7 +175,7 @@ async fn only_active_holds_are_swept() {
     sale.clients().release(released.hold_id).await.unwrap();
     sale.database.move_times("UPDATE holds SET expires_at = '2000-01-01'").await;
 
-    assert_eq!(expire_holds(&sale.service_database(), UNIX_EPOCH, 100).await.unwrap().rows, 0);
+    assert_eq!(expire_holds(&sale.sweeper_database(), UNIX_EPOCH, 100).await.unwrap().rows, 0);
     assert_eq!((sale.stock(product_id).await, sale.order_status(pending.order_id).await), (8, "pending".to_owned()));
     sale.finish().await;
 }
@@ -186,7 +186,7 @@ async fn a_batch_takes_no_more_than_its_size_and_the_oldest_first() {
     let product_id = sale.product(10).await;
     hold_many(&sale, &[product_id], 10).await;
     sale.database.move_times("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) - INTERVAL id HOUR").await;
-    assert_eq!(expire_holds(&sale.service_database(), UNIX_EPOCH, 3).await.unwrap().rows, 3);
+    assert_eq!(expire_holds(&sale.sweeper_database(), UNIX_EPOCH, 3).await.unwrap().rows, 3);
     assert_eq!(sale.count("holds WHERE status = 'expired' AND id IN (8, 9, 10)").await, 3);
     assert_eq!(sale.stored_stock(product_id).await, 3);
 
@@ -195,7 +195,7 @@ async fn a_batch_takes_no_more_than_its_size_and_the_oldest_first() {
         sale.ordered(product_id, 1).await;
     }
     sale.database.move_times("UPDATE orders SET payment_due_at = UTC_TIMESTAMP(6) - INTERVAL 10 - id HOUR").await;
-    assert_eq!(sums(&cancel_overdue_orders(&sale.service_database(), UNIX_EPOCH, 1).await.unwrap()), (1, 1));
+    assert_eq!(sums(&cancel_overdue_orders(&sale.sweeper_database(), UNIX_EPOCH, 1).await.unwrap()), (1, 1));
     assert_eq!(sale.order_status(order.order_id).await, "cancelled");
     assert_eq!(sale.count("orders WHERE status = 'pending'").await, 2);
     sale.finish().await;
@@ -264,7 +264,7 @@ async fn two_sweeps_at_once_of_1000_holds_give_each_back_once() {
     }
     hold_many(&sale, &products, 1000).await;
     sale.expire_all_holds().await;
-    let databases = [sale.service_database(), sale.service_database()];
+    let databases = [sale.sweeper_database(), sale.sweeper_database()];
     let swept = at_once(2, |number| {
         let database = databases[number].clone();
         async move { sweep_all(&database, 50).await }
@@ -311,7 +311,7 @@ async fn locked_holds_are_skipped_and_taken_next_time() {
         holder.query_rows(&format!("SELECT id FROM holds WHERE id = {id} FOR UPDATE")).await;
     }
 
-    let database = sale.service_database();
+    let database = sale.sweeper_database();
     assert_eq!(expire_holds(&database, UNIX_EPOCH, 100).await.unwrap().rows, 7);
     assert_eq!(sale.count("holds WHERE status = 'active' AND id IN (2, 5, 9)").await, 3);
     holder.execute("ROLLBACK").await;
@@ -329,7 +329,7 @@ async fn locked_orders_are_skipped_and_taken_next_time() {
     sale.let_all_orders_be_overdue().await;
     let mut holder = sale.database.lock_rows(&format!("orders WHERE id = {}", locked.order_id)).await;
 
-    let database = sale.service_database();
+    let database = sale.sweeper_database();
     assert_eq!(sums(&cancel_overdue_orders(&database, UNIX_EPOCH, 100).await.unwrap()), (1, 2));
     holder.execute("ROLLBACK").await;
     assert_eq!(sums(&cancel_overdue_orders(&database, UNIX_EPOCH, 100).await.unwrap()), (1, 1));
@@ -350,7 +350,7 @@ async fn overdue_orders_are_cancelled_and_paid_or_undue_ones_are_not() {
     let in_time = sale.clients().pay("in time", paid.order_id, PaymentStatus::Success).await.unwrap();
     assert_eq!(in_time.order_status(), OrderStatus::Paid, "a payment before the sweep counts");
 
-    let database = sale.service_database();
+    let database = sale.sweeper_database();
     assert_eq!(sums(&cancel_overdue_orders(&database, UNIX_EPOCH, 100).await.unwrap()), (1, 2));
     assert_eq!(cancel_overdue_orders(&database, UNIX_EPOCH, 100).await.unwrap().rows, 0);
     assert_eq!(sale.hold_status(overdue.hold_id).await, "cancelled");
@@ -371,7 +371,7 @@ async fn a_hold_that_is_swept_and_ordered_at_once_ends_exactly_one_way() {
     let product_id = sale.product(200).await;
     hold_many(&sale, &[product_id], HOLDS).await;
     let callers = Clients::connect_several(&sale.server.address(), 4).await;
-    let database = sale.service_database();
+    let database = sale.sweeper_database();
     sale.database.move_times("UPDATE holds SET expires_at = UTC_TIMESTAMP(6) + INTERVAL id * 1000 MICROSECOND").await;
 
     let sweeping = tokio::spawn(async move {
@@ -388,7 +388,7 @@ async fn a_hold_that_is_swept_and_ordered_at_once_ends_exactly_one_way() {
     let ordered = ordered.await;
     let mut expired = sweeping.await.unwrap();
     sale.expire_all_holds().await;
-    expired += sweep_all(&sale.service_database(), 100).await.rows;
+    expired += sweep_all(&sale.sweeper_database(), 100).await.rows;
 
     for (number, result) in ordered.iter().enumerate() {
         let status = sale.hold_status(i64::try_from(number).unwrap() + 1).await;
@@ -410,10 +410,10 @@ async fn a_swept_hold_can_be_neither_ordered_nor_swept_again() {
     let product_id = sale.product(1).await;
     let hold = sale.clients().hold(product_id, 1).await.unwrap();
     sale.expire_all_holds().await;
-    sweep_all(&sale.service_database(), 100).await;
+    sweep_all(&sale.sweeper_database(), 100).await;
     assert_refused(sale.clients().order(hold.hold_id).await, Code::FailedPrecondition, "HOLD_EXPIRED");
     sale.database.move_times("UPDATE holds SET expires_at = '2000-01-01'").await;
-    assert_eq!(sweep_all(&sale.service_database(), 100).await.rows, 0);
+    assert_eq!(sweep_all(&sale.sweeper_database(), 100).await.rows, 0);
     assert_eq!(sale.stock(product_id).await, 1);
     sale.finish().await;
 }

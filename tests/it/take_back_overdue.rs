@@ -41,7 +41,7 @@ async fn when_stock_runs_short_a_hold_takes_back_overdue_orders_without_any_swee
     }
     assert_eq!(sale.stock(product_id).await, 0);
     assert_eq!(
-        cancel_overdue_orders(&sale.service_database(), UNIX_EPOCH, 10).await.unwrap().rows,
+        cancel_overdue_orders(&sale.sweeper_database(), UNIX_EPOCH, 10).await.unwrap().rows,
         0,
         "nothing is left to sweep"
     );
@@ -183,7 +183,7 @@ async fn a_buyers_overdue_order_counts_until_it_is_taken_back() {
 async fn an_overdue_order_at_the_same_moment_is_paid_or_sold_again_and_never_both() {
     let sale = Sale::start("paid_or_sold_again").await;
     let second = sale.second_server().await;
-    let database = sale.service_database();
+    let database = sale.sweeper_database();
     let mut outcomes = std::collections::BTreeMap::new();
     for round in 0..30 {
         let product_id = sale.product(1).await;

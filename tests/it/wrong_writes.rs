@@ -19,7 +19,7 @@ const ROW_COUNT: &str = "BIGINT UNSIGNED value is out of range";
 
 /// Runs a script without a lock or a read before it, and returns the failure's text.
 async fn write(sale: &Sale, script: impl Fn(&mut Script) + Send + Sync) -> Result<(), String> {
-    let database = sale.service_database();
+    let database = sale.server_database();
     let written = database.transaction("test", async |_conn: &mut Connection, _attempt| {
         let mut plan = Plan { script: Script::default(), value: () };
         script(&mut plan.script);

@@ -29,7 +29,7 @@ pub(super) fn finding(finding: &Finding) {
 
 /// Logs the last line of an audit.
 pub(super) fn report(report: &AuditReport, failure: Option<&Error>) {
-    let AuditReport { findings, clock_went_back, repaired, rows, untidy, complete, took } = report;
+    let AuditReport { findings, clock_went_back, repaired, rows, untidy, complete, unrecorded: _, took } = report;
     let [holds, orders, webhooks, exceptions, adjustments, products] = rows;
     let Untidy { holds_unswept, orders_overdue } = untidy;
     let (error, seconds) = (failure.map(tracing::field::display), took.as_secs_f64());

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use flashsale::config::Account;
+
 use super::shop::Shop;
 use crate::support::{
     database::TestDatabase,
@@ -11,7 +13,8 @@ use crate::support::{
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn start(database: &TestDatabase, arguments: &[&str], settings: &[(&str, &str)]) -> Process {
-    let url = database.url();
+    let account = if arguments.contains(&"--repair") { Account::Repairer } else { Account::Auditor };
+    let url = database.url_for(account);
     Process::spawn(Program::Sweeper, arguments, &[&[("DATABASE_URL", &*url)], settings].concat())
 }
 

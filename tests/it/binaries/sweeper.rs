@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flashsale::db::named_lock::NamedLock;
+use flashsale::{config::Account, db::named_lock::NamedLock};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -73,7 +73,7 @@ async fn a_sweep_while_another_runs_says_so_and_ends_well() {
     let product_id = sale.clients().create_product("Shoe", 1000, 10).await.product_id;
     sale.clients().hold(product_id, 4).await.unwrap();
     sale.expire_all_holds().await;
-    let config = database_config(&sale.database.url(), 1);
+    let config = database_config(&sale.database.url_for(Account::Sweeper), 1);
     let running = NamedLock::take(&config, "sweep", 0).await.unwrap().unwrap();
     let (code, lines, _) = sweep(&sale.database.url(), &[]).await;
     assert_eq!((code, &lines.last().unwrap()["message"]), (0, &json!("Another sweep is running")));
@@ -133,7 +133,7 @@ async fn a_sweep_told_to_stop_ends_after_its_batch_and_the_next_one_does_the_res
         hold.unwrap();
     }
     sale.expire_all_holds().await;
-    let url = sale.database.url();
+    let url = sale.database.url_for(Account::Sweeper);
     let settings = [("DATABASE_URL", &*url), ("FLASHSALE_SWEEP_BATCH", "1")];
     let mut sweeper = Process::spawn(Program::Sweeper, &[], &settings);
     sweeper.wait_for_line("Hold expired and stock released", LIMIT).await;

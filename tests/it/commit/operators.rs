@@ -2,6 +2,7 @@
 
 use flashsale::{
     checkout::repair_available_stock::{Repair, repair_available_stock},
+    config::Account,
     domain::ProductId,
     pb::{AcceptPaymentRequest, OrderStatus, PaymentStatus, Product},
 };
@@ -81,7 +82,7 @@ async fn a_payment_is_accepted_once_whatever_happens_to_its_commit() {
 async fn stock_is_repaired_once_whatever_happens_to_its_commit() {
     let ground = Ground::start("commit_repair").await;
     let product_id = ground.clients().create_product("Shoe", 1000, 10).await.product_id;
-    let database = ground.service_database();
+    let database = ground.database_of(Account::Repairer);
     for fault in FAULTS {
         ground.database.execute("UPDATE products SET available_stock = 7").await;
         let repair = ground.under(fault, repair_available_stock(&database, ProductId::stored(product_id))).await;

@@ -283,7 +283,7 @@ async fn lapse(sale: &Sale, connection: &mut RawConnection, turn: i64) {
         WHERE status = 'active'";
     let _ = connection.try_execute(&format!("{sql} AND id % 40 = {}", turn % 40)).await;
     if turn % 3 == 0 {
-        expire_holds(&sale.service_database(), UNIX_EPOCH, 30).await.unwrap();
+        expire_holds(&sale.sweeper_database(), UNIX_EPOCH, 30).await.unwrap();
     }
 }
 

@@ -77,7 +77,7 @@ async fn befall(sale: &Sale, hold: &Hold, fate: &str) {
         "its end" => sale.expire_all_holds().await,
         "its end and a sweep" => {
             sale.expire_all_holds().await;
-            expire_holds(&sale.service_database(), UNIX_EPOCH, 10).await.unwrap();
+            expire_holds(&sale.sweeper_database(), UNIX_EPOCH, 10).await.unwrap();
         }
         "order" => _ = sale.clients().order(hold.hold_id).await.unwrap(),
         "order and its end" => {
@@ -90,7 +90,7 @@ async fn befall(sale: &Sale, hold: &Hold, fate: &str) {
         "overdue payment" => {
             sale.clients().order(hold.hold_id).await.unwrap();
             sale.let_all_orders_be_overdue().await;
-            cancel_overdue_orders(&sale.service_database(), UNIX_EPOCH, 10).await.unwrap();
+            cancel_overdue_orders(&sale.sweeper_database(), UNIX_EPOCH, 10).await.unwrap();
         }
         other => panic!("{other}"),
     }
@@ -142,7 +142,7 @@ async fn a_limit_set_later_counts_what_was_taken_before() {
 async fn while_it_is_ordered<T>(sale: &Sale, hold: &Hold, meanwhile: impl Future<Output = T>) -> T {
     let hold_id = HoldId::stored(hold.hold_id);
     let (locked, over) = (Notify::new(), Notify::new());
-    let database = sale.service_database();
+    let database = sale.server_database();
     let order = database.transaction("create_order", async |conn: &mut Connection, _attempt| {
         let stored = holds::lock_free(conn, [hold_id]).await?.remove(&hold_id).unwrap();
         locked.notify_one();

@@ -132,7 +132,7 @@ async fn a_replay_shows_that_the_hold_expired_swept_or_not() {
     assert_eq!(sale.clients().hold_by(request.clone()).await.unwrap(), now, "expired, but not swept");
     assert_eq!(sale.hold_status(first.hold_id).await, "active");
 
-    assert_eq!(expire_holds(&sale.service_database(), UNIX_EPOCH, 10).await.unwrap().rows, 1);
+    assert_eq!(expire_holds(&sale.sweeper_database(), UNIX_EPOCH, 10).await.unwrap().rows, 1);
     assert_eq!(sale.clients().hold_by(request).await.unwrap(), now, "swept");
     assert_eq!((sale.stock(product_id).await, sale.count("holds").await), (2, 1));
     sale.finish().await;

@@ -33,7 +33,7 @@ async fn when_stock_runs_short_a_hold_takes_back_expired_ones_without_any_sweepe
     }
     assert_eq!(sale.stock(product_id).await, 0);
     assert_eq!(
-        expire_holds(&sale.service_database(), UNIX_EPOCH, 10).await.unwrap().rows,
+        expire_holds(&sale.sweeper_database(), UNIX_EPOCH, 10).await.unwrap().rows,
         0,
         "there is nothing left to sweep"
     );

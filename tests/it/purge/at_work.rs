@@ -2,7 +2,7 @@
 
 use std::{future, time::Duration};
 
-use flashsale::{checkout::purge::PurgedRows, sweeper::purge};
+use flashsale::{checkout::purge::PurgedRows, config::Account, sweeper::purge};
 use serde_json::json;
 
 use super::{AFTER, age, end_sale, failed, limited_sale, paid, purge_until, rows};
@@ -89,7 +89,7 @@ async fn a_purge_waits_for_no_lock_and_leaves_what_is_locked() {
 async fn a_purge_that_is_killed_leaves_right_books_and_the_next_one_goes_on() {
     let sale = Sale::start("killed_purge").await;
     old_rows(&sale, 60, 20).await;
-    let url = sale.database.url();
+    let url = sale.database.url_for(Account::Purger);
     let settings = [("DATABASE_URL", &*url), ("FLASHSALE_PURGE_AFTER", "90d"), ("FLASHSALE_SWEEP_BATCH", "1")];
     let mut purge = Process::spawn(Program::Sweeper, &["purge"], &settings);
     wait::eventually(LIMIT, "the first paid order to go", async || sale.count("orders").await < 60).await;
@@ -126,7 +126,7 @@ async fn a_sale_goes_on_beside_a_purge_of_its_own_old_holds() {
     const CALLS: usize = 400;
     let sale = Sale::start("purge_beside_a_sale").await;
     let endless = old_rows(&sale, 10, 500).await;
-    let config = sale.sweeper(20);
+    let config = sale.purger(20);
     let purged = tokio::spawn(async move { purge::run(&config, AFTER, false, future::pending()).await });
     sale.clients().adjust(endless, 1000, "more").await.unwrap();
     let clients = sale.clients().clone();

@@ -197,7 +197,7 @@ async fn after_a_storm_of_everything_nothing_is_lost_and_every_answer_holds() {
     for _ in 0..PRODUCTS {
         sale.product(STOCK).await;
     }
-    let databases = [sale.service_database(), sale.service_database()];
+    let databases = [sale.sweeper_database(), sale.sweeper_database()];
     let mut workers = Vec::new();
     for number in 0..WORKERS {
         let address = if number % 2 == 0 { sale.server.address() } else { second.address() };

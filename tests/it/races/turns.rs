@@ -138,7 +138,7 @@ async fn an_overdue_order_paid_and_swept_at_once_ends_one_way() {
         orders.push(crowd.sale.ordered(product_id, 1).await.order_id);
     }
     crowd.sale.let_all_orders_be_overdue().await;
-    let database = crowd.sale.service_database();
+    let database = crowd.sale.sweeper_database();
     let sweeping = tokio::spawn(async move {
         let mut cancelled = 0;
         for _ in 0..ORDERS {

@@ -32,7 +32,7 @@ const STATEMENTS: [(&str, FailureKind); 14] = [
     ("SELEC 1", Wrong),
     ("UPDATE products SET colour = 1", Wrong),
     ("SELECT * FROM shoes", Wrong),
-    ("SELECT * FROM mysql.global_priv", Wrong),
+    ("SELECT * FROM mysql.global_priv", Denied),
     ("UPDATE products SET name = REPEAT('x', 256)", Wrong),
     ("UPDATE products SET max_per_buyer = 2147483648", Wrong),
     ("UPDATE products SET starts_at = 'noon'", Wrong),

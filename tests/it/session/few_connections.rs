@@ -7,6 +7,7 @@ use std::{
 
 use diesel_async::SimpleAsyncConnection;
 use flashsale::{
+    config::Account,
     db::{Connection, Database, Failure, Plan, Script},
     error::Error,
 };
@@ -16,7 +17,7 @@ use tokio::sync::Barrier;
 use crate::support::{
     client::Clients,
     database::{RawConnection, TestDatabase},
-    mysqld::{Mysqld, SERVICE_USER},
+    mysqld::{self, Mysqld},
     server::{Sale, TestServer, database_config},
     wait,
 };
@@ -91,8 +92,12 @@ async fn a_pool_keeps_the_four_connections_that_it_may_have_until_it_may_have_mo
     at_once(&pool, 8).await;
 }
 
+fn server_user() -> String {
+    mysqld::user(mysqld::Account::Of(Account::Server))
+}
+
 fn may_have(connections: u32) -> String {
-    format!("ALTER USER '{SERVICE_USER}'@'127.0.0.1' WITH MAX_USER_CONNECTIONS {connections}")
+    format!("ALTER USER '{}'@'127.0.0.1' WITH MAX_USER_CONNECTIONS {connections}", server_user())
 }
 
 /// Runs `count` transactions that want a connection at the same moment, and counts their runs.
@@ -142,7 +147,7 @@ async fn a_full_database_server_costs_no_connection_that_is_there() {
     let pool = Database::new(&database_config(&database.url(), 8)).unwrap();
     // The look needs a connection itself, so it comes before all are taken.
     let mut root = database.connect().await;
-    let sessions = format!("SELECT id FROM {} WHERE user = '{SERVICE_USER}'", mysqld.engine().processlist());
+    let sessions = format!("SELECT id FROM {} WHERE user = '{}'", mysqld.engine().processlist(), server_user());
     at_once(&pool, 2).await;
     let ours = root.query_rows(&sessions).await;
     let others = take_the_rest(&database).await;

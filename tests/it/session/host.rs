@@ -2,11 +2,12 @@
 
 use std::{fs, os::unix::fs::symlink, time::Duration};
 
+use flashsale::config::Account as Of;
 use tempfile::TempDir;
 
 use crate::support::{
     database::{RawConnection, TestDatabase},
-    mysqld::{Account, Mysqld, SERVICE_PASSWORD, SERVICE_USER, url},
+    mysqld::{Account, Mysqld, SERVICE_PASSWORD, url, user},
     process::{Process, Program},
     programs::{ServerProgram, migrate, sweep},
 };
@@ -41,15 +42,17 @@ impl Two {
 
         let named = TestDatabase::create_on(&named_server, "named").await;
         let mut root = RawConnection::open(&url(Account::Root, strange_server.port(), "")).await.unwrap();
-        for sql in [
-            format!("CREATE DATABASE `{}`", named.name()),
-            format!("CREATE USER '{SERVICE_USER}'@'localhost' IDENTIFIED BY '{SERVICE_PASSWORD}'"),
-            format!("GRANT ALL ON `it\\_%`.* TO '{SERVICE_USER}'@'localhost'"),
-        ] {
-            root.execute(&sql).await;
+        root.execute(&format!("CREATE DATABASE `{}`", named.name())).await;
+        // Whatever program went there would be let in.
+        for account in Of::ALL {
+            let user = user(Account::Of(account));
+            root.execute(&format!("CREATE USER '{user}'@'localhost' IDENTIFIED BY '{SERVICE_PASSWORD}'")).await;
+            for host in ["localhost", "127.0.0.1"] {
+                root.execute(&format!("GRANT ALL ON `it\\_%`.* TO '{user}'@'{host}'")).await;
+            }
         }
         root.close().await;
-        let (code, _) = migrate(&url(Account::Service, strange_server.port(), named.name()), &[]).await;
+        let (code, _) = migrate(&url(Account::Owner, strange_server.port(), named.name()), &[]).await;
         assert_eq!(code, 0);
         let stranger = RawConnection::open(&url(Account::Root, strange_server.port(), named.name())).await.unwrap();
         Self { named, stranger, socket, _running: ([named_server, strange_server], folder) }
@@ -68,7 +71,7 @@ async fn no_program_moves_to_the_socket_that_the_database_server_names() {
     server.clients.order(hold.hold_id).await.unwrap();
     let (code, _, _) = sweep(&url, &[]).await;
     assert_eq!(code, 0);
-    let mut audit = Process::spawn(Program::Sweeper, &["audit"], &[("DATABASE_URL", &url)]);
+    let mut audit = Process::spawn(Program::Sweeper, &["audit"], &[("DATABASE_URL", &two.named.url_for(Of::Auditor))]);
     assert_eq!(audit.wait_exit(LIMIT).await, 0);
     let audited = &audit.lines_of("Audit done")[0];
     assert_eq!(audited["products"], 2, "{audited}");

@@ -182,7 +182,7 @@ async fn assert_swept(sale: &Sale, product_id: i64) {
     clients.hold(product_id, 3).await.unwrap();
     sale.let_all_orders_be_overdue().await;
     sale.expire_all_holds().await;
-    let service = sale.service_database();
+    let service = sale.sweeper_database();
     assert_eq!(cancel_overdue_orders(&service, UNIX_EPOCH, 10).await.unwrap().rows, 1);
     assert_eq!(expire_holds(&service, UNIX_EPOCH, 10).await.unwrap().rows, 1);
     for _ in 0..2 {

@@ -115,7 +115,7 @@ impl Recorder {
         let rows = self.root.query_rows(logged).await;
         // MariaDB logs a script as one row, MySQL each of its statements.
         let sent = rows.iter().flat_map(|row| statements(&row[0])).map(str::to_owned);
-        let sent = sent.filter(|statement| !is_sent_every_second(statement));
+        let sent = sent.filter(|statement| !belongs_to_no_use_case(statement));
         let mut sent: Vec<String> = sent.collect();
         let session = sent.iter().position(|statement| statement.starts_with(SESSION_END));
         sent.drain(..session.map_or(0, |last| last + 1));
@@ -127,10 +127,12 @@ impl Recorder {
     }
 }
 
-/// Tells whether a statement is one of those that the server itself sends once a second, at whatever moment.
-fn is_sent_every_second(statement: &str) -> bool {
+/// Tells whether a statement belongs to no use case: the server itself sends it once a second, or a program when it
+/// begins, to look for its rights.
+fn belongs_to_no_use_case(statement: &str) -> bool {
     let reads_sweeps = statement.starts_with("SELECT") && statement.contains("sweeper_state");
-    statement.contains("server_heartbeats") || reads_sweeps && !statement.contains("audit_state")
+    let looks_for_rights = statement.starts_with("EXPLAIN ");
+    statement.contains("server_heartbeats") || looks_for_rights || reads_sweeps && !statement.contains("audit_state")
 }
 
 /// Tells whether a statement has a plan: one that inserts rows of its own text has none.

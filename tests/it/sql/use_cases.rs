@@ -9,6 +9,7 @@ use flashsale::{
         purge::{PurgeRule, database_time, ended_products, purge_holds, purge_product},
         repair_available_stock::repair_available_stock,
     },
+    config::Account,
     db::{Connection, Database, due::SweepScope, purge::PurgeScope, sale_figures},
     domain::{self, ProductId},
     pb::{
@@ -217,7 +218,8 @@ pub(super) async fn clean_up(recorder: &mut Recorder, database: &TestDatabase, c
         database.assert_no_open_transactions().await;
     };
     recorder.record("take_back", "A read of a product with units past their time", read_and_wait).await;
-    let sweeper = Database::new(&database_config(&database.url(), 1)).unwrap();
+    let program = |account| Database::new(&database_config(&database.url_for(account), 1)).unwrap();
+    let sweeper = program(Account::Sweeper);
     // Its session is there after the first sweep.
     let swept = expire_holds(&sweeper, UNIX_EPOCH, BATCH).await.unwrap();
     recorder.record("expire_holds", "Whether a product is being sold", swept.is_being_sold(&sweeper)).await.unwrap();
@@ -231,10 +233,14 @@ pub(super) async fn clean_up(recorder: &mut Recorder, database: &TestDatabase, c
     let one = cancel_overdue_orders_of(&sweeper, of, since, BATCH);
     recorder.record("cancel_overdue_orders", "A busy product by itself", one).await.unwrap();
     let read = async |conn: &mut Connection, _attempt| sale_figures::read(conn).await;
-    recorder.record("sale_figures", "A page of metrics", sweeper.read("sale_figures", read)).await.unwrap();
+    recorder
+        .record("sale_figures", "A page of metrics", program(Account::Server).read("sale_figures", read))
+        .await
+        .unwrap();
     recorder.record("audit", "All tables in one page each", database.audit(DEFAULT_PAGE, false)).await;
     database.execute(&format!("UPDATE products SET available_stock = available_stock - 1 WHERE id = {QUIET}")).await;
-    let repair = repair_available_stock(&sweeper, ProductId::stored(QUIET));
+    let repairer = program(Account::Repairer);
+    let repair = repair_available_stock(&repairer, ProductId::stored(QUIET));
     recorder.record("repair_available_stock", "A product whose stock is off", repair).await.unwrap();
 }
 
@@ -250,9 +256,9 @@ pub(super) async fn purge(recorder: &mut Recorder, database: &TestDatabase, clie
     clients.adjust(over, 5, "pallet").await.unwrap();
     database.execute(&format!("UPDATE products SET ends_at = UTC_TIMESTAMP(6) WHERE id = {over}")).await;
 
-    let sweeper = Database::new(&database_config(&database.url(), 1)).unwrap();
-    let today = database_time(&sweeper).await.unwrap();
-    recorder.record("purge", "The time", database_time(&sweeper)).await.unwrap();
+    let purger = Database::new(&database_config(&database.url_for(Account::Purger), 1)).unwrap();
+    let today = database_time(&purger).await.unwrap();
+    recorder.record("purge", "The time", database_time(&purger)).await.unwrap();
     // Everything is older than tomorrow.
     let rule = PurgeRule { before: today + DAY, dry_run: false };
     let since = UNIX_EPOCH.into();
@@ -260,18 +266,18 @@ pub(super) async fn purge(recorder: &mut Recorder, database: &TestDatabase, clie
         ("Expired holds of any product", domain::HoldStatus::Expired),
         ("Cancelled holds of any product, some with an order", domain::HoldStatus::Cancelled),
     ] {
-        let batch = purge_holds(&sweeper, rule, PurgeScope::AllProducts(status), since, BATCH);
+        let batch = purge_holds(&purger, rule, PurgeScope::AllProducts(status), since, BATCH);
         recorder.record("purge", heading, batch).await.unwrap();
     }
     let dry = PurgeRule { dry_run: true, ..rule };
     let cancelled = PurgeScope::AllProducts(domain::HoldStatus::Cancelled);
-    recorder.record("purge", "A dry run", purge_holds(&sweeper, dry, cancelled, since, BATCH)).await.unwrap();
-    recorder.record("purge", "Sales that have ended", ended_products(&sweeper, rule, 0, BATCH)).await.unwrap();
+    recorder.record("purge", "A dry run", purge_holds(&purger, dry, cancelled, since, BATCH)).await.unwrap();
+    recorder.record("purge", "Sales that have ended", ended_products(&purger, rule, 0, BATCH)).await.unwrap();
     let over = ProductId::stored(over);
-    let sold = purge_holds(&sweeper, rule, PurgeScope::Sold(over), since, BATCH);
+    let sold = purge_holds(&purger, rule, PurgeScope::Sold(over), since, BATCH);
     let sold = recorder.record("purge", "The sold units of a sale that is over", sold).await.unwrap();
     assert_eq!((sold.rows.orders, sold.rows.events, sold.rows.exceptions, sold.rows.adjustments), (1, 2, 1, 1));
-    let gone = purge_product(&sweeper, rule, over);
+    let gone = purge_product(&purger, rule, over);
     let gone = recorder.record("purge", "A product without any other row", gone).await.unwrap();
     assert_eq!(gone.products, 1);
 }

@@ -4,6 +4,7 @@ use std::time::UNIX_EPOCH;
 
 use flashsale::{
     checkout::expire_holds::expire_holds,
+    config::Account,
     db::{Connection, Database, Failure, Plan, Script, due::SweepScope, holds},
 };
 use tokio::sync::Notify;
@@ -29,7 +30,7 @@ async fn with_expired_holds(sale: &Sale, count: i32) -> i64 {
 
 /// Runs `meanwhile` while a sweep has locked up to `limit` expired holds and has written nothing yet.
 async fn while_a_sweep_is_at_work<T>(sale: &Sale, limit: usize, meanwhile: impl Future<Output = T>) -> T {
-    let sweeper = Database::new(&database_config(&sale.database.url(), 1)).unwrap();
+    let sweeper = Database::new(&database_config(&sale.database.url_for(Account::Sweeper), 1)).unwrap();
     let (locked, over) = (Notify::new(), Notify::new());
     let sweep = sweeper.transaction("sweep", async |conn: &mut Connection, _attempt| {
         let rows = holds::lock_expired(conn, SweepScope::AllProducts, UNIX_EPOCH.into(), limit).await?.len();
@@ -52,7 +53,7 @@ async fn while_a_sweep_is_at_work<T>(sale: &Sale, limit: usize, meanwhile: impl 
 async fn a_second_sweep_gets_other_rows_and_waits_for_none() {
     let sale = Sale::start("two_sweeps").await;
     let product_id = with_expired_holds(&sale, 300).await;
-    let second = Database::new(&database_config(&sale.database.url(), 1)).unwrap();
+    let second = Database::new(&database_config(&sale.database.url_for(Account::Sweeper), 1)).unwrap();
     let swept = while_a_sweep_is_at_work(&sale, BATCH, async {
         let mut rows = Vec::new();
         for _ in 0..3 {

@@ -11,6 +11,7 @@ use std::{
 
 use flashsale::{
     checkout::expire_holds::expire_holds_of,
+    config::Account,
     db::{Database, due::SweepScope},
     domain::ProductId,
     sweeper::{self, Sweep, SweepReport, Unswept},
@@ -18,6 +19,7 @@ use flashsale::{
 use serde_json::{Value, json};
 
 use crate::support::{
+    mysqld::as_account,
     programs::{lines_of, sweep},
     proxy::Proxy,
     sale::product,
@@ -269,7 +271,8 @@ async fn a_batch_is_four_round_trips_also_of_a_busy_product() {
     }
     sale.expire_all_holds().await;
     let proxy = Proxy::start(sale.database.port()).await;
-    let database = Database::new(&database_config(&sale.database.url_at(proxy.port()), 1)).unwrap();
+    let url = as_account(Account::Sweeper, &sale.database.url_at(proxy.port()));
+    let database = Database::new(&database_config(&url, 1)).unwrap();
     for of in [SweepScope::AllProducts, SweepScope::Product(ProductId::stored(product_id))] {
         for is_first in [true, false] {
             let before = proxy.counts();

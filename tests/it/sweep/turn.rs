@@ -3,6 +3,7 @@
 use std::{future, time::Duration};
 
 use flashsale::{
+    config::Account,
     db::named_lock::NamedLock,
     sweeper::{self, Sweep},
 };
@@ -52,7 +53,7 @@ async fn a_frozen_sweep_is_told_as_stalled_and_does_no_harm_when_it_wakes_up() {
         sale.clients().hold(product_id, 1).await.unwrap();
     }
     sale.expire_all_holds().await;
-    let (database, url) = (&sale.database, sale.database.url());
+    let (database, url) = (&sale.database, sale.database.url_for(Account::Sweeper));
     let mut console = database.lock_rows(&format!("products WHERE id = {product_id}")).await;
     let mut frozen = Process::spawn(Program::Sweeper, &[], &[("DATABASE_URL", &*url)]);
     let waiter = database.wait_for_waiter().await;
@@ -103,7 +104,7 @@ async fn a_frozen_sweep_is_told_as_stalled_and_does_no_harm_when_it_wakes_up() {
 async fn a_sweep_that_shows_that_it_works_at_the_second_look_is_not_stalled() {
     let sale = Sale::start("a_second_look").await;
     let engine = Mysqld::shared().engine();
-    let config = database_config(&sale.database.url(), 1);
+    let config = database_config(&sale.database.url_for(Account::Sweeper), 1);
     let_progress_be_old(&sale.database).await;
     for lets_go in [false, true] {
         let lock = NamedLock::take(&config, "sweep", 0).await.unwrap().unwrap();
@@ -127,7 +128,7 @@ async fn a_sweep_that_shows_that_it_works_at_the_second_look_is_not_stalled() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_progress_far_ahead_of_the_clock_is_none() {
     let sale = Sale::start("a_progress_ahead").await;
-    let config = database_config(&sale.database.url(), 1);
+    let config = database_config(&sale.database.url_for(Account::Sweeper), 1);
     let lock = NamedLock::take(&config, "sweep", 0).await.unwrap().unwrap();
     let connection_id = Some(holder(&sale.database).await);
     for (ahead, stalled) in [(4, false), (6, true)] {
@@ -178,7 +179,7 @@ async fn the_lock_of_an_idle_connection_is_free_when_the_database_ends_it() {
     let mut idle = sale.database.connect().await;
     idle.execute("SET SESSION wait_timeout = 1").await;
     assert_eq!(idle.query_i64(&format!("SELECT GET_LOCK({}, 0)", lock_name(&sale.database))).await, 1);
-    let config = database_config(&sale.database.url(), 1);
+    let config = database_config(&sale.database.url_for(Account::Sweeper), 1);
     let lock = NamedLock::take(&config, "sweep", 30).await.unwrap().expect("the idle connection was ended");
     lock.release().await;
     sale.finish().await;

@@ -1,6 +1,7 @@
 //! Runs `sweeper audit` in the test's process and names each finding by one word and one id.
 
 use flashsale::{
+    config::Account,
     db::{Database, audit::Finding},
     sweeper::audit::{Audit, AuditReport},
 };
@@ -43,7 +44,8 @@ pub fn name(finding: &Finding) -> String {
 impl TestDatabase {
     /// Audits with `page` rows in each statement.
     pub async fn audit(&self, page: usize, repair: bool) -> Audited {
-        let database = Database::new(&database_config(&self.url(), 1)).unwrap();
+        let account = if repair { Account::Repairer } else { Account::Auditor };
+        let database = Database::new(&database_config(&self.url_for(account), 1)).unwrap();
         let mut findings = Vec::new();
         let mut audit = Audit::new(&database, page, |finding: &Finding| findings.push(finding.clone()));
         audit.run(repair, std::future::pending()).await.unwrap();

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flashsale::db::migrate::migrate;
+use flashsale::{
+    config::{Account as Of, GrantsConfig},
+    db::{grants::statements, migrate::migrate},
+};
 use mysql_async::{Conn, Opts, OptsBuilder, Row, Value, prelude::Queryable};
 use tokio::{sync::Mutex, time::timeout};
 
@@ -32,6 +35,8 @@ pub struct TestDatabase {
     port: u16,
     engine: Engine,
     times_moved: AtomicBool,
+    /// Whether each program has its own account here, as `server grants` prints it.
+    has_accounts: AtomicBool,
 }
 
 impl TestDatabase {
@@ -64,14 +69,31 @@ impl TestDatabase {
         let mut connection = RawConnection::open(&mysqld::url(Account::Root, port, "")).await.unwrap();
         connection.execute(&format!("CREATE DATABASE `{name}`")).await;
         connection.close().await;
-        Self { name, port, engine: mysqld.engine(), times_moved: AtomicBool::new(false) }
+        let (times_moved, has_accounts) = Default::default();
+        Self { name, port, engine: mysqld.engine(), times_moved, has_accounts }
     }
 
+    /// Migrates by the migrator's account, and gives the other accounts their rights.
     async fn migrate(&self) {
-        let config = database_config(&self.url(), 1);
+        self.has_accounts.store(true, Ordering::Relaxed);
+        self.grant(&[Of::Migrator]).await;
+        let config = database_config(&self.url_for(Of::Migrator), 1);
         // The migrations need a multi-threaded runtime, and a test's runtime may have one thread only.
         let migrated = on_own_runtime(async move { migrate(&config).await });
         tokio::task::spawn_blocking(|| migrated.join()).await.unwrap().unwrap().unwrap();
+        self.grant(&[Of::Server, Of::Sweeper, Of::Auditor, Of::Repairer, Of::Purger]).await;
+    }
+
+    /// Gives accounts their rights, in the words of `server grants`.
+    async fn grant(&self, accounts: &[Of]) {
+        let config = GrantsConfig {
+            database: None,
+            host: "127.0.0.1".to_owned(),
+            prefix: mysqld::USER_PREFIX.to_owned(),
+            accounts: accounts.to_vec(),
+            existing_users: true,
+        };
+        self.execute(&statements(&self.name, &config)).await;
     }
 
     /// Returns the database's name.
@@ -79,14 +101,31 @@ impl TestDatabase {
         &self.name
     }
 
-    /// Returns the service's DATABASE_URL.
+    /// Returns the server's DATABASE_URL.
     pub fn url(&self) -> String {
-        self.url_at(self.port)
+        self.url_for(Of::Server)
     }
 
-    /// Returns the service's DATABASE_URL through a proxy at `port`.
+    /// Returns the DATABASE_URL of the programs that log in by `account`.
+    ///
+    /// A database that was created without tables has one account for all programs.
+    pub fn url_for(&self, account: Of) -> String {
+        self.url_for_at(account, self.port)
+    }
+
+    /// Returns the DATABASE_URL of an installation that has one account for all programs.
+    pub fn owner_url(&self) -> String {
+        mysqld::url(Account::Owner, self.port, &self.name)
+    }
+
+    /// Returns the server's DATABASE_URL through a proxy at `port`.
     pub fn url_at(&self, port: u16) -> String {
-        mysqld::url(Account::Service, port, &self.name)
+        self.url_for_at(Of::Server, port)
+    }
+
+    fn url_for_at(&self, account: Of, port: u16) -> String {
+        let account = if self.has_accounts.load(Ordering::Relaxed) { Account::Of(account) } else { Account::Owner };
+        mysqld::url(account, port, &self.name)
     }
 
     /// Returns the port of the database server itself.

@@ -33,9 +33,11 @@ use self::{
 };
 use crate::{place, signal, wait};
 
-/// The service's account.
-pub const SERVICE_USER: &str = "flashsale";
-/// Its password, with characters that a URL must escape.
+/// What stands before the names of the service's accounts.
+pub const USER_PREFIX: &str = "flashsale_";
+/// The user of an installation that has one account for all programs.
+pub const OWNER_USER: &str = "flashsale";
+/// The password of each of the service's accounts, with characters that a URL must escape.
 pub const SERVICE_PASSWORD: &str = "p@ss/w:rd";
 const SERVICE_PASSWORD_IN_URL: &str = "p%40ss%2Fw%3Ard";
 
@@ -51,8 +53,10 @@ const TEMPLATE_PREFIX: &str = "template-";
 /// Says who logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Account {
-    /// The service's account: all rights on the tests' databases, none on the server.
-    Service,
+    /// One of the service's accounts, with the rights that `server grants` prints.
+    Of(flashsale::config::Account),
+    /// The account of an installation that has one for all programs: all rights on the tests' databases.
+    Owner,
     /// The tests' account, to look and to disturb: all rights, no password.
     Root,
 }
@@ -229,10 +233,25 @@ impl Instance {
 /// Returns the URL of `database` on the server, or on a proxy in front of it, at `port`.
 pub fn url(account: Account, port: u16, database: &str) -> String {
     let login = match account {
-        Account::Service => format!("{SERVICE_USER}:{SERVICE_PASSWORD_IN_URL}"),
-        Account::Root => "root".to_owned(),
+        Account::Of(_) | Account::Owner => format!("{}:{SERVICE_PASSWORD_IN_URL}", user(account)),
+        Account::Root => user(account),
     };
     format!("mysql://{login}@127.0.0.1:{port}/{database}")
+}
+
+/// Returns the user of an account.
+pub fn user(account: Account) -> String {
+    match account {
+        Account::Of(account) => format!("{USER_PREFIX}{}", account.name()),
+        Account::Owner => OWNER_USER.to_owned(),
+        Account::Root => "root".to_owned(),
+    }
+}
+
+/// Returns the server's URL with the login of another of the service's accounts. Any other URL stays as it is.
+pub fn as_account(account: flashsale::config::Account, server_url: &str) -> String {
+    let server = user(Account::Of(flashsale::config::Account::Server));
+    server_url.replacen(&format!("://{server}:"), &format!("://{}:", user(Account::Of(account))), 1)
 }
 
 fn pid_option(folder: &Path) -> OsString {

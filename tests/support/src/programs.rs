@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use flashsale::config::Account;
 use serde_json::Value;
 
 use super::{
     client::Clients,
-    mysqld::free_port,
+    mysqld::{as_account, free_port},
     process::{Process, Program},
 };
 
@@ -138,17 +139,21 @@ async fn page_of_metrics(address: &str) -> String {
     answer.text().await.unwrap()
 }
 
-/// Runs the sweeper to its end and returns its exit code, its log, and its standard error.
+/// Runs the sweeper to its end, by its own account where `url` has the server's, and returns its exit code, its log, and its standard error.
 pub async fn sweep(url: &str, settings: &[(&str, &str)]) -> (i32, Vec<Value>, String) {
-    let mut process = Process::spawn(Program::Sweeper, &[], &[&[("DATABASE_URL", url)], settings].concat());
+    let url = as_account(Account::Sweeper, url);
+    let mut process = Process::spawn(Program::Sweeper, &[], &[&[("DATABASE_URL", &*url)], settings].concat());
     let code = process.wait_exit(START_LIMIT).await;
     (code, process.lines(), process.stderr())
 }
 
-/// Runs `server migrate` with further arguments, such as `--seed`, and returns its exit code and its log.
+/// Runs `server migrate` with further arguments, such as `--seed`, by the migrator's account where `url` has the server's.
+///
+/// Returns its exit code and its log.
 pub async fn migrate(url: &str, arguments: &[&str]) -> (i32, Vec<Value>) {
     let arguments = [&["migrate"], arguments].concat();
-    let mut process = Process::spawn(Program::Server, &arguments, &[("DATABASE_URL", url)]);
+    let url = as_account(Account::Migrator, url);
+    let mut process = Process::spawn(Program::Server, &arguments, &[("DATABASE_URL", &*url)]);
     let code = process.wait_exit(START_LIMIT).await;
     (code, process.lines())
 }

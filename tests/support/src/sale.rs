@@ -1,7 +1,7 @@
 //! Makes the requests that tests of a sale add to with `..`, and brings a sale into a state.
 
 use flashsale::{
-    config::{Risks, SweeperCommand, SweeperConfig},
+    config::{Account, Risks, SweeperCommand, SweeperConfig},
     db::Database,
     pb::{
         CreateHoldRequest, CreateOrderRequest, CreateProductRequest, HandlePaymentWebhookRequest, Order, PaymentStatus,
@@ -138,15 +138,29 @@ impl Sale {
         TestServer::start(&self.database).await
     }
 
-    /// Opens the database as the service does, for what runs without a server.
-    pub fn service_database(&self) -> Database {
+    /// Opens the database as the server does, for what runs without a server.
+    pub fn server_database(&self) -> Database {
         Database::new(&database_config(&self.database.url(), 4)).unwrap()
+    }
+
+    /// Opens the database as the sweeper does, for what runs without a program.
+    pub fn sweeper_database(&self) -> Database {
+        Database::new(&database_config(&self.database.url_for(Account::Sweeper), 4)).unwrap()
     }
 
     /// Returns the settings of a sweeper on the database.
     pub fn sweeper(&self, batch: usize) -> SweeperConfig {
+        self.sweeper_of(Account::Sweeper, batch)
+    }
+
+    /// Returns the settings of a purge of the database.
+    pub fn purger(&self, batch: usize) -> SweeperConfig {
+        self.sweeper_of(Account::Purger, batch)
+    }
+
+    fn sweeper_of(&self, account: Account, batch: usize) -> SweeperConfig {
         SweeperConfig {
-            database: database_config(&self.database.url(), 4),
+            database: database_config(&self.database.url_for(account), 4),
             batch,
             risks: Risks::default(),
             log_format: LogFormat::Json,

@@ -11,20 +11,27 @@ use std::{
 };
 
 use super::{
-    SERVICE_PASSWORD, SERVICE_USER,
+    Account, OWNER_USER, SERVICE_PASSWORD,
     engine::{Engine, Program, data_option},
+    user,
 };
 
 /// Returns the SQL that makes the accounts of [`super::Account`].
 ///
-/// The service's account has the engine's default login, and no right to write to a read-only server.
+/// The service's accounts have the engine's default login, and no right to write to a read-only server. Each gets its
+/// rights on a database when the database is made.
 fn accounts() -> String {
-    format!(
+    let mut sql = format!(
         "CREATE USER IF NOT EXISTS 'root'@'127.0.0.1';\n\
          GRANT ALL ON *.* TO 'root'@'127.0.0.1' WITH GRANT OPTION;\n\
-         CREATE USER '{SERVICE_USER}'@'127.0.0.1' IDENTIFIED BY '{SERVICE_PASSWORD}';\n\
-         GRANT ALL ON `it\\_%`.* TO '{SERVICE_USER}'@'127.0.0.1';\n"
-    )
+         CREATE USER '{OWNER_USER}'@'127.0.0.1' IDENTIFIED BY '{SERVICE_PASSWORD}';\n\
+         GRANT ALL ON `it\\_%`.* TO '{OWNER_USER}'@'127.0.0.1';\n"
+    );
+    for account in flashsale::config::Account::ALL {
+        let user = user(Account::Of(account));
+        sql.push_str(&format!("CREATE USER '{user}'@'127.0.0.1' IDENTIFIED BY '{SERVICE_PASSWORD}';\n"));
+    }
+    sql
 }
 
 /// Makes `data` a copy of the template, and makes the template first if there is none.
