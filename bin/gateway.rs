@@ -5,7 +5,7 @@ use std::{env, error::Error, future, process::ExitCode};
 use flashsale::{
     config::{GatewayConfig, VisibleSecret},
     gateway::{self, Readiness, Served, Upstream},
-    listener::listen,
+    listener::{Listener, listen, warn_of_few_files},
     metrics, probes, shutdown,
     telemetry::{self, WhenFull},
 };
@@ -37,12 +37,14 @@ fn main() -> ExitCode {
 
 async fn run(config: GatewayConfig) -> Result<(), Box<dyn Error>> {
     config.risks.warn();
+    // Each address has its own connections.
+    warn_of_few_files(2 * config.limits.connections_max);
     let signal = shutdown::signal()?;
     let stop = async { signal.await.end_at_next() };
     tokio::spawn(config.reload.keep_fresh()?);
     let upstream = Upstream::new(&config.server_url, config.timeout)?;
     let readiness = Readiness::new(upstream.clone());
-    let listener = listen(config.listen)?;
+    let listener = Listener { tcp: listen(config.listen)?, tls: config.tls };
     let metrics_listener = listen(config.metrics_listen)?;
     let is_ready = {
         let readiness = readiness.clone();

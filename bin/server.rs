@@ -4,7 +4,9 @@ use std::{env, error::Error, process::ExitCode};
 
 use flashsale::{
     config::{ServerCommand, ServerConfig, VisibleSecret},
-    grpc, setup, shutdown,
+    grpc,
+    listener::warn_of_few_files,
+    setup, shutdown,
     startup::Stop,
     telemetry::{self, WhenFull},
 };
@@ -44,6 +46,9 @@ async fn run(config: ServerConfig) -> Result<(), Box<dyn Error>> {
     if let ServerCommand::Migrate { seed } = config.command {
         return Ok(setup::run(&config.database, seed).await?);
     }
+    // Each address has its own connections.
+    let addresses = 2 + usize::from(config.admin_listen.is_some());
+    warn_of_few_files(addresses * config.limits.connections_max + config.database.pool_size);
     let signal = shutdown::signal()?;
     let stop = async { signal.await.end_at_next() };
     tokio::spawn(config.reload.clone().keep_fresh()?);

@@ -29,6 +29,9 @@
 //! | `FLASHSALE_STRIPE_SECRETS` | `--stripe-secrets` | –; without it Stripe's route isn't served | 1 to 16, separated by commas | gateway |
 //! | `FLASHSALE_STRIPE_SECRETS_FILE` | `--stripe-secrets-file` | – | a file that holds them | gateway |
 //! | `FLASHSALE_WEBHOOK_REQUIRE_AMOUNT` | `--webhook-require-amount` | false | true or false | server |
+//! | `FLASHSALE_TLS_CERT` | `--tls-cert` | –; without it everything is plain text | a file of PEM, with its key | server, gateway |
+//! | `FLASHSALE_TLS_KEY` | `--tls-key` | – | a file of PEM | server, gateway |
+//! | `FLASHSALE_TLS_CLIENT_CA` | `--tls-client-ca` | –; without it clients show no certificate | a file of PEM | server, gateway |
 //! | `FLASHSALE_INSECURE` | `--insecure` | false | true or false | all |
 //! | `FLASHSALE_SWEEP_BATCH` | `--batch` | 100 | 1 to 10,000 rows | sweeper |
 //! | `FLASHSALE_AUDIT_PAGE` | `--page` | 10000 | 1 to 100,000 rows | sweeper audit |
@@ -49,6 +52,7 @@ mod grants;
 mod routes;
 mod secret;
 mod sweeper;
+mod tls;
 mod value;
 mod visible_secrets;
 
@@ -60,7 +64,7 @@ use secrecy::SecretString;
 use crate::{
     access::Access,
     gateway::{EventSenders, Routes, ServerUrl, WebhookAuth},
-    listener::Limits,
+    listener::{HTTP1, HTTP2, Limits, Tls},
     reload::{Current, Reload},
     startup::{BadSetting, Stop},
     telemetry::LogFormat,
@@ -78,6 +82,7 @@ use exposure::{Exposure, InsecureArgs};
 use grants::GrantsArgs;
 use routes::RoutesArgs;
 use secret::SettingName;
+use tls::TlsArgs;
 
 /// Limits the connections of a pool.
 const POOL_SIZE_MAX: usize = 1_000;
@@ -118,6 +123,8 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub metrics_listen: SocketAddr,
+    /// How connections are encrypted. `None`: they are plain text.
+    pub tls: Option<Tls>,
     /// How many connections there may be, how old they may get, and how they end.
     pub limits: Limits,
     /// Who may call what.
@@ -165,6 +172,8 @@ pub struct GatewayConfig {
     pub listen: SocketAddr,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub metrics_listen: SocketAddr,
+    /// How connections are encrypted. `None`: they are plain text.
+    pub tls: Option<Tls>,
     /// How many connections there may be, and how they end. They may get as old as they like.
     pub limits: Limits,
     /// Who may call the shop's routes.
@@ -204,6 +213,7 @@ impl ServerConfig {
             database,
             listen,
             metrics_listen,
+            tls,
             connections,
             age,
             principals,
@@ -229,6 +239,13 @@ impl ServerConfig {
             Some(ServerSubcommand::Migrate { seed }) => ServerCommand::Migrate { seed },
             Some(ServerSubcommand::Grants(grants)) => ServerCommand::Grants(grants.read()),
         };
+        let tls = match &command {
+            ServerCommand::Serve => {
+                let principals = access.clone();
+                tls.read(&[HTTP2], &mut reload, move || principals.knows_tokens())?
+            }
+            ServerCommand::Migrate { .. } | ServerCommand::Grants(_) => None,
+        };
         let open_to_all = Exposure { database: Some(&database), ..Exposure::default() };
         let admin_address = admin_listen.map(|address| (access::ADMIN_LISTEN, address));
         let exposure = match &command {
@@ -238,6 +255,7 @@ impl ServerConfig {
             ServerCommand::Serve => Exposure {
                 listens: [(exposure::LISTEN, listen)].into_iter().chain(admin_address).collect(),
                 metrics_listen: Some(metrics_listen),
+                is_tls: tls.is_some(),
                 needs_principals: true,
                 has_principals: access.is_for_principals(),
                 ..open_to_all
@@ -248,6 +266,7 @@ impl ServerConfig {
             database,
             listen,
             metrics_listen,
+            tls,
             limits: Limits { age_max: age.age_max(), ..connections.limits() },
             access,
             admin_listen,
@@ -281,6 +300,7 @@ impl GatewayConfig {
         let GatewayArgs {
             listen,
             metrics_listen,
+            tls,
             connections,
             principals,
             server_url,
@@ -294,9 +314,12 @@ impl GatewayConfig {
         let routes = routes.routes(listen);
         let senders = senders.read(routes, &mut reload)?;
         let access = principals.access(&mut reload)?;
+        let callers = access.clone();
+        let tls = tls.read(&[HTTP2, HTTP1], &mut reload, move || callers.knows_tokens())?;
         let exposure = Exposure {
             listens: vec![(exposure::GATEWAY_LISTEN, listen)],
             metrics_listen: Some(metrics_listen),
+            is_tls: tls.is_some(),
             needs_principals: routes.has_shop(),
             has_principals: access.is_for_principals(),
             takes_unsigned_webhooks: matches!(senders.get().webhook, Some(WebhookAuth::Unsigned)),
@@ -307,6 +330,7 @@ impl GatewayConfig {
             risks: exposure.check(&insecure)?,
             listen,
             metrics_listen,
+            tls,
             limits: connections.limits(),
             access,
             server_url,
@@ -345,6 +369,8 @@ struct ServerArgs {
     /// Where to serve /metrics, /healthz and /readyz: an IP address and a port.
     #[arg(long, env = "FLASHSALE_METRICS_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:9464", value_parser = value::address)]
     metrics_listen: SocketAddr,
+    #[command(flatten)]
+    tls: TlsArgs,
     #[command(flatten)]
     connections: ConnectionArgs,
     #[command(flatten)]
@@ -406,6 +432,8 @@ struct GatewayArgs {
     /// Where to serve /metrics, /healthz and /readyz: an IP address and a port.
     #[arg(long, env = "FLASHSALE_METRICS_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:9465", value_parser = value::address)]
     metrics_listen: SocketAddr,
+    #[command(flatten)]
+    tls: TlsArgs,
     #[command(flatten)]
     connections: ConnectionArgs,
     #[command(flatten)]

@@ -21,7 +21,8 @@
 //! | [`spans`] | what requests, batches and statements were, and how long they took | – |
 //! | [`startup`] | why a program ends before its work begins | – |
 //! | [`metrics`] | what is counted and measured, and the page of it | [`pb`] |
-//! | [`listener`] | taking connections, and serving HTTP on them | [`reload`], [`seldom`], [`spans`] |
+//! | [`listener`] | taking connections, and serving HTTP on them | [`certificates`], [`reload`], [`seldom`], [`spans`] |
+//! | [`certificates`] | certificates and keys in files | – |
 //! | [`reload`] | values that come from files and are read anew | [`startup`] |
 //! | [`seldom`] | when a line may be written that could come very often | – |
 //! | [`shutdown`] | the end of a program's work | – |
@@ -43,6 +44,7 @@
 //! use each other in a circle.
 
 pub mod access;
+pub mod certificates;
 pub mod checkout;
 pub mod config;
 pub mod db;

@@ -26,7 +26,10 @@ use crate::{
     metrics::{self, ConnectionFigures},
 };
 
-/// Limits how long the head of a request may take, and how long an idle connection stays open.
+/// Limits how long the first request of a connection may take.
+const FIRST_HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+/// Limits how long the head of each further request may take, and how long an idle connection stays open: more than what
+/// commonly is between two looks.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(75);
 
 /// Serves the metrics address until `stop`. Its connections are then closed at once, so that none delays the end.
@@ -53,7 +56,7 @@ pub async fn serve<F>(
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .fallback(async || StatusCode::NOT_FOUND);
-    let protocol = Protocol::web(HEAD_TIME_MAX, &METRICS);
+    let protocol = Protocol { head_time_max: Some(FIRST_HEAD_TIME_MAX), ..Protocol::web(HEAD_TIME_MAX, &METRICS) };
     listener::serve(listener, protocol, limits, TowerToHyperService::new(routes), stop, Duration::ZERO).await;
 }
 

@@ -76,6 +76,11 @@ impl Access {
         self.principals.as_ref().is_some_and(|principals| principals.get().count() == 0)
     }
 
+    /// Whether somebody is known by a token, and so needs no certificate.
+    pub fn knows_tokens(&self) -> bool {
+        self.principals.as_ref().is_some_and(|principals| principals.get().have_tokens())
+    }
+
     /// Decides about a call of the method at `path`, such as `/flashsale.v1.FlashSaleService/CreateHold`.
     ///
     /// # Errors

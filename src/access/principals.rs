@@ -60,6 +60,11 @@ impl Principals {
         self.principals.len()
     }
 
+    /// Whether somebody is known by a token.
+    pub fn have_tokens(&self) -> bool {
+        !self.tokens.is_empty()
+    }
+
     /// Returns whose token this is.
     pub(super) fn by_token(&self, presented: &TokenHash) -> Option<&Principal> {
         self.principals.get(token::find(&self.tokens, presented)?)

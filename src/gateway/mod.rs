@@ -18,8 +18,9 @@
 //!
 //! Refusals that have nothing to do with the sale have the same JSON shape: 400 BAD_JSON and BAD_REQUEST (`framing`), 404
 //! ROUTE_NOT_FOUND, 405 METHOD_NOT_ALLOWED, 408 REQUEST_TIMEOUT (a body that takes longer than 10 s), 413 TOO_LARGE (more
-//! than 64 KiB) and 415 UNSUPPORTED_MEDIA_TYPE. The HTTP library itself answers bytes that aren't HTTP, and heads that are too large for
-//! it, without a body: 400, 414 or 431. A connection without the head of its next request within 75 s is closed.
+//! than 64 KiB) and 415 UNSUPPORTED_MEDIA_TYPE. The HTTP library itself answers bytes that aren't HTTP, and heads of
+//! more than 16 KiB, without a body: 400 or 431. A connection without a byte for its first 10 s is closed, and so is one
+//! without the head of its next request within 75 s.
 
 mod answer;
 mod body;
@@ -38,12 +39,12 @@ use std::{future::Future, io, time::Duration};
 
 use axum::Router;
 use hyper_util::service::TowerToHyperService;
-use tokio::{net::TcpListener, time::sleep};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::{
     access::Access,
-    listener::{self, CALLS, Limits, Protocol},
+    listener::{self, CALLS, Limits, Listener, Protocol},
     reload::Current,
 };
 
@@ -124,7 +125,7 @@ pub struct EventSenders {
 /// # Errors
 /// The listener has no address.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     upstream: Upstream,
     served: Served,
     limits: Limits,
@@ -146,12 +147,13 @@ pub async fn serve(
 
 async fn serve_within(
     times: TimeLimits,
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     routes: Router,
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    info!(address = %listener.local_addr()?, "Listening");
+    let listener = listener.into();
+    info!(address = %listener.tcp.local_addr()?, "Listening");
     let protocol = Protocol::web(times.head_time_max, &CALLS);
     let routes = TowerToHyperService::new(routes);
     // Without a limit, a peer with a half-sent request could delay the shutdown for ever.
@@ -168,7 +170,7 @@ mod tests {
 
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpStream,
+        net::{TcpListener, TcpStream},
         sync::oneshot,
         task::JoinHandle,
         time::timeout,

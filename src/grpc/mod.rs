@@ -42,7 +42,7 @@ use crate::{
     checkout::{Checkout, Settings},
     config::ServerConfig,
     error::Error,
-    listener::{self, CALLS, Limits, Protocol, listen},
+    listener::{self, CALLS, Limits, Listener, Protocol, Tls, listen},
     metrics,
     pb::{
         FILE_DESCRIPTOR_SET, admin_service_server::AdminServiceServer,
@@ -92,6 +92,8 @@ pub struct Front {
     pub listener: TcpListener,
     /// Where AdminService and reflection are served, and health as well. `None`: with the other services.
     pub admin_listener: Option<TcpListener>,
+    /// How both encrypt their connections. `None`: they are plain text.
+    pub tls: Option<Tls>,
     /// Whether reflection is served.
     pub reflection: bool,
     /// Who may call what.
@@ -103,7 +105,7 @@ pub struct Front {
 impl Front {
     /// Serves everything to everybody, for development and tests.
     pub fn for_everybody(listener: TcpListener, limits: Limits) -> Self {
-        Self { listener, admin_listener: None, reflection: true, access: Access::for_everybody(), limits }
+        Self { listener, admin_listener: None, tls: None, reflection: true, access: Access::for_everybody(), limits }
     }
 }
 
@@ -139,6 +141,7 @@ pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()>) -> Re
     let front = Front {
         listener: listener_on(config.listen)?,
         admin_listener: config.admin_listen.map(listener_on).transpose()?,
+        tls: config.tls,
         reflection: config.reflection,
         access: config.access,
         limits: config.limits,
@@ -176,7 +179,7 @@ pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()>) -> Re
 /// Connections then have 7 s to end their calls, and the answer is whether all did. The references of the benchmark are
 /// served by it, too.
 pub async fn serve_routes(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     routes: Routes,
     access: Access,
     limits: Limits,
@@ -216,7 +219,7 @@ async fn serve_with(
     readiness: Readiness,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let Front { listener, admin_listener, reflection, access, limits } = front;
+    let Front { listener, admin_listener, tls, reflection, access, limits } = front;
     let address = listener.local_addr().map_err(ServeError::Address)?;
     let (health, health_service) = Health::new(readiness).await;
     let gate = Arc::new(gate::Gate::new(checkout.clone()));
@@ -247,10 +250,11 @@ async fn serve_with(
         sleep(limits.drain_delay).await;
         tell.send_replace(true);
     };
-    let serving = serve_routes(listener, of_sale, access.clone(), limits, until(told.clone()));
+    let of_tls = |tcp| Listener { tcp, tls: tls.clone() };
+    let serving = serve_routes(of_tls(listener), of_sale, access.clone(), limits, until(told.clone()));
     let serving_admin = async {
         match admin {
-            Some((listener, routes)) => serve_routes(listener, routes, access, limits, until(told)).await,
+            Some((listener, routes)) => serve_routes(of_tls(listener), routes, access, limits, until(told)).await,
             None => true,
         }
     };

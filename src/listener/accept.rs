@@ -16,13 +16,12 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
 use super::{
-    Limits,
+    Limits, Listener,
     connection::{self, Told},
     counts::Counts,
-    peer::Peer,
     protocol::Protocol,
 };
-use crate::{seldom::Seldom, spans::Ends};
+use crate::seldom::Seldom;
 
 /// Says how long the loop rests where the system has no resources for a connection.
 const REST: Duration = Duration::from_millis(500);
@@ -36,7 +35,7 @@ const AGE_SPREAD: f64 = 0.1;
 ///
 /// Returns whether all of them have ended within `drain_max`. Those that have not are cut. Dropping the future cuts all.
 pub async fn serve<S, B>(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     protocol: Protocol,
     limits: Limits,
     service: S,
@@ -50,17 +49,17 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
+    let Listener { tcp: listener, tls } = listener.into();
     let (tell, told) = watch::channel(Told::Serve);
     let connections = TaskTracker::new();
     let (protocol, age_max) = (Arc::new(protocol), limits.age_max.map(spread));
     let start = |stream: TcpStream, place| {
-        let ends = Ends { server: stream.local_addr().ok(), peer: stream.peer_addr().ok() };
-        let peer = Arc::new(Peer::new(ends.peer));
         let counted = (place, protocol.counts.enter());
-        let (protocol, service, told) = (Arc::clone(&protocol), service.clone(), told.clone());
+        let (protocol, tls) = (Arc::clone(&protocol), tls.clone());
+        let (service, told) = (service.clone(), told.clone());
         connections.spawn(async move {
             let _counted = counted;
-            connection::serve(stream, ends, peer, &protocol, service, age_max, told).await;
+            connection::serve(stream, tls.as_ref(), &protocol, service, age_max, told).await;
         });
     };
     tokio::select! {

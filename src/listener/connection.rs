@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     error::Error,
     future,
+    net::SocketAddr,
     pin::pin,
     sync::{
         Arc,
@@ -19,24 +20,26 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::AsyncWriteExt,
+    net::TcpStream,
     sync::watch,
-    time::sleep,
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 use super::{
-    cork::Corked,
-    linger::Lingering,
-    patience::{Patient, WRITE_TIME_MAX},
-    peer::Peer,
+    peer::{Peer, SubjectName},
     protocol::Protocol,
+    stream::Stream,
+    tls::Tls,
 };
 use crate::spans::{self, Ends};
 
 /// Counts the bytes with which an HTTP/2 connection begins: RFC 9113, section 3.4.
 const PREFACE_BYTES: usize = 24;
-/// Limits how long a peer may take to say that it speaks HTTP/2, where its first request has no limit.
-const PREFACE_TIME_MAX: Duration = Duration::from_secs(10);
+/// Limits how long a peer may take to its first bytes, with the handshake of TLS. Over gRPC they have to be the preface.
+const FIRST_BYTES_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Says what the connections of a listener are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,26 +53,38 @@ pub(super) enum Told {
 }
 
 /// Serves a connection until it ends. `age_max` is when it is told to go, whatever the listener says.
-pub(super) async fn serve<I, S, B>(
-    stream: I,
-    ends: Ends,
-    peer: Arc<Peer>,
+pub(super) async fn serve<S, B>(
+    stream: TcpStream,
+    tls: Option<&Tls>,
     protocol: &Protocol,
     service: S,
     age_max: Option<Duration>,
     mut told: watch::Receiver<Told>,
 ) where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
     S::Future: Send + 'static,
     B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
+    let accepted = Instant::now();
+    let ends = Ends { server: stream.local_addr().ok(), peer: stream.peer_addr().ok() };
+    let (stream, peer) = match tls {
+        None => (Either::Left(stream), Peer::new(ends.peer)),
+        Some(tls) => {
+            let encrypted = tokio::select! {
+                // Whoever is told to go before the first call has lost nothing.
+                _going = told.wait_for(|told| *told != Told::Serve) => return,
+                encrypted = timeout_at(accepted + FIRST_BYTES_TIME_MAX, encrypt(tls, stream, ends.peer)) => encrypted,
+            };
+            let Ok(Some((stream, names))) = encrypted else { return };
+            (Either::Right(stream), Peer::encrypted(ends.peer, names))
+        }
+    };
+
     let (asked, heard) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let service = Asked { inner: service, ends, peer, asked: Arc::clone(&asked) };
-    let stream = Patient::new(stream, Arc::clone(&heard), WRITE_TIME_MAX);
-    let stream = TokioIo::new(Lingering::new(Corked::new(stream, protocol.corks)));
+    let service = Asked { inner: service, ends, peer: Arc::new(peer), asked: Arc::clone(&asked) };
+    let stream = TokioIo::new(Stream::new(stream, Arc::clone(&heard), protocol.corks));
     let has_asked = || asked.load(Ordering::Relaxed);
     let is_silent = || !has_asked() && heard.load(Ordering::Relaxed) < PREFACE_BYTES;
     let mut connection = pin!(protocol.http.serve_connection(stream, service));
@@ -77,9 +92,14 @@ pub(super) async fn serve<I, S, B>(
     // hyper starts its timer only once it knows the version of HTTP, and has none for HTTP/2. A caller over gRPC may be
     // idle for as long as it likes, but not before it has said that it is one.
     let mut first_is_late = pin!(async {
-        sleep(protocol.head_time_max.unwrap_or(PREFACE_TIME_MAX)).await;
-        let is_late = if protocol.head_time_max.is_some() { !has_asked() } else { is_silent() };
-        if !is_late {
+        let bytes_min = if protocol.head_time_max.is_some() { 1 } else { PREFACE_BYTES };
+        let head_time_max = protocol.head_time_max.unwrap_or(FIRST_BYTES_TIME_MAX);
+        sleep_until(accepted + FIRST_BYTES_TIME_MAX.min(head_time_max)).await;
+        if !has_asked() && heard.load(Ordering::Relaxed) < bytes_min {
+            return;
+        }
+        sleep_until(accepted + head_time_max).await;
+        if protocol.head_time_max.is_none() || has_asked() {
             future::pending::<()>().await;
         }
     });
@@ -102,6 +122,23 @@ pub(super) async fn serve<I, S, B>(
             return;
         }
         connection.as_mut().graceful_shutdown();
+    }
+}
+
+/// Does the handshake of TLS. `None`: it failed, and the connection has ended.
+async fn encrypt(
+    tls: &Tls,
+    stream: TcpStream,
+    peer: Option<SocketAddr>,
+) -> Option<(TlsStream<TcpStream>, Vec<SubjectName>)> {
+    match tls.accept(stream).await {
+        Ok(encrypted) => Some(encrypted),
+        Err((error, stream)) => {
+            tls.failed(&error, peer);
+            // The alert says why. It would be lost in a reset.
+            let _gone = Stream::new(stream, Arc::default(), false).shutdown().await;
+            None
+        }
     }
 }
 

@@ -7,17 +7,19 @@
 //! - A connection that has reached its age is told to go (GOAWAY), and calls on it are never cut. So callers meet the
 //!   servers that came later.
 //! - A listener has room for a number of connections. One more is closed at once, and counted.
-//! - A peer that says nothing, or that doesn't read, is given up: it would keep its place for ever.
+//! - TLS begins in the connection's own task, so a slow handshake holds up nobody. The place of the connection is taken
+//!   before it.
+//! - A peer that says nothing for 10 s, or that doesn't read, is given up: it would keep its place for ever.
 //! - Where accepting fails, as with too many open files, the loop rests for half a second and says so once a minute.
 
 mod accept;
 mod connection;
-mod cork;
 mod counts;
-mod linger;
-mod patience;
+mod files;
 mod peer;
 mod protocol;
+mod stream;
+mod tls;
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -25,8 +27,10 @@ use tokio::net::{TcpListener, TcpSocket};
 
 pub use accept::serve;
 pub use counts::{CALLS, Counts, METRICS};
+pub use files::warn_of_few_files;
 pub use peer::{Peer, SubjectName};
 pub use protocol::Protocol;
+pub use tls::{HTTP1, HTTP2, Tls, TlsFile, TlsFiles, TlsSettings};
 
 /// Limits the connections of a listener that no setting limits.
 const CONNECTIONS_MAX: usize = 4096;
@@ -48,6 +52,22 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// Is where connections come in, and whether they are encrypted.
+#[derive(Debug)]
+pub struct Listener {
+    /// Where they come in.
+    pub tcp: TcpListener,
+    /// How they are encrypted. `None`: they are plain text.
+    pub tls: Option<Tls>,
+}
+
+impl From<TcpListener> for Listener {
+    /// Takes connections in plain text.
+    fn from(tcp: TcpListener) -> Self {
+        Self { tcp, tls: None }
+    }
 }
 
 /// Says how many connections there may be, how old they may get, and how they are told to go.

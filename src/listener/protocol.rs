@@ -22,13 +22,18 @@ const GIVEN_UP_PER_CONNECTION_MAX: usize = 2 * REQUESTS_PER_CONNECTION_MAX as us
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// Limits how long a ping may go without an answer.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Limits the bytes of a request's head: what nginx and haproxy take, too. A larger one is 431.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Limits the same as HTTP/2 counts it: RFC 9113, section 6.5.2.
+const HEAD_LIST_BYTES_MAX: u32 = 16 * 1024;
 
 /// Says how the connections of a listener speak.
 #[derive(Debug)]
 pub struct Protocol {
     /// The versions of HTTP and their limits.
     pub http: auto::Builder<TokioExecutor>,
-    /// How long a connection may take to its first request. `None`: for ever.
+    /// How long a connection may take to its first request, with its handshake. `None`: for ever, once it has said that
+    /// it speaks HTTP/2.
     pub head_time_max: Option<Duration>,
     /// Whether a write waits for the tasks that are ready, so that answers are written together.
     pub corks: bool,
@@ -43,11 +48,12 @@ impl Protocol {
     /// before. So it is also how long an idle HTTP/1.1 connection stays open.
     pub fn web(head_time_max: Duration, counts: &'static Counts) -> Self {
         let mut http = auto::Builder::new(TokioExecutor::new());
-        http.http1().timer(TokioTimer::new()).header_read_timeout(head_time_max);
+        http.http1().timer(TokioTimer::new()).header_read_timeout(head_time_max).max_buf_size(HEAD_BYTES_MAX);
         http.http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(REQUESTS_PER_CONNECTION_MAX)
             .max_pending_accept_reset_streams(GIVEN_UP_PER_CONNECTION_MAX)
+            .max_header_list_size(HEAD_LIST_BYTES_MAX)
             .keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT);
         Self { http, head_time_max: Some(head_time_max), corks: false, counts }

@@ -316,7 +316,7 @@ async fn a_body_has_64_kib_at_the_most_announced_or_not() {
 #[tokio::test]
 async fn what_is_hardly_http_is_no_internal_error_and_harms_nobody() {
     let gateway = Gateway::without_server().await;
-    let long = "x".repeat(20_000);
+    let (long, too_long) = ("x".repeat(15_000), "x".repeat(17_000));
     let many: String = (0..300).map(|number| format!("h{number}: x\r\n")).collect();
     let tail = "Host: x\r\nConnection: close\r\n\r\n";
     let post = "POST /api/orders HTTP/1.1\r\nContent-Type: application/json";
@@ -326,7 +326,8 @@ async fn what_is_hardly_http_is_no_internal_error_and_harms_nobody() {
         ("404", format!("CONNECT elsewhere:443 HTTP/1.1\r\n{tail}")),
         ("404", format!("GET /{long} HTTP/1.1\r\n{tail}")),
         ("404", format!("GET /api/products/{long} HTTP/1.1\r\n{tail}")),
-        ("414", format!("GET /{} HTTP/1.1\r\n{tail}", "x".repeat(70_000))),
+        ("431", format!("GET /{too_long} HTTP/1.1\r\n{tail}")),
+        ("431", format!("GET /api/products/1 HTTP/1.1\r\nx-long: {too_long}\r\n{tail}")),
         ("503", format!("GET /api/products/1 HTTP/1.1\r\nx-long: {long}\r\n{tail}")),
         ("503", format!("GET /api/products/1 HTTP/1.1\r\ntraceparent: \u{fc}\r\n{tail}")),
         ("503", format!("GET /api/products/1 HTTP/1.1\r\ntracestate: {long}\r\n{tail}")),

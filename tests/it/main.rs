@@ -43,6 +43,7 @@ mod given_up;
 mod handle_payment_webhook;
 mod harness;
 mod lapsed;
+mod listener_tls;
 mod lists;
 mod literals;
 mod metrics;

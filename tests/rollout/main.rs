@@ -12,6 +12,7 @@ use flashsale_test_support as support;
 mod balancer;
 mod behind_balancers;
 mod load;
+mod renewals;
 mod restarts;
 mod room;
 mod stopping;

@@ -52,7 +52,8 @@ impl Clients {
         clients
     }
 
-    fn over(channel: Channel) -> Self {
+    /// Calls over a connection that is there.
+    pub fn over(channel: Channel) -> Self {
         Self {
             sale: FlashSaleServiceClient::new(channel.clone()),
             payment: PaymentServiceClient::new(channel.clone()),

@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod at_once;
 pub mod audit;
+pub mod authority;
 pub mod client;
 pub mod conservation;
 pub mod counted;
