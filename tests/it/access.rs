@@ -1,5 +1,6 @@
 //! Tests who may call what: the verdict on each call, on a real server.
 
+mod certificates;
 mod gateway;
 mod lines;
 mod listeners;
