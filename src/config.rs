@@ -15,6 +15,8 @@
 //! | `FLASHSALE_DRAIN_DELAY` | `--drain-delay` | 0s | 0 to 4 s | server, gateway |
 //! | `FLASHSALE_MAX_CONNECTIONS` | `--max-connections` | 4096 | 1 to 1,000,000 of each address | server, gateway |
 //! | `FLASHSALE_MAX_CONNECTION_AGE` | `--max-connection-age` | 5m | 0 (never), or 1 s to 365 days | server |
+//! | `FLASHSALE_MAX_CALLS` | `--max-calls` | 16384 | 1 to 1,000,000 calls under way | server |
+//! | `FLASHSALE_MAX_CALL_RATE` | `--max-call-rate` | 0 | 0 (any), or 1 to 1,000,000 calls a second of one caller | server |
 //! | `FLASHSALE_LANE_QUEUE` | `--lane-queue` | 4096 | 1 to 1,000,000 commands | server |
 //! | `FLASHSALE_PRINCIPALS_FILE` | `--principals-file` | –; without it everybody may call | a file of at most 256 KiB | server, gateway |
 //! | `FLASHSALE_ADMIN_LISTEN` | `--admin-listen` | –; AdminService and reflection are with the others | an IP address and a port | server |
@@ -44,6 +46,7 @@
 //! since the errors of `clap` repeat values.
 
 mod access;
+mod calls;
 mod clap_error;
 mod connections;
 mod event_senders;
@@ -66,6 +69,7 @@ use crate::{
     gateway::{EventSenders, Routes, ServerUrl, WebhookAuth},
     listener::{HTTP1, HTTP2, Limits, Tls},
     reload::{Current, Reload},
+    shares::CallLimits,
     startup::{BadSetting, Stop},
     telemetry::LogFormat,
 };
@@ -76,6 +80,7 @@ pub use sweeper::{SweeperCommand, SweeperConfig};
 pub use visible_secrets::VisibleSecret;
 
 use access::{AdminArgs, PrincipalsArgs};
+use calls::CallArgs;
 use connections::{AgeArgs, ConnectionArgs};
 use event_senders::EventSenderArgs;
 use exposure::{Exposure, InsecureArgs};
@@ -133,6 +138,8 @@ pub struct ServerConfig {
     pub admin_listen: Option<SocketAddr>,
     /// Whether reflection is served.
     pub reflection: bool,
+    /// How many calls may be under way, and how many a caller may make.
+    pub calls: CallLimits,
     /// How long a hold is valid: 1 s to 30 days, whole microseconds.
     pub hold_ttl: Duration,
     /// How long an order may wait for its payment: 1 s to 365 days, whole microseconds. `None`: without limit.
@@ -218,6 +225,7 @@ impl ServerConfig {
             age,
             principals,
             admin,
+            calls,
             hold_ttl,
             payment_due,
             webhook_require_amount,
@@ -271,6 +279,7 @@ impl ServerConfig {
             access,
             admin_listen,
             reflection,
+            calls: calls.limits(),
             hold_ttl,
             payment_due: (!payment_due.is_zero()).then_some(payment_due),
             webhook_require_amount,
@@ -379,6 +388,8 @@ struct ServerArgs {
     principals: PrincipalsArgs,
     #[command(flatten)]
     admin: AdminArgs,
+    #[command(flatten)]
+    calls: CallArgs,
     /// How long a hold is valid, 1s to 30days.
     #[arg(long, env = "FLASHSALE_HOLD_TTL", value_name = "DURATION", default_value = "120s", value_parser = hold_ttl)]
     hold_ttl: Duration,

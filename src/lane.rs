@@ -10,7 +10,8 @@
 //! [`LaneLimits::lock_patience`] its caller gets `LockContention`.
 //!
 //! A lane lives from the first command for its key until its queue is empty. So an id that nobody asks for, or that
-//! doesn't exist, leaves nothing behind. Everything is bounded: commands in a batch, commands that wait, lanes.
+//! doesn't exist, leaves nothing behind. Everything is bounded: commands in a batch, commands that wait, lanes. What
+//! waits is shared out among callers ([`crate::shares`]), so that nobody fills a lane alone.
 //!
 //! Every transaction runs in a lane and none in a request handler. A handler is dropped when its caller hangs up or its
 //! deadline passes, and a transaction that is dropped half-way leaves its rows locked. A lane drops only commands: it
@@ -22,11 +23,11 @@ mod backoff;
 mod calls;
 mod group;
 mod one_by_one;
+mod queues;
 mod turns;
 mod worker;
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
     fmt,
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -44,13 +45,18 @@ pub use one_by_one::{OneByOne, RunOne};
 use crate::{
     error::Error,
     metrics::LaneMetrics,
+    shares::{self, CallerId},
     spans::{self, SpanIds},
 };
+use queues::{QueueKey, Queues};
 use turns::Turns;
 use worker::Worker;
 
 /// Rows of one use case that commands may wait for, each in a lane of its own. Commands for more rows are overload.
 const BUSY_ROWS_MAX: usize = 256;
+
+/// Tells a caller that too many commands wait for locked rows.
+const BUSY_ROWS_ARE_FULL: Error = Error::Overloaded("too many requests wait for rows that others have locked");
 
 /// Runs the commands that a lane took together.
 pub trait Batch: Send + Sync + 'static {
@@ -122,9 +128,10 @@ pub struct LaneLimits {
     /// Commands in a batch, at least 1.
     pub batch_max: usize,
     /// Commands that wait in one lane, at least 1; more are refused as overload. It also limits the commands that wait
-    /// for locked rows, in all lanes together.
+    /// for locked rows, in all lanes together. One caller has at most half of it.
     pub queue_max: usize,
-    /// Lanes at the same moment, at least 1; commands for more keys are refused as overload.
+    /// Lanes at the same moment, at least 1; commands for more keys are refused as overload. One caller starts at most
+    /// half of them.
     pub lanes_max: usize,
     /// Batches in flight before a lane waits for its turn, at least 1. Where very many lanes are busy, more may run.
     pub in_flight: usize,
@@ -159,44 +166,6 @@ struct Shared<B: Batch> {
     metrics: LaneMetrics,
 }
 
-/// Names a queue: what its commands wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum QueueKey {
-    /// What callers ask for.
-    Asked(LaneKey),
-    /// A row that somebody else had locked.
-    Busy(BusyRow),
-}
-
-struct Queues<B: Batch> {
-    /// A queue is here exactly as long as the worker of its lane is.
-    by_key: HashMap<QueueKey, VecDeque<Waiting<B>>>,
-    /// Commands that have left their batch for a locked row and are not answered yet.
-    set_aside: usize,
-    /// Lanes for locked rows.
-    busy_rows: usize,
-    closed: bool,
-}
-
-impl<B: Batch> Queues<B> {
-    fn new() -> Self {
-        Self { by_key: HashMap::new(), set_aside: 0, busy_rows: 0, closed: false }
-    }
-
-    /// Counts the commands that wait.
-    fn waiting(&self) -> usize {
-        self.by_key.values().map(VecDeque::len).sum()
-    }
-
-    fn remove(&mut self, key: QueueKey) -> Option<VecDeque<Waiting<B>>> {
-        let queue = self.by_key.remove(&key);
-        if let (QueueKey::Busy(_), Some(_)) = (key, &queue) {
-            self.busy_rows -= 1;
-        }
-        queue
-    }
-}
-
 struct Waiting<B: Batch> {
     command: B::Command,
     caller: Caller<B::Answer>,
@@ -212,6 +181,8 @@ struct Answered<B: Batch> {
 }
 
 struct Caller<A> {
+    /// Whose share the command counts for.
+    id: Option<CallerId>,
     span: Option<SpanIds>,
     /// When the command came.
     since: Instant,
@@ -233,11 +204,11 @@ impl<B: Batch> Lanes<B> {
     /// If the future is dropped before the command's batch begins, the command is taken back.
     ///
     /// # Errors
-    /// `Overloaded` where the queue or the number of lanes is full, `Unavailable` once the group is closed, and the
+    /// `Overloaded` where the queue or the number of lanes is full, or the caller has his share of it, `Unavailable` once the group is closed, and the
     /// command's own.
     pub async fn submit(&self, key: LaneKey, command: B::Command) -> Result<B::Answer, Error> {
         let (reply, answer) = oneshot::channel();
-        let caller = Caller { span: spans::current(), since: Instant::now(), reply };
+        let caller = Caller { id: shares::asking(), span: spans::current(), since: Instant::now(), reply };
         if let Err((error, command)) = self.shared.enqueue(key, Waiting { command, caller }) {
             self.shared.batch.record(&command, &Err(error.clone()), Duration::ZERO);
             return Err(error);
@@ -261,43 +232,36 @@ impl<B: Batch> Shared<B> {
         if queues.closed {
             return Err((Error::Unavailable("the server is shutting down".to_owned()), waiting.command));
         }
-        let lanes = queues.by_key.len();
-        let queue_key = QueueKey::Asked(key);
-        match queues.by_key.entry(queue_key) {
-            Entry::Occupied(queue) if queue.get().len() >= self.limits.queue_max => {
-                Err((Error::Overloaded(key.queue_is_full()), waiting.command))
-            }
-            Entry::Occupied(mut queue) => {
-                queue.get_mut().push_back(waiting);
-                Ok(())
-            }
-            Entry::Vacant(_) if lanes >= self.limits.lanes_max => {
-                Err((Error::Overloaded(key.lanes_are_full()), waiting.command))
-            }
-            Entry::Vacant(place) => {
-                place.insert(VecDeque::from([waiting]));
-                self.tasks.spawn(Worker::new(Arc::clone(self), queue_key).work());
-                Ok(())
-            }
+        let (queue_key, caller) = (QueueKey::Asked(key), waiting.caller.id);
+        if let Some(queue) = queues.get_mut(queue_key) {
+            let pushed = queue.try_push(waiting, self.limits.queue_max);
+            return pushed.map_err(|waiting| (Error::Overloaded(key.queue_is_full()), waiting.command));
         }
+        if !queues.lanes.try_take(caller, 1, self.limits.lanes_max) {
+            return Err((Error::Overloaded(key.lanes_are_full()), waiting.command));
+        }
+        queues.insert(queue_key, caller, waiting);
+        self.tasks.spawn(Worker::new(Arc::clone(self), queue_key).work());
+        Ok(())
     }
 
-    /// Queues a command for the row that somebody else has locked, or returns it with the reason why not.
-    fn set_aside(self: &Arc<Self>, row: BusyRow, waiting: Waiting<B>) -> Result<(), (Error, Waiting<B>)> {
-        let key = QueueKey::Busy(row);
+    /// Queues a command for the row that somebody else has locked, or returns it where there is no room.
+    fn set_aside(self: &Arc<Self>, row: BusyRow, waiting: Waiting<B>) -> Result<(), Waiting<B>> {
+        let (key, caller) = (QueueKey::Busy(row), waiting.caller.id);
         let mut queues = self.queues();
-        let lanes = queues.by_key.len();
-        let is_new = !queues.by_key.contains_key(&key);
-        let no_room = is_new && (queues.busy_rows >= BUSY_ROWS_MAX || lanes >= self.limits.lanes_max);
-        if queues.set_aside >= self.limits.queue_max || no_room {
-            return Err((Error::Overloaded("too many requests wait for rows that others have locked"), waiting));
+        let is_new = !queues.contains(key);
+        let no_room = is_new && (queues.busy_rows >= BUSY_ROWS_MAX || queues.lanes.taken() >= self.limits.lanes_max);
+        if no_room || !queues.set_aside.try_take(caller, 1, self.limits.queue_max) {
+            return Err(waiting);
         }
-        queues.by_key.entry(key).or_default().push_back(waiting);
-        queues.set_aside += 1;
-        if is_new {
-            queues.busy_rows += 1;
-            self.tasks.spawn(Worker::new(Arc::clone(self), key).work());
+        if let Some(queue) = queues.get_mut(key) {
+            queue.push(waiting);
+            return Ok(());
         }
+        queues.lanes.take(None, 1);
+        queues.busy_rows += 1;
+        queues.insert(key, None, waiting);
+        self.tasks.spawn(Worker::new(Arc::clone(self), key).work());
         Ok(())
     }
 

@@ -5,20 +5,21 @@
 //! | module | what it is | may use |
 //! |---|---|---|
 //! | `bin` | the three programs | [`config`], [`gateway`], [`grpc`], [`listener`], [`metrics`], [`probes`], [`setup`], [`shutdown`], [`startup`], [`sweeper`], [`telemetry`] |
-//! | [`grpc`] | the server: decode, call the checkout, encode | [`access`], [`checkout`], [`config`], [`domain`], [`error`], [`listener`], [`metrics`], [`pb`], [`probes`], [`spans`], [`telemetry`] |
+//! | [`grpc`] | the server: decode, call the checkout, encode | [`access`], [`checkout`], [`config`], [`domain`], [`error`], [`listener`], [`metrics`], [`pb`], [`probes`], [`shares`], [`spans`], [`telemetry`] |
 //! | [`sweeper`] | one run of the sweep, of the audit, or of the purge | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`spans`], [`telemetry`] |
 //! | [`setup`] | `server migrate` | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`startup`] |
 //! | [`checkout`] | one file for each use case: lock, decide, write | [`config`], [`db`], [`domain`], [`error`], [`lane`], [`metrics`] |
 //! | [`db`] | the only place with SQL | [`config`], [`domain`], [`error`], [`metrics`], [`spans`] |
-//! | [`config`] | the settings of the programs | [`access`], [`gateway`], [`listener`], [`reload`], [`startup`], [`telemetry`] |
+//! | [`config`] | the settings of the programs | [`access`], [`gateway`], [`listener`], [`reload`], [`shares`], [`startup`], [`telemetry`] |
 //! | [`gateway`] | the HTTP front, which knows nothing but gRPC of the rest | [`access`], [`listener`], [`metrics`], [`pb`], [`reload`], [`spans`], [`telemetry`] |
 //! | [`access`] | who calls, and what they may call | [`listener`], [`pb`], [`reload`] |
 //! | [`probes`] | the metrics address | [`listener`], [`metrics`] |
 //! | [`telemetry`] | logs, traces and metrics | [`metrics`], [`seldom`], [`spans`], [`startup`] |
-//! | [`lane`] | requests that wait together run together | [`error`], [`metrics`], [`spans`] |
+//! | [`lane`] | requests that wait together run together | [`error`], [`metrics`], [`shares`], [`spans`] |
 //! | [`error`] | the one error of a call | [`domain`] |
 //! | [`domain`] | the rules of the sale, pure functions | only `std` |
 //! | [`spans`] | what requests, batches and statements were, and how long they took | – |
+//! | [`shares`] | how much of what is scarce one caller may have | – |
 //! | [`startup`] | why a program ends before its work begins | – |
 //! | [`metrics`] | what is counted and measured, and the page of it | [`pb`] |
 //! | [`listener`] | taking connections, and serving HTTP on them | [`certificates`], [`reload`], [`seldom`], [`spans`] |
@@ -60,6 +61,7 @@ pub mod probes;
 pub mod reload;
 pub mod seldom;
 pub mod setup;
+pub mod shares;
 pub mod shutdown;
 pub mod spans;
 pub mod startup;

@@ -47,6 +47,7 @@ fn without_flags_the_defaults_of_the_contract_hold() {
     assert_eq!(config.hold_ttl, Duration::from_secs(120));
     assert_eq!(config.payment_due, Some(Duration::from_secs(30 * 60)));
     assert_eq!(config.lane_queue, 4096);
+    assert_eq!(config.calls, CallLimits { calls_max: 16_384, rate_max: None });
     assert_eq!(config.log_format, LogFormat::Json);
     assert_eq!(config.command, ServerCommand::Serve);
 

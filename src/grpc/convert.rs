@@ -6,7 +6,7 @@ use prost_types::Timestamp;
 use tonic::Status;
 use tracing::error;
 
-use super::status;
+use super::{status, weight::VIOLATIONS_MAX};
 use crate::{
     checkout::{ListedEvent, ProductView, StoredEvent},
     domain::{
@@ -20,7 +20,7 @@ use crate::{
 /// Is 9999-12-31T23:59:59Z, the last second that RFC 3339 and DATETIME(6) can write.
 const SECONDS_MAX: i64 = 253_402_300_799;
 
-/// Collects the invalid fields of a request, so that one answer names all of them.
+/// Collects the invalid fields of a request, so that one answer names all of them: 16 at most.
 #[derive(Debug, Default)]
 pub(super) struct BadFields {
     invalid: Vec<Invalid>,
@@ -29,7 +29,14 @@ pub(super) struct BadFields {
 impl BadFields {
     /// Returns a field's value. `None`: it is invalid.
     pub(super) fn take<T>(&mut self, parsed: Result<T, Invalid>) -> Option<T> {
-        parsed.map_err(|invalid| self.invalid.push(invalid)).ok()
+        parsed.map_err(|invalid| self.name(invalid)).ok()
+    }
+
+    /// Names an invalid field, unless many are named already.
+    pub(super) fn name(&mut self, invalid: Invalid) {
+        if self.invalid.len() < VIOLATIONS_MAX {
+            self.invalid.push(invalid);
+        }
     }
 
     /// Returns the value of an optional field: `Some(None)` where it is absent, `None` where it is invalid.

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
-use super::{admin::principal_of, refused_calls, status};
+use super::{admin::principal_of, refused_calls, status, weight};
 use crate::{
     access::{Access, Caller, Denied},
     checkout::operator_actions,
@@ -226,7 +226,7 @@ fn with_details<R: Default>(response: Response<R>) -> Response<R> {
     match tonics.code() {
         Code::OutOfRange | Code::Internal => status::bad_message(tonics.message()).into_http(),
         Code::Unimplemented => status::unimplemented(tonics).into_http(),
-        _ => response,
+        code => weight::bare_status(code, tonics.message(), tonics.metadata().clone()).into_http(),
     }
 }
 

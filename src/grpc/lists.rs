@@ -91,10 +91,10 @@ pub(super) fn orders(request: &ListOrdersRequest) -> Result<(Listing, ListOrders
     let settled_after = bad.take_optional(request.settled_after.map(|time| timestamp("settled_after", time)));
     let overdue = request.overdue.unwrap_or(false);
     if overdue && !matches!(status, Some(None | Some(OrderStatus::Pending))) {
-        bad.take::<()>(Err(Invalid::new("status", "must be PENDING or absent with overdue")));
+        bad.name(Invalid::new("status", "must be PENDING or absent with overdue"));
     }
     if overdue && request.settled_after.is_some() {
-        bad.take::<()>(Err(Invalid::new("settled_after", "must be absent with overdue")));
+        bad.name(Invalid::new("settled_after", "must be absent with overdue"));
     }
     let filter = (request.product_id, &request.buyer_id, request.status, overdue, &request.settled_after);
     let listing = Listing::new("ListOrders", &filter);

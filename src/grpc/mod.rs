@@ -11,10 +11,12 @@ mod layer;
 mod lists;
 mod page_token;
 mod payment;
+mod places;
 mod refused_calls;
 mod sale_figures;
 mod status;
 mod update_mask;
+mod weight;
 
 use std::{
     future::{self, Future},
@@ -36,6 +38,8 @@ use tower::Layer;
 use tracing::{error, info, warn};
 
 use health::{Health, Readiness};
+use places::{Places, PlacesLayer};
+use weight::SMALL_MESSAGE_BYTES_MAX;
 
 use crate::{
     access::Access,
@@ -49,6 +53,7 @@ use crate::{
         flash_sale_service_server::FlashSaleServiceServer, payment_service_server::PaymentServiceServer,
     },
     probes,
+    shares::CallLimits,
 };
 
 /// Limits the bytes of a message that the server takes.
@@ -100,12 +105,22 @@ pub struct Front {
     pub access: Access,
     /// How many connections there may be at each address, how old they may get, and how they end.
     pub limits: Limits,
+    /// How many calls may be under way at all addresses, and how many a caller may make.
+    pub calls: CallLimits,
 }
 
 impl Front {
     /// Serves everything to everybody, for development and tests.
     pub fn for_everybody(listener: TcpListener, limits: Limits) -> Self {
-        Self { listener, admin_listener: None, tls: None, reflection: true, access: Access::for_everybody(), limits }
+        Self {
+            listener,
+            admin_listener: None,
+            tls: None,
+            reflection: true,
+            access: Access::for_everybody(),
+            limits,
+            calls: CallLimits::default(),
+        }
     }
 }
 
@@ -145,6 +160,7 @@ pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()>) -> Re
         reflection: config.reflection,
         access: config.access,
         limits: config.limits,
+        calls: config.calls,
     };
     if front.access.is_for_nobody() {
         warn!("The file of principals has nobody: no call but those of health is let in");
@@ -185,6 +201,18 @@ pub async fn serve_routes(
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) -> bool {
+    serve_placed(listener, routes, access, limits, Places::new(CallLimits::default()), stop).await
+}
+
+/// Serves routes whose calls take places.
+async fn serve_placed(
+    listener: impl Into<Listener>,
+    routes: Routes,
+    access: Access,
+    limits: Limits,
+    places: Places,
+    stop: impl Future<Output = ()>,
+) -> bool {
     let mut http = auto::Builder::new(TokioExecutor::new()).http2_only();
     http.http2()
         .timer(TokioTimer::new())
@@ -195,7 +223,8 @@ pub async fn serve_routes(
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
     let protocol = Protocol { http, head_time_max: None, corks: true, counts: &CALLS };
-    let service = TowerToHyperService::new(layer::CallLayer { access }.layer(routes.prepare()));
+    let service =
+        TowerToHyperService::new(layer::CallLayer { access }.layer(PlacesLayer(places).layer(routes.prepare())));
     listener::serve(listener, protocol, limits, service, stop, CONNECTIONS_DRAIN_MAX).await
 }
 
@@ -219,9 +248,11 @@ async fn serve_with(
     readiness: Readiness,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let Front { listener, admin_listener, tls, reflection, access, limits } = front;
+    let Front { listener, admin_listener, tls, reflection, access, limits, calls } = front;
+    let places = Places::new(calls);
     let address = listener.local_addr().map_err(ServeError::Address)?;
     let (health, health_service) = Health::new(readiness).await;
+    let health_service = health_service.max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX);
     let gate = Arc::new(gate::Gate::new(checkout.clone()));
     let figures = sale_figures::SaleFigures::new(&gate);
     metrics::start_server();
@@ -251,10 +282,12 @@ async fn serve_with(
         tell.send_replace(true);
     };
     let of_tls = |tcp| Listener { tcp, tls: tls.clone() };
-    let serving = serve_routes(of_tls(listener), of_sale, access.clone(), limits, until(told.clone()));
+    let serving = serve_placed(of_tls(listener), of_sale, access.clone(), limits, places.clone(), until(told.clone()));
     let serving_admin = async {
         match admin {
-            Some((listener, routes)) => serve_routes(of_tls(listener), routes, access, limits, until(told)).await,
+            Some((listener, routes)) => {
+                serve_placed(of_tls(listener), routes, access, limits, places, until(told)).await
+            }
             None => true,
         }
     };
@@ -289,9 +322,11 @@ fn admin_routes(routes: Routes, gate: &Arc<gate::Gate>, reflection: bool) -> Res
     if !reflection {
         return Ok(routes);
     }
+    let v1 = reflected().build_v1().map_err(ServeError::Reflection)?;
+    let v1alpha = reflected().build_v1alpha().map_err(ServeError::Reflection)?;
     Ok(routes
-        .add_service(reflected().build_v1().map_err(ServeError::Reflection)?)
-        .add_service(reflected().build_v1alpha().map_err(ServeError::Reflection)?))
+        .add_service(v1.max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX))
+        .add_service(v1alpha.max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX)))
 }
 
 /// Returns what reflection knows: the services, and the details of errors, which tools print by it.

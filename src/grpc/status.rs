@@ -7,9 +7,10 @@ use std::{
 };
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt};
+use tonic::{Code, Status, metadata::MetadataMap};
+use tonic_types::ErrorDetails;
 
+use super::weight;
 use crate::{
     domain::{Invalid, Refusal},
     error::{Error, Missing},
@@ -21,6 +22,9 @@ const DOMAIN: &str = "flashsale";
 const RETRY_AFTER_CONTENTION: Duration = Duration::from_millis(100);
 const RETRY_AFTER_OVERLOAD: Duration = Duration::from_millis(500);
 const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(1);
+
+/// Is the reason of a caller over his rate, as that of [`Error::Overloaded`].
+const OVERLOADED: &str = "OVERLOADED";
 
 thread_local! {
     /// Keeps the reason of the status that this thread made last.
@@ -37,18 +41,19 @@ pub(super) fn take_last_reason() -> Option<&'static str> {
 
 /// Returns the status of an error. The same refusal, twice in a row, has the same bytes.
 ///
-/// Most callers of a sold-out product get the same refusal, and HTTP/2 compresses headers that it has sent before.
+/// Most callers of a sold-out product get the same refusal, and HTTP/2 compresses headers that it has sent before. So do
+/// those of an overloaded server, which has no time to lose.
 pub(super) fn of(error: &Error) -> Status {
     thread_local! {
-        static LAST_REFUSAL: RefCell<Option<(Refusal, Status)>> = const { RefCell::new(None) };
+        static LAST_REFUSAL: RefCell<Option<(Error, Status)>> = const { RefCell::new(None) };
     }
     LAST_REASON.set(Some(error.reason()));
-    let Error::Refused(refusal) = error else { return status_of(error) };
+    let (Error::Refused(_) | Error::Overloaded(_)) = error else { return status_of(error) };
     LAST_REFUSAL.with_borrow_mut(|last| match last {
-        Some((last, status)) if last == refusal => status.clone(),
+        Some((last, status)) if last == error => status.clone(),
         _ => {
             let status = status_of(error);
-            *last = Some((refusal.clone(), status.clone()));
+            *last = Some((error.clone(), status.clone()));
             status
         }
     })
@@ -97,7 +102,7 @@ fn status_of(error: &Error) -> Status {
     };
     let metadata: HashMap<String, String> = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     details.set_error_info(error.reason(), DOMAIN, metadata);
-    Status::with_error_details(code, message, details)
+    weight::status(code, &message, details, MetadataMap::new())
 }
 
 /// Returns the status of a call whose caller isn't known. It has the same bytes whatever was called.
@@ -114,7 +119,7 @@ fn unexplained(code: Code, reason: &'static str, message: &str) -> Status {
     LAST_REASON.set(Some(reason));
     let mut details = ErrorDetails::new();
     details.set_error_info(reason, DOMAIN, HashMap::new());
-    Status::with_error_details(code, message, details)
+    weight::status(code, message, details, MetadataMap::new())
 }
 
 /// Returns the status of a message that can't be read.
@@ -130,7 +135,18 @@ pub(super) fn unimplemented(tonics: Status) -> Status {
     let mut details = ErrorDetails::new();
     details.set_error_info("UNIMPLEMENTED", DOMAIN, HashMap::new());
     let message = if tonics.message().is_empty() { "There is no such method" } else { tonics.message() };
-    Status::with_error_details_and_metadata(Code::Unimplemented, message, details, tonics.metadata().clone())
+    weight::status(Code::Unimplemented, message, details, tonics.metadata().clone())
+}
+
+/// Returns the status of a caller who calls more often than he may, and says when he may call again.
+pub(super) fn over_rate(wait: Duration) -> Status {
+    LAST_REASON.set(Some(OVERLOADED));
+    let mut details = ErrorDetails::new();
+    // A client may count in milliseconds.
+    details.set_retry_info(Some(wait.max(Duration::from_millis(1))));
+    details.set_error_info(OVERLOADED, DOMAIN, HashMap::new());
+    let message = "Overloaded, try again later: more calls a second than this server allows";
+    weight::status(Code::ResourceExhausted, message, details, MetadataMap::new())
 }
 
 type Metadata = Vec<(&'static str, String)>;
@@ -212,6 +228,8 @@ fn subject(refusal: &Refusal) -> String {
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
+
+    use tonic_types::StatusExt;
 
     use super::*;
     use crate::domain::{HoldId, OrderId, PaymentExceptionId, ProductId};
@@ -309,6 +327,17 @@ mod tests {
             assert_eq!(details.resource_info().is_some(), code == Code::NotFound, "{error:?}");
             let retry = details.retry_info().is_some_and(|info| info.retry_delay.is_some());
             assert_eq!(retry, error.is_temporary(), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_caller_over_his_rate_hears_when_he_may_call_again() {
+        for (wait, told) in [(Duration::from_millis(70), 70), (Duration::ZERO, 1)] {
+            let status = over_rate(wait);
+            assert_eq!(status.code(), Code::ResourceExhausted);
+            assert_eq!(status.get_details_error_info().unwrap().reason, "OVERLOADED");
+            let retry = status.get_details_retry_info().unwrap();
+            assert_eq!(retry.retry_delay, Some(Duration::from_millis(told)));
         }
     }
 

@@ -1,6 +1,9 @@
 //! Turns an UpdateProductRequest into the change that it asks for.
 
-use super::convert::{BadFields, limit, not_negative, timestamp};
+use super::{
+    convert::{BadFields, limit, not_negative, timestamp},
+    weight::MASK_PATHS_MAX,
+};
 use crate::{
     checkout::UpdateProduct,
     domain::{Invalid, Principal, ProductChange, ProductId, ProductName},
@@ -45,11 +48,15 @@ pub(super) fn command(request: &UpdateProductRequest, principal: Principal) -> R
     let mut bad = BadFields::default();
     let paths: &[String] = request.update_mask.as_ref().map_or(&[], |mask| &mask.paths);
     if paths.is_empty() {
-        bad.take::<()>(Err(Invalid::new("update_mask", format!("must name at least one of {PATHS}"))));
+        bad.name(Invalid::new("update_mask", format!("must name at least one of {PATHS}")));
     }
-    let paths: Vec<MaskPath> = paths.iter().filter_map(|path| bad.take(MaskPath::parse(path))).collect();
+    if paths.len() > MASK_PATHS_MAX {
+        bad.name(Invalid::new("update_mask", format!("must have at most {MASK_PATHS_MAX} paths, got {}", paths.len())));
+    }
+    let paths: Vec<MaskPath> =
+        paths.iter().take(MASK_PATHS_MAX).filter_map(|path| bad.take(MaskPath::parse(path))).collect();
     let Some(product) = &request.product else {
-        bad.take::<()>(Err(Invalid::new("product", "is required")));
+        bad.name(Invalid::new("product", "is required"));
         return Err(bad.error());
     };
     let product_id = bad.take(within("product.product_id", ProductId::parse(product.product_id)));
@@ -125,6 +132,15 @@ mod tests {
         for path in ["", "*", "Name", "product.name", "product_id", "total_stock", "available_stock", "priceCents"] {
             assert_eq!(bad_fields(&request(product.clone(), &["paused", path])), ["update_mask"], "{path:?}");
         }
+    }
+
+    #[test]
+    fn a_mask_has_six_paths_at_most_and_no_more_are_read() {
+        let product = Product { product_id: 7, ..Default::default() };
+        let paths = ["paused"; 6];
+        assert!(command(&request(product.clone(), &paths), Principal::unknown()).is_ok());
+        assert_eq!(bad_fields(&request(product.clone(), &["paused"; 7])), ["update_mask"]);
+        assert_eq!(bad_fields(&request(product, &[""; 131_000])), ["update_mask"; 7]);
     }
 
     #[test]

@@ -13,6 +13,8 @@ use tokio::sync::Semaphore;
 
 use super::*;
 
+mod shared_out;
+
 /// Doubles numbers. A batch waits for a permit where there is a gate, so that tests decide when it runs.
 #[derive(Clone, Default)]
 struct Doubling {
@@ -149,7 +151,7 @@ async fn a_lane_without_work_leaves_nothing_behind() {
         lanes.submit(LaneKey::Product(key), 1).await.unwrap();
     }
     tokio::task::yield_now().await;
-    assert!(lanes.shared.queues().by_key.is_empty());
+    assert_eq!(lanes.shared.queues().len(), 0);
 }
 
 #[tokio::test]
@@ -265,7 +267,7 @@ async fn a_command_whose_row_is_busy_leaves_its_batch_and_is_run_again_for_itsel
         tokio::join!(lanes.submit(LaneKey::Product(1), BUSY_ONCE), lanes.submit(LaneKey::Product(1), 2));
     assert_eq!((busy, other), (Ok(BUSY_ONCE * 2), Ok(4)));
     assert_eq!(*doubling.batches.lock().unwrap(), [vec![BUSY_ONCE, 2], vec![BUSY_ONCE]]);
-    assert_eq!(lanes.shared.queues().set_aside, 0);
+    assert_eq!(lanes.shared.queues().set_aside.taken(), 0);
 }
 
 #[tokio::test]
@@ -279,7 +281,7 @@ async fn a_command_whose_row_stays_busy_is_told_and_holds_up_no_other() {
     assert!(began.elapsed() >= LOCK_PATIENCE, "{:?}", began.elapsed());
     group.close().await;
     let queues = lanes.shared.queues();
-    assert_eq!((queues.set_aside, queues.by_key.len()), (0, 0));
+    assert_eq!((queues.set_aside.taken(), queues.lanes.taken(), queues.len()), (0, 0, 0));
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! The worker of one lane: takes what waits, runs it, answers.
 
 use std::{
-    collections::VecDeque,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -10,7 +9,8 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::{
-    Answered, Backoff, Batch, BusyRow, Caller, Calls, LaneKey, Outcome, Outcomes, QueueKey, Shared, Waiting,
+    Answered, BUSY_ROWS_ARE_FULL, Backoff, Batch, BusyRow, Caller, Calls, LaneKey, Outcome, Outcomes, Shared, Waiting,
+    queues::{Queue, QueueKey, Queues},
     turns::{Turn, TurnSlot, Turns},
 };
 use crate::{
@@ -43,9 +43,9 @@ impl<B: Batch> Drop for Worker<B> {
     fn drop(&mut self) {
         if !self.ended {
             let mut queues = self.shared.queues();
-            let left = queues.remove(self.key);
-            if let (QueueKey::Busy(_), Some(left)) = (self.key, &left) {
-                queues.set_aside -= left.len();
+            let left = queues.remove(self.key).map(Queue::into_waiting);
+            for waiting in left.iter().flatten() {
+                self.leave(&mut queues, waiting);
             }
             drop(queues);
             drop(left);
@@ -102,25 +102,34 @@ impl<B: Batch> Worker<B> {
         let mut passed_over = Vec::new();
         {
             let mut queues = self.shared.queues();
-            let queue = queues.by_key.get_mut(&self.key).filter(|queue| !queue.is_empty());
+            let queue = queues.get_mut(self.key).filter(|queue| !queue.is_empty());
             let Some(queue) = queue else {
                 self.ended = true;
                 queues.remove(self.key);
                 return None;
             };
-            let before = queue.len();
+            let mut were_set_aside = Vec::new();
             while in_hand.commands.len() < self.shared.limits.batch_max {
-                let Some(waiting) = queue.pop_front() else { break };
+                let Some(waiting) = queue.pop() else { break };
+                if let QueueKey::Busy(_) = self.key {
+                    were_set_aside.push(waiting.caller.id);
+                }
                 in_hand.push_or_pass_over(waiting, &mut passed_over);
             }
-            let left = before - queue.len();
-            if let QueueKey::Busy(_) = self.key {
-                queues.set_aside -= left;
+            for caller in were_set_aside {
+                queues.set_aside.give_back(caller, 1);
             }
         }
         self.shared.record(passed_over);
         self.measure(&in_hand);
         Some(in_hand)
+    }
+
+    /// Gives back the place that a command had beside its queue, if it waited for a locked row.
+    fn leave(&self, queues: &mut Queues<B>, waiting: &Waiting<B>) {
+        if let QueueKey::Busy(_) = self.key {
+            queues.set_aside.give_back(waiting.caller.id, 1);
+        }
     }
 
     /// Records how large the batch is, and how long its commands have waited. A lane of a locked row has commands that
@@ -148,8 +157,8 @@ impl<B: Batch> Worker<B> {
                     answered.push(self.answer(waiting, result));
                 }
                 Ok(row) => {
-                    if let Err((error, waiting)) = self.shared.set_aside(row, waiting) {
-                        answered.push(self.answer(waiting, Err(error)));
+                    if let Err(waiting) = self.shared.set_aside(row, waiting) {
+                        answered.push(self.answer(waiting, Err(BUSY_ROWS_ARE_FULL)));
                     }
                 }
             }
@@ -258,12 +267,10 @@ impl<B: Batch> Worker<B> {
     /// had to wait for the same rows again, their callers would get the answer too late.
     fn refuse_those_out_of_patience(&self) -> Vec<Answered<B>> {
         let mut queues = self.shared.queues();
-        let Some(queue) = queues.by_key.get_mut(&self.key) else { return Vec::new() };
-        let (refused, left): (VecDeque<_>, VecDeque<_>) =
-            queue.drain(..).partition(|waiting| self.is_out_of_patience(waiting));
-        *queue = left;
-        if let QueueKey::Busy(_) = self.key {
-            queues.set_aside -= refused.len();
+        let Some(queue) = queues.get_mut(self.key) else { return Vec::new() };
+        let refused = queue.take_if(|waiting| self.is_out_of_patience(waiting));
+        for waiting in &refused {
+            self.leave(&mut queues, waiting);
         }
         drop(queues);
         refused.into_iter().map(|waiting| self.answer(waiting, Err(Error::LockContention))).collect()
@@ -274,7 +281,7 @@ impl<B: Batch> Worker<B> {
     }
 
     fn answer(&self, waiting: Waiting<B>, result: Result<B::Answer, Error>) -> Answered<B> {
-        let Waiting { command, caller: Caller { span, reply, since } } = waiting;
+        let Waiting { command, caller: Caller { id: _, span, reply, since } } = waiting;
         // It is no error if the caller has gone meanwhile: the command was done and is recorded.
         let _gone = reply.send(result.clone());
         Answered { command, span, result, since }

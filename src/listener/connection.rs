@@ -33,6 +33,7 @@ use super::{
     protocol::Protocol,
     stream::Stream,
     tls::Tls,
+    unread::{self, PERIOD},
 };
 use crate::spans::{self, Ends};
 
@@ -81,9 +82,10 @@ pub(super) async fn serve<S, B>(
             (Either::Right(stream), Peer::encrypted(ends.peer, names))
         }
     };
+    let peer = Arc::new(peer);
 
     let (asked, heard) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let service = Asked { inner: service, ends, peer: Arc::new(peer), asked: Arc::clone(&asked) };
+    let service = Asked { inner: service, ends, peer: Arc::clone(&peer), asked: Arc::clone(&asked) };
     let stream = TokioIo::new(Stream::new(stream, Arc::clone(&heard), protocol.corks));
     let has_asked = || asked.load(Ordering::Relaxed);
     let is_silent = || !has_asked() && heard.load(Ordering::Relaxed) < PREFACE_BYTES;
@@ -103,6 +105,7 @@ pub(super) async fn serve<S, B>(
             future::pending::<()>().await;
         }
     });
+    let mut does_not_read = pin!(unread::given_up(&peer.keeps, PERIOD));
     let mut is_leaving = false;
     loop {
         tokio::select! {
@@ -116,12 +119,14 @@ pub(super) async fn serve<S, B>(
             },
             () = &mut aged, if !is_leaving => is_leaving = true,
             () = &mut first_is_late => return,
+            () = &mut does_not_read => return,
         }
         if is_silent() {
             // hyper would wait for the first bytes, to answer them.
             return;
         }
         connection.as_mut().graceful_shutdown();
+        peer.keeps.tell_to_go();
     }
 }
 

@@ -9,7 +9,8 @@
 //! - A listener has room for a number of connections. One more is closed at once, and counted.
 //! - TLS begins in the connection's own task, so a slow handshake holds up nobody. The place of the connection is taken
 //!   before it.
-//! - A peer that says nothing for 10 s, or that doesn't read, is given up: it would keep its place for ever.
+//! - A peer that says nothing for 10 s, or that doesn't read, is given up: it would keep its place for ever. So is one that
+//!   doesn't take a single answer.
 //! - Where accepting fails, as with too many open files, the loop rests for half a second and says so once a minute.
 
 mod accept;
@@ -20,6 +21,7 @@ mod peer;
 mod protocol;
 mod stream;
 mod tls;
+mod unread;
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -31,6 +33,7 @@ pub use files::warn_of_few_files;
 pub use peer::{Peer, SubjectName};
 pub use protocol::Protocol;
 pub use tls::{HTTP1, HTTP2, Tls, TlsFile, TlsFiles, TlsSettings};
+pub use unread::{OpenStream, Unread};
 
 /// Limits the connections of a listener that no setting limits.
 const CONNECTIONS_MAX: usize = 4096;

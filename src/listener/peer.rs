@@ -7,6 +7,8 @@ use std::{
 
 use x509_parser::{extensions::GeneralName, parse_x509_certificate};
 
+use super::unread::Keeps;
+
 /// Describes the other end of a connection. Each request has it among its extensions, as `Arc<Peer>`.
 #[derive(Debug)]
 pub struct Peer {
@@ -18,6 +20,8 @@ pub struct Peer {
     pub is_tls: bool,
     /// The names in the certificate that the peer has shown, and that was verified. Empty: it has shown none.
     pub names: Vec<SubjectName>,
+    /// What the peer keeps: answers that it doesn't read, and streams.
+    pub(crate) keeps: Keeps,
 }
 
 /// Holds a subject alternative name of a certificate.
@@ -31,10 +35,10 @@ pub enum SubjectName {
 
 impl Peer {
     /// Describes the end of a connection in plain text.
-    pub(super) fn new(address: Option<SocketAddr>) -> Self {
+    pub(crate) fn new(address: Option<SocketAddr>) -> Self {
         static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
         let connection_id = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
-        Self { connection_id, address, is_tls: false, names: Vec::new() }
+        Self { connection_id, address, is_tls: false, names: Vec::new(), keeps: Keeps::default() }
     }
 
     /// Describes the end of an encrypted connection. `names` are those of its verified certificate.

@@ -154,7 +154,7 @@ async fn more_calls_than_may_wait_for_locked_rows_are_overloaded() {
     for answer in told {
         assert_refused(answer, Code::Unavailable, "LOCK_CONTENTION");
     }
-    assert!(overloaded.len() >= 2, "{} of 8 with room for 3 in the lane and 3 beside it", overloaded.len());
+    assert!(overloaded.len() >= 2, "{} of 8 with room for 2 of a caller in the lane and 2 beside it", overloaded.len());
     for answer in overloaded {
         assert_refused(answer, Code::ResourceExhausted, "OVERLOADED");
     }

@@ -41,6 +41,8 @@ fn a_bad_setting_ends_the_program_with_code_2_and_its_name() {
         (SERVER, URL, "FLASHSALE_PAYMENT_DUE", "--payment-due", &["", "1ms", "366days", "never"]),
         (SERVER, URL, "FLASHSALE_DB_POOL_SIZE", "--db-pool-size", &["", "0", "-1", "1001", "x"]),
         (SERVER, URL, "FLASHSALE_LANE_QUEUE", "--lane-queue", &["", "0", "1.5"]),
+        (SERVER, URL, "FLASHSALE_MAX_CALLS", "--max-calls", &["", "0", "-1", "1000001"]),
+        (SERVER, URL, "FLASHSALE_MAX_CALL_RATE", "--max-call-rate", &["", "-1", "1.5", "1000001"]),
         (SERVER, URL, "FLASHSALE_DRAIN_DELAY", "--drain-delay", &["", "4001ms", "5s", "-1s"]),
         (SERVER, URL, "FLASHSALE_MAX_CONNECTION_AGE", "--max-connection-age", &["", "1ms", "never"]),
         (SERVER, URL, "FLASHSALE_MAX_CONNECTIONS", "--max-connections", &["", "0", "x"]),

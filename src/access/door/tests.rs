@@ -18,7 +18,9 @@ fn peer(address: &str, is_tls: bool, names: &[&str]) -> Peer {
         Some(_) => SubjectName::Uri((*name).to_owned()),
         None => SubjectName::Dns((*name).to_owned()),
     });
-    Peer { connection_id: 7, address: Some(address.parse().unwrap()), is_tls, names: names.collect() }
+    let mut peer = Peer::new(Some(address.parse().unwrap()));
+    (peer.connection_id, peer.is_tls, peer.names) = (7, is_tls, names.collect());
+    peer
 }
 
 fn headers(authorizations: &[&str]) -> HeaderMap {
@@ -55,7 +57,7 @@ fn a_token_is_believed_over_tls_and_from_this_machine_alone() {
             assert_eq!(cause(verdict), "a token in plain text", "{address} {is_tls}");
         }
     }
-    let nowhere = Peer { connection_id: 1, address: None, is_tls: false, names: Vec::new() };
+    let nowhere = Peer::new(None);
     assert_eq!(cause(access().admit(HOLD, &token, &nowhere)), "a token in plain text");
 }
 

@@ -4,7 +4,10 @@
 
 use std::{io::Cursor, time::Duration};
 
-use h2::client::{Builder, SendRequest};
+use h2::{
+    RecvStream,
+    client::{Builder, SendRequest},
+};
 use http::{HeaderMap, Request};
 use prost::Message;
 use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
@@ -27,6 +30,19 @@ impl Wire {
         let (requests, connection) = Builder::new().handshake(stream).await.unwrap();
         let connection = tokio::spawn(async move {
             // A connection that breaks fails the calls on it.
+            let _ = connection.await;
+        });
+        Self { address: address.to_owned(), requests, connection }
+    }
+
+    /// Connects, and takes no byte of an answer's body. Headers aren't counted by the window of HTTP/2.
+    pub async fn connect_without_reading(address: &str) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_zero_linger().unwrap();
+        let mut builder = Builder::new();
+        builder.initial_window_size(0).initial_max_send_streams(10_000);
+        let (requests, connection) = builder.handshake(stream).await.unwrap();
+        let connection = tokio::spawn(async move {
             let _ = connection.await;
         });
         Self { address: address.to_owned(), requests, connection }
@@ -57,6 +73,18 @@ impl Wire {
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) -> Result<Result<Vec<u8>, Status>, h2::Error> {
+        let WireAnswer { headers, body, trailers } = self.answer(path, headers, body).await?;
+        let status = status(trailers.as_ref().unwrap_or(&headers));
+        Ok(if status.code() == Code::Ok { Ok(body) } else { Err(status) })
+    }
+
+    /// Begins a call: sends `body` as it is and waits for the head of the answer. Its body stays unread.
+    pub async fn begin(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Result<http::Response<RecvStream>, h2::Error> {
         let uri = format!("http://{}/{path}", self.address);
         let mut request = Request::post(uri).header("content-type", "application/grpc").header("te", "trailers");
         for (name, value) in headers {
@@ -66,7 +94,12 @@ impl Wire {
         let (answer, mut stream) = requests.send_request(request.body(()).unwrap(), false)?;
         // The server may have answered already.
         let _ = stream.send_data(Cursor::new(body), true);
-        let (head, mut body) = answer.await?.into_parts();
+        answer.await
+    }
+
+    /// Sends `body` as it is and returns all that comes back.
+    pub async fn answer(&self, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Result<WireAnswer, h2::Error> {
+        let (head, mut body) = self.begin(path, headers, body).await?.into_parts();
         let mut bytes = Vec::new();
         while let Some(data) = body.data().await {
             let data = data?;
@@ -74,8 +107,31 @@ impl Wire {
             bytes.extend_from_slice(&data);
         }
         let trailers = body.trailers().await?;
-        let status = status(trailers.as_ref().unwrap_or(&head.headers));
-        Ok(if status.code() == Code::Ok { Ok(bytes) } else { Err(status) })
+        Ok(WireAnswer { headers: head.headers, body: bytes, trailers })
+    }
+}
+
+/// Holds an answer as it came.
+#[derive(Debug)]
+pub struct WireAnswer {
+    /// The headers, which have the status where there is no body.
+    pub headers: HeaderMap,
+    /// The bytes of the body.
+    pub body: Vec<u8>,
+    /// The trailers, which have the status where there is a body.
+    pub trailers: Option<HeaderMap>,
+}
+
+impl WireAnswer {
+    /// Returns how many bytes the headers and trailers have, counted as HTTP/2 limits them.
+    pub fn header_bytes(&self) -> usize {
+        let all = self.headers.iter().chain(self.trailers.iter().flatten());
+        all.map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
+    }
+
+    /// Returns the status.
+    pub fn status(&self) -> Status {
+        status(self.trailers.as_ref().unwrap_or(&self.headers))
     }
 }
 
@@ -85,7 +141,8 @@ impl Drop for Wire {
     }
 }
 
-fn status(headers: &HeaderMap) -> Status {
+/// Returns the status that headers or trailers have.
+pub fn status(headers: &HeaderMap) -> Status {
     Status::from_header_map(headers).unwrap_or_else(|| panic!("no grpc-status in {headers:?}"))
 }
 
