@@ -42,7 +42,7 @@ async fn run(config: GatewayConfig) -> Result<(), Box<dyn Error>> {
     let signal = shutdown::signal()?;
     let stop = async { signal.await.end_at_next() };
     tokio::spawn(config.reload.keep_fresh()?);
-    let upstream = Upstream::new(&config.server_url, config.timeout)?;
+    let upstream = Upstream::new(&config.server_url, config.credentials, config.timeout)?;
     let readiness = Readiness::new(upstream.clone());
     let listener = Listener { tcp: listen(config.listen)?, tls: config.tls };
     let metrics_listener = listen(config.metrics_listen)?;

@@ -12,6 +12,9 @@
 //! | `FLASHSALE_HOLD_TTL` | `--hold-ttl` | 120s | 1 s to 30 days, whole microseconds | server |
 //! | `FLASHSALE_PAYMENT_DUE` | `--payment-due` | 30m | 0 (never), or 1 s to 365 days, whole microseconds | server |
 //! | `FLASHSALE_DB_POOL_SIZE` | `--db-pool-size` | 16 | 1 to 1,000 connections | server, sweeper |
+//! | `FLASHSALE_DB_CA_FILE` | `--db-ca-file` | –; with it, TLS to the database | certificates in PEM | server, sweeper |
+//! | `FLASHSALE_DB_CERT_FILE` | `--db-cert-file` | – | certificates in PEM, and the key's file | server, sweeper |
+//! | `FLASHSALE_DB_KEY_FILE` | `--db-key-file` | – | an RSA key in PKCS#1, and the certificate's file | server, sweeper |
 //! | `FLASHSALE_DRAIN_DELAY` | `--drain-delay` | 0s | 0 to 4 s | server, gateway |
 //! | `FLASHSALE_MAX_CONNECTIONS` | `--max-connections` | 4096 | 1 to 1,000,000 of each address | server, gateway |
 //! | `FLASHSALE_MAX_CONNECTION_AGE` | `--max-connection-age` | 5m | 0 (never), or 1 s to 365 days | server |
@@ -23,6 +26,11 @@
 //! | `FLASHSALE_REFLECTION` | `--reflection` | on at a loopback address, else off | on or off | server |
 //! | `FLASHSALE_GATEWAY_LISTEN` | `--listen` | 127.0.0.1:8000 | an IP address and a port | gateway |
 //! | `FLASHSALE_SERVER_URL` | `--server-url` | http://127.0.0.1:50051 | `http://` or `https://`, a host, no path | gateway |
+//! | `FLASHSALE_SERVER_CA` | `--server-ca` | –; those that the system trusts | certificates in PEM | gateway |
+//! | `FLASHSALE_SERVER_CERT` | `--server-cert` | – | certificates in PEM, and the key's file | gateway |
+//! | `FLASHSALE_SERVER_KEY` | `--server-key` | – | a key in PEM, and the certificate's file | gateway |
+//! | `FLASHSALE_SERVER_TOKEN` | `--server-token` | – | one word; to `https://` or to this machine | gateway |
+//! | `FLASHSALE_SERVER_TOKEN_FILE` | `--server-token-file` | – | a file that holds it | gateway |
 //! | `FLASHSALE_GATEWAY_TIMEOUT` | `--timeout` | 5s | 1 ms to 5 minutes | gateway |
 //! | `FLASHSALE_GATEWAY_ROUTES` | `--routes` | all on loopback, else webhook | webhook, shop or all | gateway |
 //! | `FLASHSALE_WEBHOOK_SECRETS` | `--webhook-secrets` | required for webhooks, or its file, or Stripe's, or `true` for unsigned ones | 1 to 16, separated by commas | gateway |
@@ -49,24 +57,27 @@ mod access;
 mod calls;
 mod clap_error;
 mod connections;
+mod database_tls;
 mod event_senders;
 mod exposure;
 mod grants;
+mod pem;
 mod routes;
 mod secret;
 mod sweeper;
 mod tls;
+mod upstream;
 mod value;
 mod visible_secrets;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     access::Access,
-    gateway::{EventSenders, Routes, ServerUrl, WebhookAuth},
+    gateway::{Credentials, EventSenders, Routes, ServerUrl, WebhookAuth},
     listener::{HTTP1, HTTP2, Limits, Tls},
     reload::{Current, Reload},
     shares::CallLimits,
@@ -74,6 +85,7 @@ use crate::{
     telemetry::LogFormat,
 };
 
+pub use database_tls::{DatabaseTls, Identity, Transport};
 pub use exposure::Risks;
 pub use grants::{Account, GrantsConfig};
 pub use sweeper::{SweeperCommand, SweeperConfig};
@@ -82,12 +94,14 @@ pub use visible_secrets::VisibleSecret;
 use access::{AdminArgs, PrincipalsArgs};
 use calls::CallArgs;
 use connections::{AgeArgs, ConnectionArgs};
+use database_tls::DatabaseTlsArgs;
 use event_senders::EventSenderArgs;
 use exposure::{Exposure, InsecureArgs};
 use grants::GrantsArgs;
 use routes::RoutesArgs;
 use secret::SettingName;
 use tls::TlsArgs;
+use upstream::UpstreamArgs;
 
 /// Limits the connections of a pool.
 const POOL_SIZE_MAX: usize = 1_000;
@@ -103,14 +117,20 @@ pub struct DatabaseConfig {
     pub url: SecretString,
     /// The most connections, 1 to 1,000.
     pub pool_size: usize,
+    /// What TLS is made with.
+    pub tls: Current<DatabaseTls>,
+    /// How the database is reached.
+    pub transport: Transport,
     /// The setting that the URL came from.
     setting: SettingName,
 }
 
 impl DatabaseConfig {
-    /// Makes the settings as if the URL came from DATABASE_URL. The URL isn't checked.
+    /// Makes the settings as if the URL came from DATABASE_URL. The URL isn't checked, and counts as this machine's.
     pub fn new(url: SecretString, pool_size: usize) -> Self {
-        Self { url, pool_size, setting: secret::DATABASE_URL }
+        let transport = Transport { is_local: true, is_verified: false };
+        let tls = Current::fixed(DatabaseTls::default());
+        Self { url, pool_size, tls, transport, setting: secret::DATABASE_URL }
     }
 
     /// Says why the URL can't be used. `reason` must not repeat any text of the URL, which may be secret.
@@ -187,6 +207,8 @@ pub struct GatewayConfig {
     pub access: Access,
     /// The address of the server.
     pub server_url: ServerUrl,
+    /// How the gateway knows the server, and how it is known there.
+    pub credentials: Current<Credentials>,
     /// How long a call to the server may take: 1 ms to 5 minutes.
     pub timeout: Duration,
     /// Which routes are served.
@@ -237,8 +259,8 @@ impl ServerConfig {
         let mut reload = Reload::default();
         let database = match &command {
             // It needs no database, and no URL of one where the name is given.
-            Some(ServerSubcommand::Grants(grants)) => database.check_unless(grants.names_database())?,
-            Some(ServerSubcommand::Migrate { .. }) | None => database.check()?,
+            Some(ServerSubcommand::Grants(grants)) => database.check_unless(grants.names_database(), &mut reload)?,
+            Some(ServerSubcommand::Migrate { .. }) | None => database.check(&mut reload)?,
         };
         let access = principals.access(&mut reload)?;
         let (admin_listen, reflection) = admin.admin(listen);
@@ -313,6 +335,7 @@ impl GatewayConfig {
             connections,
             principals,
             server_url,
+            upstream,
             timeout,
             routes,
             senders,
@@ -325,6 +348,7 @@ impl GatewayConfig {
         let access = principals.access(&mut reload)?;
         let callers = access.clone();
         let tls = tls.read(&[HTTP2, HTTP1], &mut reload, move || callers.knows_tokens())?;
+        let credentials = upstream.check(&server_url, &mut reload)?;
         let exposure = Exposure {
             listens: vec![(exposure::GATEWAY_LISTEN, listen)],
             metrics_listen: Some(metrics_listen),
@@ -342,6 +366,7 @@ impl GatewayConfig {
             tls,
             limits: connections.limits(),
             access,
+            credentials,
             server_url,
             timeout,
             routes,
@@ -458,6 +483,8 @@ struct GatewayArgs {
         default_value = "http://127.0.0.1:50051"
     )]
     server_url: ServerUrl,
+    #[command(flatten)]
+    upstream: UpstreamArgs,
     /// How long a call to the server may take, 1ms to 5m.
     #[arg(long, env = "FLASHSALE_GATEWAY_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = timeout)]
     timeout: Duration,
@@ -482,17 +509,23 @@ struct DatabaseArgs {
     /// The most connections to the database, 1 to 1000.
     #[arg(long, env = "FLASHSALE_DB_POOL_SIZE", value_name = "CONNECTIONS", default_value = "16", global = true, value_parser = value::count(POOL_SIZE_MAX))]
     db_pool_size: usize,
+    #[command(flatten)]
+    tls: DatabaseTlsArgs,
 }
 
 impl DatabaseArgs {
     /// Checks the URL where it is needed. Where it isn't, it stays unread and is empty.
-    fn check_unless(self, unneeded: bool) -> Result<DatabaseConfig, BadSetting> {
-        if unneeded { Ok(DatabaseConfig::new(SecretString::default(), self.db_pool_size)) } else { self.check() }
+    fn check_unless(self, unneeded: bool, reload: &mut Reload) -> Result<DatabaseConfig, BadSetting> {
+        if unneeded { Ok(DatabaseConfig::new(SecretString::default(), self.db_pool_size)) } else { self.check(reload) }
     }
 
-    fn check(self) -> Result<DatabaseConfig, BadSetting> {
+    fn check(self, reload: &mut Reload) -> Result<DatabaseConfig, BadSetting> {
         let (setting, url) = secret::database_url(self.database_url, self.database_url_file)?;
-        Ok(DatabaseConfig { url, pool_size: self.db_pool_size, setting })
+        let files = self.tls.check()?;
+        let transport = database_tls::transport(url.expose_secret(), &files);
+        let transport = transport.map_err(|reason| BadSetting::new(setting, reason))?;
+        let tls = reload.read(files.paths(), move || files.read())?;
+        Ok(DatabaseConfig { url, pool_size: self.db_pool_size, tls, transport, setting })
     }
 }
 

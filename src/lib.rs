@@ -9,9 +9,9 @@
 //! | [`sweeper`] | one run of the sweep, of the audit, or of the purge | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`spans`], [`telemetry`] |
 //! | [`setup`] | `server migrate` | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`startup`] |
 //! | [`checkout`] | one file for each use case: lock, decide, write | [`config`], [`db`], [`domain`], [`error`], [`lane`], [`metrics`] |
-//! | [`db`] | the only place with SQL | [`config`], [`domain`], [`error`], [`metrics`], [`spans`] |
+//! | [`db`] | the only place with SQL | [`config`], [`domain`], [`error`], [`metrics`], [`reload`], [`spans`] |
 //! | [`config`] | the settings of the programs | [`access`], [`gateway`], [`listener`], [`reload`], [`shares`], [`startup`], [`telemetry`] |
-//! | [`gateway`] | the HTTP front, which knows nothing but gRPC of the rest | [`access`], [`listener`], [`metrics`], [`pb`], [`reload`], [`spans`], [`telemetry`] |
+//! | [`gateway`] | the HTTP front, which knows nothing but gRPC of the rest | [`access`], [`listener`], [`metrics`], [`pb`], [`reload`], [`seldom`], [`spans`], [`telemetry`] |
 //! | [`access`] | who calls, and what they may call | [`listener`], [`pb`], [`reload`] |
 //! | [`probes`] | the metrics address | [`listener`], [`metrics`] |
 //! | [`telemetry`] | logs, traces and metrics | [`metrics`], [`seldom`], [`spans`], [`startup`] |

@@ -1,10 +1,10 @@
 //! How a client connects.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
-use http::Uri;
+use http::{Uri, header::AUTHORIZATION};
 use tonic::{
-    metadata::MetadataMap,
+    metadata::{Ascii, MetadataMap, MetadataValue},
     transport::{Channel, Endpoint},
 };
 
@@ -35,8 +35,9 @@ pub struct Builder {
     deadline: Duration,
     repeat: Repeat,
     add_metadata: Option<AddMetadata>,
+    token: Option<MetadataValue<Ascii>>,
     #[cfg(feature = "tls")]
-    tls: Option<tonic::transport::ClientTlsConfig>,
+    tls: Tls,
 }
 
 impl Builder {
@@ -50,8 +51,9 @@ impl Builder {
             deadline: DEADLINE,
             repeat: Repeat::Temporary,
             add_metadata: None,
+            token: None,
             #[cfg(feature = "tls")]
-            tls: None,
+            tls: Tls::default(),
         })
     }
 
@@ -80,13 +82,53 @@ impl Builder {
         self
     }
 
-    /// Says which certificates are believed and shown; those that the system trusts, and none, unless said otherwise.
+    /// Shows the service this token with each attempt of each call, as `authorization: Bearer …`.
     ///
-    /// It is for `https://` addresses only.
+    /// Every address has to be `https://`, or on this machine: what is sent in plain text belongs to everybody on the
+    /// way.
+    ///
+    /// # Errors
+    /// The token is empty, or has characters that a header can't have. The error doesn't repeat it.
+    pub fn token(mut self, token: &str) -> Result<Self, ConnectError> {
+        let is_whole = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+        let value = is_whole.then(|| format!("Bearer {token}").parse().ok()).flatten();
+        let mut value: MetadataValue<Ascii> = value.ok_or(ConnectError::Token)?;
+        // It is left out of debugging output, and of the tables that HTTP/2 compresses headers with.
+        value.set_sensitive(true);
+        self.token = Some(value);
+        Ok(self)
+    }
+
+    /// Believes the certificates that these authorities have signed, and no others. `pem` may hold several.
+    ///
+    /// Unless it is called, those that the system trusts are believed. An authority that isn't X.509 is passed over. It is
+    /// for `https://` addresses.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ca(mut self, pem: impl AsRef<[u8]>) -> Self {
+        let authorities = tonic::transport::Certificate::from_pem(pem);
+        self.tls = Tls { config: self.tls.config.ca_certificate(authorities), trusts_system: false };
+        self
+    }
+
+    /// Shows the service this certificate, with the authorities between it and the service's own, and this key.
+    ///
+    /// It is for `https://` addresses.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn identity(mut self, certificate_pem: impl AsRef<[u8]>, key_pem: impl AsRef<[u8]>) -> Self {
+        let identity = tonic::transport::Identity::from_pem(certificate_pem, key_pem);
+        self.tls.config = self.tls.config.identity(identity);
+        self
+    }
+
+    /// Says all about TLS at once, such as another name that the service's certificate has.
+    ///
+    /// What [`Builder::ca`] and [`Builder::identity`] have said before is forgotten. It is for `https://` addresses.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(mut self, tls: tonic::transport::ClientTlsConfig) -> Self {
-        self.tls = Some(tls);
+        self.tls = Tls { config: tls, trusts_system: false };
         self
     }
 
@@ -95,14 +137,19 @@ impl Builder {
     /// Must be called on a tokio runtime.
     ///
     /// # Errors
-    /// An address is `https://` and the certificates can't be read.
+    /// An address is `https://` and the certificates can't be read, or there is a token and an address is neither
+    /// `https://` nor on this machine.
     pub fn connect(self) -> Result<Client, ConnectError> {
+        if self.token.is_some() && self.addresses.iter().any(is_open_to_others) {
+            return Err(ConnectError::TokenInPlainText);
+        }
         let channels = self.addresses.iter().map(|uri| self.channel(uri)).collect::<Result<Vec<_>, _>>()?;
         let shared = Shared {
             addresses: Addresses::new(channels),
             budget: Budget::new(),
             repeat: self.repeat,
             add_metadata: self.add_metadata,
+            token: self.token,
         };
         Ok(Client::new(shared, self.deadline))
     }
@@ -125,17 +172,47 @@ impl Builder {
         if endpoint.uri().scheme_str() != Some("https") {
             return Ok(endpoint);
         }
-        let tls = match &self.tls {
-            Some(tls) => tls.clone(),
-            None => tonic::transport::ClientTlsConfig::new().with_native_roots(),
-        };
-        endpoint.tls_config(tls).map_err(ConnectError::Certificates)
+        let Tls { config, trusts_system } = self.tls.clone();
+        let config = if trusts_system { config.with_native_roots() } else { config };
+        endpoint.tls_config(config).map_err(ConnectError::Certificates)
     }
 
     #[cfg(not(feature = "tls"))]
     fn secured(&self, endpoint: Endpoint) -> Result<Endpoint, ConnectError> {
         Ok(endpoint)
     }
+}
+
+/// Says how `https://` addresses are called.
+#[cfg(feature = "tls")]
+#[derive(Clone)]
+struct Tls {
+    config: tonic::transport::ClientTlsConfig,
+    /// Whether the certificates that the system trusts are believed.
+    trusts_system: bool,
+}
+
+#[cfg(feature = "tls")]
+impl Default for Tls {
+    fn default() -> Self {
+        Self { config: tonic::transport::ClientTlsConfig::new(), trusts_system: true }
+    }
+}
+
+/// Adds the token to a call.
+pub(crate) fn show_token(token: &MetadataValue<Ascii>, metadata: &mut MetadataMap) {
+    metadata.insert(AUTHORIZATION.as_str(), token.clone());
+}
+
+/// Whether what is sent to this address goes in plain text, and may leave the machine.
+fn is_open_to_others(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default();
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let is_here = match host.parse::<IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    };
+    uri.scheme_str() != Some("https") && !is_here
 }
 
 impl fmt::Debug for Builder {
@@ -191,6 +268,12 @@ pub enum ConnectError {
     /// TLS can't be set up.
     #[error("the certificates can't be read")]
     Certificates(#[source] tonic::transport::Error),
+    /// A token can't be sent.
+    #[error("the token is empty, or has spaces or characters that aren't ASCII")]
+    Token,
+    /// A token would be sent in plain text.
+    #[error("a token is only sent to an https:// address, or to one on this machine")]
+    TokenInPlainText,
 }
 
 #[cfg(test)]
@@ -220,5 +303,29 @@ mod tests {
         assert!(matches!(Builder::new([""; 0]), Err(ConnectError::Count(0))));
         assert!(matches!(Builder::new(["http://server"; 65]), Err(ConnectError::Count(65))));
         assert!(Builder::new(["http://server"; 64]).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_token_leaves_the_machine_only_by_tls_and_is_never_shown() {
+        let built = |address| Builder::new([address]).unwrap().token("hunter2").unwrap();
+        for address in ["https://server", "http://127.0.0.1:1", "http://[::1]:1", "http://LocalHost:1"] {
+            assert!(built(address).connect().is_ok(), "{address}");
+        }
+        for address in ["http://server", "http://10.0.0.1:1", "http://localhost.example:1", "http://[::2]:1"] {
+            let error = built(address).connect().unwrap_err();
+            assert!(matches!(error, ConnectError::TokenInPlainText), "{address}: {error}");
+        }
+        assert!(!format!("{:?}", built("http://server").token).contains("hunter2"));
+        for token in ["", "hunter 2", "hunter2\n", "hünter2"] {
+            let error = Builder::new(["https://server"]).unwrap().token(token).unwrap_err().to_string();
+            assert!(!error.contains("unter"), "{error}");
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    #[tokio::test]
+    async fn a_key_that_is_none_is_refused_at_once() {
+        let built = Builder::new(["https://server"]).unwrap().identity("", "").connect();
+        assert!(matches!(built, Err(ConnectError::Certificates(_))));
     }
 }

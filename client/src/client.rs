@@ -3,13 +3,17 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tonic::{Extensions, Request, Response, Status, metadata::MetadataValue, transport::Channel};
+use tonic::{
+    Extensions, Request, Response, Status,
+    metadata::{Ascii, MetadataValue},
+    transport::Channel,
+};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tracing::debug;
 
 use crate::{
     addresses::{Addresses, Tried},
-    builder::{AddMetadata, Builder, ConnectError},
+    builder::{AddMetadata, Builder, ConnectError, show_token},
     error::CallError,
     repeats::{Budget, Repeat, Repeats},
     request_id::new_request_id,
@@ -31,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) budget: Budget,
     pub(crate) repeat: Repeat,
     pub(crate) add_metadata: Option<AddMetadata>,
+    pub(crate) token: Option<MetadataValue<Ascii>>,
 }
 
 impl Client {
@@ -126,6 +131,9 @@ impl Client {
         if let Some(add) = &self.shared.add_metadata {
             add(attempt.metadata_mut());
         }
+        if let Some(token) = &self.shared.token {
+            show_token(token, attempt.metadata_mut());
+        }
         if attempts > 0 {
             attempt.metadata_mut().insert(PREVIOUS_ATTEMPTS, MetadataValue::from(attempts));
         }
@@ -141,7 +149,7 @@ pub(crate) fn whole<T>(part: Option<T>) -> Result<T, CallError> {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { addresses, budget, repeat, add_metadata: _ } = self;
+        let Self { addresses, budget, repeat, add_metadata: _, token: _ } = self;
         formatter
             .debug_struct("Shared")
             .field("addresses", addresses)

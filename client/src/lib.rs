@@ -36,6 +36,19 @@
 //! - It says why a call has no response: [`CallError`], and the service's reasons as [`Refusal`].
 //! - It sends the metadata that a request has, such as `traceparent`, with each attempt. [`Builder::metadata`] adds more.
 //!
+//! - It knows the service by its certificate ([`Builder::ca`]), and is known by a certificate ([`Builder::identity`]) or a
+//!   token ([`Builder::token`]), which never leaves the machine in plain text.
+//!
+//! ```no_run
+//! # fn client(token: &str) -> Result<flashsale_client::Client, Box<dyn std::error::Error>> {
+//! let client = flashsale_client::Client::builder(["https://server.internal:50051"])?
+//!     .ca(std::fs::read("ca.pem")?)
+//!     .identity(std::fs::read("shop.pem")?, std::fs::read("shop.key")?)
+//!     .connect()?;
+//! # Ok(client)
+//! # }
+//! ```
+//!
 //! A timeout that is set on a [`tonic::Request`] is replaced by what is left of the call's deadline.
 //!
 //! # Why a repeat is safe

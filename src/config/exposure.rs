@@ -5,9 +5,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use clap::Args;
-use secrecy::ExposeSecret;
 use tracing::warn;
-use url::Url;
 
 use super::{DatabaseConfig, secret::SettingName};
 use crate::{gateway::ServerUrl, startup::BadSetting};
@@ -51,8 +49,6 @@ pub(super) struct Exposure<'a> {
     pub(super) takes_unsigned_webhooks: bool,
     /// The database.
     pub(super) database: Option<&'a DatabaseConfig>,
-    /// Whether a setting beside the URL demands that the database's certificate is verified.
-    pub(super) is_database_verified: bool,
     /// The server that a gateway calls.
     pub(super) server_url: Option<&'a ServerUrl>,
 }
@@ -85,7 +81,7 @@ impl Exposure<'_> {
         add(!self.is_tls, "calls come in plain text: set FLASHSALE_TLS_CERT and FLASHSALE_TLS_KEY");
         add(self.needs_principals && !self.has_principals, "anybody may call: set FLASHSALE_PRINCIPALS_FILE");
         add(self.takes_unsigned_webhooks, "anybody may send payment events: set FLASHSALE_WEBHOOK_SECRETS");
-        if let Some(database) = self.database.filter(|database| !self.is_database_verified && is_open(database)) {
+        if let Some(database) = self.database.filter(|database| is_open(database)) {
             let what = "leads to another host, and not by verified TLS: add require_ssl=true to the URL, or set \
                         FLASHSALE_DB_CA_FILE";
             risks.push(Risk { setting: database.setting, what: what.to_owned() });
@@ -125,18 +121,13 @@ struct Risk {
     what: String,
 }
 
-/// Whether somebody between here and the database could read or change what is said. What its URL says about TLS is all
-/// that counts here.
+/// Whether somebody between here and the database could read or change what is said.
 fn is_open(database: &DatabaseConfig) -> bool {
-    let Ok(url) = Url::parse(database.url.expose_secret()) else { return true };
-    let says = |name: &str, value: &str| url.query_pairs().any(|pair| pair == (name.into(), value.into()));
-    let is_verified = says("require_ssl", "true") && !says("verify_ca", "false");
-    let is_socket = url.query_pairs().any(|(name, _)| name == "socket");
-    !is_verified && !is_socket && !url.host_str().is_some_and(is_loopback_name)
+    !database.transport.is_local && !database.transport.is_verified
 }
 
 /// Whether a host, as it stands in a URL, is this machine.
-fn is_loopback_name(host: &str) -> bool {
+pub(super) fn is_loopback_name(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     address.parse().map_or_else(|_| host.eq_ignore_ascii_case("localhost"), is_loopback)
 }
@@ -157,9 +148,11 @@ fn is_private(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Transport;
 
-    fn database(url: &str) -> DatabaseConfig {
-        DatabaseConfig::new(url.to_owned().into(), 1)
+    fn database(is_verified: bool) -> DatabaseConfig {
+        let url = "mysql://u:hunter2@db/sale".to_owned();
+        DatabaseConfig { transport: Transport { is_local: false, is_verified }, ..DatabaseConfig::new(url.into(), 1) }
     }
 
     #[test]
@@ -172,22 +165,6 @@ mod tests {
         {
             assert!(!is_loopback_name(host), "{host}");
         }
-    }
-
-    #[test]
-    fn a_database_elsewhere_needs_verified_tls() {
-        for (query, open) in [
-            ("", true),
-            ("?require_ssl=false", true),
-            ("?require_ssl=true", false),
-            ("?require_ssl=true&verify_ca=false", true),
-            ("?verify_ca=true", true),
-            ("?socket=/run/mysqld.sock", false),
-        ] {
-            assert_eq!(is_open(&database(&format!("mysql://u@db.internal/sale{query}"))), open, "{query}");
-            assert!(!is_open(&database(&format!("mysql://u@127.0.0.1:3306/sale{query}"))), "{query}");
-        }
-        assert!(!is_open(&database("mysql://u@[::1]/sale")));
     }
 
     #[test]
@@ -208,7 +185,7 @@ mod tests {
 
     #[test]
     fn all_that_is_open_is_said_in_one_line() {
-        let (database, url) = (database("mysql://u:hunter2@db/sale"), "http://server:1".parse().unwrap());
+        let (database, url) = (database(false), "http://server:1".parse().unwrap());
         let open = || Exposure {
             listens: vec![(METRICS_LISTEN, "127.0.0.1:2".parse().unwrap()), (LISTEN, "0.0.0.0:1".parse().unwrap())],
             needs_principals: true,
@@ -232,7 +209,8 @@ mod tests {
             assert!(all.contains(named), "{named}: {all}");
         }
         assert!(!all.contains("hunter2") && !all.contains('\n'), "{all}");
-        let some = line(Exposure { is_tls: true, has_principals: true, is_database_verified: true, ..open() });
+        let verified = self::database(true);
+        let some = line(Exposure { is_tls: true, has_principals: true, database: Some(&verified), ..open() });
         assert!(!some.contains("TLS") && !some.contains("PRINCIPALS") && !some.contains("DATABASE"), "{some}");
         assert_eq!(open().check(&InsecureArgs { insecure: true }).unwrap().0.len(), 5);
         assert!(Exposure::default().check(&InsecureArgs { insecure: false }).unwrap().0.is_empty());

@@ -39,6 +39,9 @@ pub(super) const WEBHOOK_ALLOW_UNSIGNED: SettingName =
 pub(super) const STRIPE_SECRETS: SettingName = SettingName { env: "FLASHSALE_STRIPE_SECRETS", flag: "stripe-secrets" };
 pub(super) const STRIPE_SECRETS_FILE: SettingName =
     SettingName { env: "FLASHSALE_STRIPE_SECRETS_FILE", flag: "stripe-secrets-file" };
+pub(super) const SERVER_TOKEN: SettingName = SettingName { env: "FLASHSALE_SERVER_TOKEN", flag: "server-token" };
+pub(super) const SERVER_TOKEN_FILE: SettingName =
+    SettingName { env: "FLASHSALE_SERVER_TOKEN_FILE", flag: "server-token-file" };
 
 /// Limits the bytes that the file of a secret may have. A larger file is some other file.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -105,6 +108,18 @@ pub(super) fn stripe_secrets(
         Some((setting, list)) => parse_each(setting, &list, StripeSecret::parse),
         None => Ok(Vec::new()),
     }
+}
+
+/// Reads the gateway's token. It is sent in a header, so it is one word.
+pub(super) fn server_token(
+    value: Option<&SecretString>,
+    file: Option<&Path>,
+) -> Result<Option<SecretString>, BadSetting> {
+    let Some((setting, token)) = read(value, SERVER_TOKEN, file, SERVER_TOKEN_FILE)? else { return Ok(None) };
+    if token.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(Some(token));
+    }
+    Err(BadSetting::new(setting, "has spaces, line breaks or characters that aren't ASCII"))
 }
 
 /// Reads secrets that are separated by commas. The errors of `parse` must not repeat any text of a secret.

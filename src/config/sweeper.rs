@@ -10,6 +10,7 @@ use super::{
     parse, value, visible_secrets,
 };
 use crate::{
+    reload::Reload,
     startup::{BadSetting, Stop},
     telemetry::LogFormat,
 };
@@ -73,7 +74,8 @@ impl SweeperConfig {
 
     pub(super) fn read(args: SweeperArgs) -> Result<Self, BadSetting> {
         let SweeperArgs { database, batch, insecure, log, command } = args;
-        let database = database.check()?;
+        // A run ends long before anything would be read anew.
+        let database = database.check(&mut Reload::default())?;
         Ok(Self {
             risks: Exposure { database: Some(&database), ..Exposure::default() }.check(&insecure)?,
             database,

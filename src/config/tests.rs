@@ -1,5 +1,7 @@
 //! Tests settings that are given as flags. `tests/it/settings.rs` tests those from the environment, on the programs.
 
+mod peers;
+
 use super::sweeper::{SweeperArgs, YEAR};
 use super::*;
 use crate::gateway::{Routes, WebhookAuth};

@@ -3,7 +3,10 @@
 pub(super) mod room;
 mod settings;
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use chrono::NaiveDateTime;
 use deadpool::managed::{self, BuildError, Metrics, RecycleError, RecycleResult};
@@ -12,9 +15,10 @@ use diesel::{
     sql_types::{BigInt, Datetime, Nullable},
 };
 use diesel_async::SimpleAsyncConnection;
-use mysql_async::{Conn, Opts, OptsBuilder, UrlError};
+use mysql_async::{ClientIdentity, Conn, Opts, OptsBuilder, UrlError};
 use rand::RngExt;
 use secrecy::ExposeSecret;
+use tracing::info;
 use url::Url;
 
 use settings::{pool_settings, settings};
@@ -26,8 +30,9 @@ use super::{
     statement::{Statement, system_time},
 };
 use crate::{
-    config::DatabaseConfig,
+    config::{DatabaseConfig, DatabaseTls},
     error::Error,
+    reload::Current,
     spans::{self, database::Target},
 };
 
@@ -48,15 +53,51 @@ const UNUSED_MAX: Duration = Duration::from_secs(4);
 pub(super) struct Session {
     pub(super) connection: Connection,
     pub(super) name: String,
+    /// Which change of the login it was made after.
+    login_version: u64,
 }
 
 /// Gives out sessions, and makes them as they are needed.
 pub(super) type Pool = managed::Pool<Sessions>;
 
 /// Makes the pool's sessions.
-#[derive(Debug)]
 pub(super) struct Sessions {
+    /// What the URL says.
+    url: Opts,
+    tls: Current<DatabaseTls>,
+    login: Mutex<Login>,
+}
+
+/// Holds what sessions are made with, until the files of TLS hold something else.
+#[derive(Clone)]
+struct Login {
     opts: Opts,
+    tls: Arc<DatabaseTls>,
+    /// Counts the changes.
+    version: u64,
+}
+
+impl Sessions {
+    fn new(url: Opts, tls: Current<DatabaseTls>) -> Self {
+        let first = tls.get();
+        let login = Login { opts: secured(&url, &first), tls: first, version: 0 };
+        Self { url, tls, login: Mutex::new(login) }
+    }
+
+    /// Returns what a session is made with now.
+    fn login(&self) -> Login {
+        let tls = self.tls.get();
+        let mut login = self.login.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&tls, &login.tls) {
+            if *tls != *login.tls {
+                info!("Connections to the database are made anew, with other certificates");
+                login.opts = secured(&self.url, &tls);
+                login.version += 1;
+            }
+            login.tls = tls;
+        }
+        login.clone()
+    }
 }
 
 impl managed::Manager for Sessions {
@@ -65,15 +106,19 @@ impl managed::Manager for Sessions {
 
     async fn create(&self) -> Result<Session, NoSession> {
         let name = format!("flashsale_session_{:032x}", rand::rng().random::<u128>());
-        let connection = connect_with(&self.opts, &pool_settings(&name)).await?;
-        Ok(Session { connection, name })
+        let login = self.login();
+        let connection = connect_with(&login.opts, &pool_settings(&name)).await?;
+        Ok(Session { connection, name, login_version: login.version })
     }
 
-    /// Refuses a connection that nobody used for a while, and tests no connection.
+    /// Refuses a connection that nobody used for a while, or that was made with other certificates. Tests none.
     ///
     /// A test would cost each batch a round trip. A dead connection shows at its first statement. Then the transaction
     /// drops all idle connections and runs again.
-    async fn recycle(&self, _session: &mut Session, metrics: &Metrics) -> RecycleResult<NoSession> {
+    async fn recycle(&self, session: &mut Session, metrics: &Metrics) -> RecycleResult<NoSession> {
+        if session.login_version != self.login().version {
+            return Err(RecycleError::message("made with other certificates"));
+        }
         refuse_unused(metrics)
     }
 }
@@ -113,7 +158,8 @@ impl From<NoSession> for Error {
 /// # Errors
 /// `Unavailable` where no connection can be made.
 pub(super) async fn connect(config: &DatabaseConfig) -> Result<Connection, Error> {
-    let opts = opts(config.url.expose_secret()).map_err(mysql_async::Error::from).map_err(NoSession::from)?;
+    let url = opts(config.url.expose_secret()).map_err(mysql_async::Error::from).map_err(NoSession::from)?;
+    let opts = secured(&url, &config.tls.get());
     Ok(connect_with(&opts, &settings()).await?)
 }
 
@@ -134,9 +180,29 @@ async fn connect_with(opts: &Opts, settings: &str) -> Result<Connection, NoSessi
 /// The driver's default is to ask the database server for `@@socket`, and to connect to that path on this machine.
 /// Where the database server is on another machine, this machine's own database may be listening at that path.
 fn opts(url: &str) -> Result<Opts, UrlError> {
-    let opts = OptsBuilder::from_opts(Opts::from_url(url)?).prefer_socket(false);
+    let opts = Opts::from_url(url)?;
+    // The driver would look up, and demand in a certificate, an IPv6 address with the brackets that it has in a URL.
+    let host = opts.ip_or_hostname().trim_matches(['[', ']']).to_owned();
+    let opts = OptsBuilder::from_opts(opts).ip_or_hostname(host).prefer_socket(false);
     // diesel has its own cache of statements, and expects an UPDATE to count the rows that it matches.
     Ok(opts.stmt_cache_size(0).client_found_rows(true).into())
+}
+
+/// Adds the files of TLS to what the URL says of it. The driver refuses a server without TLS wherever it is asked for.
+fn secured(url: &Opts, tls: &DatabaseTls) -> Opts {
+    let ssl = match (&tls.authorities, url.ssl_opts().cloned()) {
+        (Some(pem), ssl) => {
+            let ssl = ssl.unwrap_or_default().with_root_certs(vec![pem.clone().into()]);
+            // Nobody else may vouch for the database, and nothing passes unseen.
+            ssl.with_disable_built_in_roots(true).with_danger_accept_invalid_certs(false)
+        }
+        (None, Some(ssl)) => ssl,
+        (None, None) => return url.clone(),
+    };
+    let identity = tls.identity.as_ref().map(|identity| {
+        ClientIdentity::new(identity.chain_pem.clone().into(), identity.key_pem.expose_secret().to_vec().into())
+    });
+    OptsBuilder::from_opts(url.clone()).ssl_opts(ssl.with_client_identity(identity)).into()
 }
 
 /// Makes the pool. The pool itself has no time limits: [`room::Room`] limits the wait, and [`Sessions`] the connecting.
@@ -150,7 +216,7 @@ pub(super) fn pool(config: &DatabaseConfig) -> Result<Pool, String> {
         host: opts.ip_or_hostname().to_owned(),
         port: opts.tcp_port(),
     });
-    let pool = Pool::builder(Sessions { opts }).max_size(config.pool_size).build();
+    let pool = Pool::builder(Sessions::new(opts, config.tls.clone())).max_size(config.pool_size).build();
     pool.map_err(|error: BuildError| error.to_string())
 }
 

@@ -24,6 +24,7 @@
 
 mod answer;
 mod body;
+mod credentials;
 mod framing;
 mod guard;
 mod readiness;
@@ -49,6 +50,7 @@ use crate::{
 };
 
 pub use self::{
+    credentials::Credentials,
     readiness::Readiness,
     server_url::{ServerUrl, ServerUrlError},
     signature::{
@@ -177,6 +179,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::reload::Current;
 
     /// Exceeds the time that any test waits.
     const LONG: Duration = Duration::from_secs(60);
@@ -194,7 +197,12 @@ mod tests {
     async fn serve_with(times: TimeLimits) -> Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let upstream = Upstream::new(&"http://127.0.0.1:1".parse().unwrap(), Duration::from_secs(5)).unwrap();
+        let upstream = Upstream::new(
+            &"http://127.0.0.1:1".parse().unwrap(),
+            Current::fixed(Credentials::default()),
+            Duration::from_secs(5),
+        )
+        .unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { stopped.await.unwrap_or_default() };
         let senders = EventSenders { webhook: Some(WebhookAuth::Unsigned), stripe: Vec::new() };

@@ -11,7 +11,7 @@
 //! | RESOURCE_EXHAUSTED | 429, webhook 503, with `Retry-After` |
 //! | UNAVAILABLE, and a server that can't be reached | 503 with `Retry-After` |
 //! | DEADLINE_EXCEEDED, and a call that the gateway gave up | 504 |
-//! | UNAUTHENTICATED, PERMISSION_DENIED | 401, 403 |
+//! | UNAUTHENTICATED, PERMISSION_DENIED, which the server says to the gateway alone | 503 with `Retry-After` |
 //! | INTERNAL, and everything unexpected | 500 |
 
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
@@ -167,8 +167,8 @@ impl Reply {
             CallError::NotSent(_) | CallError::Broken(_) => Self::unavailable(),
             CallError::Unexplained(status) => match status.code() {
                 Code::ResourceExhausted => Self::overloaded(asked, RETRY_SECONDS_MIN),
-                Code::Unauthenticated => Self::unauthenticated(),
-                Code::PermissionDenied => Self::permission_denied(),
+                // The caller may be right: it is the gateway that isn't known there.
+                Code::Unauthenticated | Code::PermissionDenied => Self::unavailable(),
                 _ => Self::internal(),
             },
         }
@@ -195,8 +195,7 @@ impl Reply {
                 Self::explained(http, status, info, asked).retry_after(retry_after_seconds)
             }
             Code::DeadlineExceeded => Self::explained(StatusCode::GATEWAY_TIMEOUT, status, info, asked),
-            Code::Unauthenticated => Self::unauthenticated(),
-            Code::PermissionDenied => Self::permission_denied(),
+            Code::Unauthenticated | Code::PermissionDenied => Self::unavailable(),
             Code::Ok
             | Code::Cancelled
             | Code::Unknown

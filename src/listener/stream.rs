@@ -30,7 +30,7 @@ use tokio::{
 };
 
 /// Limits how long a peer may take to read what has been written, when its buffers are full.
-const WRITE_TIME_MAX: Duration = Duration::from_secs(75);
+pub(super) const WRITE_TIME_MAX: Duration = Duration::from_secs(75);
 /// Limits how long the end may take: what is still to be written, and the peer's own end.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 /// Says how many bytes are read and thrown away at a time.

@@ -16,7 +16,7 @@ use std::{
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{patience::WRITE_TIME_MAX, peer::Peer};
+use super::{peer::Peer, stream::WRITE_TIME_MAX};
 
 /// Limits the streams of a connection that last as long as their caller likes.
 const STREAMS_MAX: usize = 64;

@@ -6,7 +6,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use flashsale::{
     access::Access,
-    gateway::{EventSenders, Readiness, Served, Upstream, WebhookAuth, serve},
+    gateway::{Credentials, EventSenders, Readiness, Served, Upstream, WebhookAuth, serve},
     listener::Limits,
     reload::Current,
 };
@@ -49,7 +49,8 @@ impl Gateway {
         let served = Served { shop: shop.then(Access::for_everybody), senders: Current::fixed(senders) };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let upstream = Upstream::new(&server_url.parse().unwrap(), call_time_max).unwrap();
+        let upstream =
+            Upstream::new(&server_url.parse().unwrap(), Current::fixed(Credentials::default()), call_time_max).unwrap();
         let (stop, stopped) = oneshot::channel();
         let shutdown = async move { stopped.await.unwrap_or_default() };
         let readiness = Readiness::new(upstream.clone());

@@ -47,8 +47,6 @@ fn every_reason_has_its_status_for_each_way_of_asking() {
         (Code::Unavailable, "DATABASE_UNAVAILABLE", [503, 503, 503]),
         (Code::ResourceExhausted, "OVERLOADED", [429, 429, 503]),
         (Code::DeadlineExceeded, "DEADLINE_EXCEEDED", [504, 504, 504]),
-        (Code::Unauthenticated, "UNAUTHENTICATED", [401, 401, 401]),
-        (Code::PermissionDenied, "PERMISSION_DENIED", [403, 403, 403]),
         (Code::Internal, "INTERNAL", [500, 500, 500]),
     ];
     for (code, reason, statuses) in table {
@@ -63,6 +61,17 @@ fn every_reason_has_its_status_for_each_way_of_asking() {
             };
             assert_eq!(reply.retry_after_seconds, retry_after, "{reason} {asked:?}");
             assert!(!reply.status.is_success() && !reply.status.is_redirection());
+        }
+    }
+}
+
+#[test]
+fn who_calls_the_gateway_is_not_blamed_where_the_server_refuses_the_gateway() {
+    for code in [Code::Unauthenticated, Code::PermissionDenied] {
+        for asked in [Asked::Get, Asked::Post, Asked::Webhook] {
+            let reply = reply(status(code, "PERMISSION_DENIED", &[]), asked);
+            assert_eq!((reply.status.as_u16(), reply.reason()), (503, "DATABASE_UNAVAILABLE"));
+            assert_eq!(reply.retry_after_seconds, Some(1));
         }
     }
 }
@@ -148,8 +157,8 @@ fn who_is_not_let_in_and_who_meets_a_bug_learns_nothing_more() {
         (Code::Internal, "Internal error"),
         (Code::Unknown, "Internal error"),
         (Code::DataLoss, "Internal error"),
-        (Code::Unauthenticated, "Unauthenticated"),
-        (Code::PermissionDenied, "Permission denied"),
+        (Code::Unauthenticated, "The service is unavailable for the moment; try again"),
+        (Code::PermissionDenied, "The service is unavailable for the moment; try again"),
     ];
     for (code, message) in table {
         let body = body(&reply(status(code, "ANY", &secret), Asked::Post));
@@ -165,8 +174,8 @@ fn a_status_without_a_reason_still_has_a_documented_answer() {
         (Code::Cancelled, 504, "DEADLINE_EXCEEDED"),
         (Code::DeadlineExceeded, 504, "DEADLINE_EXCEEDED"),
         (Code::ResourceExhausted, 429, "OVERLOADED"),
-        (Code::Unauthenticated, 401, "UNAUTHENTICATED"),
-        (Code::PermissionDenied, 403, "PERMISSION_DENIED"),
+        (Code::Unauthenticated, 503, "DATABASE_UNAVAILABLE"),
+        (Code::PermissionDenied, 503, "DATABASE_UNAVAILABLE"),
         (Code::Unknown, 500, "INTERNAL"),
         (Code::Unimplemented, 500, "INTERNAL"),
         (Code::NotFound, 500, "INTERNAL"),
