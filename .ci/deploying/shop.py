@@ -140,7 +140,7 @@ class Shop:
         )
         self.start("mysql", [
             server, config, "--user=root", f"--datadir={data}", "--socket=/run/database.sock", f"--init-file={statements}",
-            "--bind-address=0.0.0.0", "--port=3306", "--innodb-buffer-pool-size=256M", *own,
+            "--bind-address=0.0.0.0", "--port=3306", "--innodb-buffer-pool-size=256M", *self.services["mysql"]["command"], *own,
         ])
         wait_for("the database", lambda: "ready for connections" in self.log("mysql").read_text())
 
