@@ -63,21 +63,26 @@ impl Client {
     ///
     /// A question that came back unsent, because the connection was just being renewed, is asked once more.
     pub async fn is_ready(&self, time_max: Duration) -> bool {
-        timeout(time_max, self.says_ready()).await.unwrap_or(false)
+        self.says_ready(time_max).await == Some(true)
     }
 
-    async fn says_ready(&self) -> bool {
+    /// Says what a server answers within this time: whether it serves. `None`: none has answered.
+    pub async fn says_ready(&self, time_max: Duration) -> Option<bool> {
+        timeout(time_max, self.ask_ready()).await.unwrap_or(None)
+    }
+
+    async fn ask_ready(&self) -> Option<bool> {
         let mut tried = Tried::default();
         for _ in 0..2 {
             let mut client = HealthClient::new(self.shared.addresses.choose(&mut tried));
             let request = HealthCheckRequest { service: String::new() };
             match client.check(request).await.map_err(CallError::from) {
-                Ok(answer) => return answer.into_inner().status() == ServingStatus::Serving,
+                Ok(answer) => return Some(answer.into_inner().status() == ServingStatus::Serving),
                 Err(error @ CallError::NotSent(_)) if !error.had_no_connection() => {}
-                Err(_) => return false,
+                Err(_) => return None,
             }
         }
-        false
+        None
     }
 
     /// Makes up the request id of a wish that has none, so that a repeat may find it done.

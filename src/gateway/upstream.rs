@@ -151,9 +151,9 @@ impl Upstream {
         self.call(method, headers, message, async |client, request| client.handle_payment_webhook(request).await).await
     }
 
-    /// Whether the server says within a second that it is serving.
-    pub(super) async fn is_ready(&self) -> bool {
-        self.client().is_ready(READY_TIME_MAX.min(self.timeout)).await
+    /// Says what the server answers within a second: whether it is serving. `None`: it hasn't answered.
+    pub(super) async fn says_ready(&self) -> Option<bool> {
+        self.client().says_ready(READY_TIME_MAX.min(self.timeout)).await
     }
 
     /// Calls a method of the server by `send`, in a span of its own.

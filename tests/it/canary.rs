@@ -9,6 +9,7 @@ use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD, engine::general_p
 use flashsale::pb::{AdjustStockRequest, CreateHoldRequest, CreateOrderRequest};
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tonic::{Request, metadata::MetadataMap};
 
 use crate::{
@@ -32,7 +33,7 @@ const WEBHOOK_KEY: &str = "cnryWebhookKeyOf24Byte++";
 const STRIPE_SECRET: &str = "whsec_cnryStripeSecretZ9";
 const COLLECTOR_TOKEN: &str = "cnryCollectorTokenB2kd";
 const TOKEN: &str = "cnryBearerTokenK8mwGRPC";
-const HTTP_TOKEN: &str = "cnryBearerTokenK8mwHTTP";
+const HTTP_TOKEN: &str = "cnryBearerTokenK8mwHTTP0123456789abcdef";
 const BUYER: &str = "cnryBuyerAnnAtExampleC";
 const REQUEST_ID: &str = "cnryRequestIdUnguessable";
 const PAYMENT_ID: &str = "cnryPaymentIdPi3Nq7";
@@ -40,10 +41,11 @@ const CARD: &str = "cnryPayload4111Card";
 const NAME: &str = "cnryProductNameSneaker";
 const NOTE: &str = "cnryNoteRefundedAsRe17";
 const REMARK: &str = "cnryRemarkSecondPallet";
+const WRONG_TOKEN: &str = "cnryBearerTokenThatNobodyHas0123456789";
 const QUERY: &str = "cnryQueryOfAStranger";
 
 /// Lists all that must not be found, by what it is of.
-const SECRETS: [&str; 15] = [
+const SECRETS: [&str; 16] = [
     PASSWORD,
     WRONG_PASSWORD,
     WEBHOOK_KEY,
@@ -51,6 +53,7 @@ const SECRETS: [&str; 15] = [
     COLLECTOR_TOKEN,
     TOKEN,
     HTTP_TOKEN,
+    WRONG_TOKEN,
     BUYER,
     REQUEST_ID,
     PAYMENT_ID,
@@ -248,6 +251,13 @@ async fn use_everything(server: &ServerProgram, gateway: &GatewayProgram, proxy:
             );
         }
     }
+    for path in ["/api/holds", "/api/orders"] {
+        let stranger = http.post(format!("http://{}{path}", gateway.address)).bearer_auth(WRONG_TOKEN);
+        let answer = stranger.json(&hold).send().await.unwrap();
+        assert_eq!(answer.status(), 401);
+        let headers = format!("{:?}", answer.headers());
+        out.add("refusal of a stranger", headers + &answer.text().await.unwrap());
+    }
     // A host isn't secret: spans have it.
     for (header, value) in [("host", "a/b"), ("content-encoding", CARD)] {
         out.add("refusal", refusal(post("/api/holds", &hold).header(header, value)).await);
@@ -289,7 +299,13 @@ async fn no_secret_and_nothing_private_gets_out_even_in_a_log_at_trace() {
     assert_eq!(code, 0);
     out.add("log of server migrate", json!(lines).to_string());
     let mut server = ServerProgram::start(&good, &trace).await;
-    let mut gateway = GatewayProgram::start(&server.address, &[&trace[..], &secrets].concat()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let principals = folder.path().join("principals");
+    let digest = Sha256::digest(HTTP_TOKEN);
+    let digest = digest.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    fs::write(&principals, format!("shop token:sha256:{digest} checkout\n")).unwrap();
+    let principals = [("FLASHSALE_PRINCIPALS_FILE", principals.to_str().unwrap())];
+    let mut gateway = GatewayProgram::start(&server.address, &[&trace[..], &secrets, &principals].concat()).await;
     use_everything(&server, &gateway, &proxy, &mut out).await;
     for (command, arguments) in [("sweep", &[][..]), ("audit", &["audit"]), ("purge", &["purge", "--after=1day"])] {
         let (code, stdout, stderr) = run_sweeper(arguments, &[&trace[..], &[("DATABASE_URL", &good)]].concat()).await;
@@ -315,6 +331,9 @@ async fn no_secret_and_nothing_private_gets_out_even_in_a_log_at_trace() {
     out.add_log("the server", &mut server.process).await;
     out.add("exported spans", format!("{:?}", collector.spans()).replace("}, ", "},\n"));
     assert!(collector.spans().len() > 20, "the spans are there");
+    // A line that was dropped could have had anything.
+    let pages = out.0.iter().filter(|(of, _)| of.starts_with("page of metrics"));
+    assert!(pages.into_iter().all(|(_, page)| page.contains("flashsale_log_lines_dropped_total 0")));
     assert_eq!(collector.authorization(), format!("Bearer {COLLECTOR_TOKEN}"), "the right place for a secret");
 
     let findings = out.findings();

@@ -6,8 +6,10 @@ use flashsale::gateway::{EventSenders, StripeSecret, WebhookAuth};
 use reqwest::{Method, header::CONTENT_ENCODING};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
 };
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
 
 use crate::{
     gateway::{Gateway, LIMIT, NOBODY, refusal},
@@ -309,4 +311,26 @@ async fn webhook_secrets_are_replaced_while_the_gateway_runs() {
     let log = gateway.process.stdout().concat();
     assert!(!log.contains("hunter2") && !log.contains(&SECRET[6..]) && !log.contains(&NEXT[6..]), "{log}");
     gateway.stop().await;
+}
+
+/// The server says that it isn't ready, as one does on its way out. The connection after that may lead to another server.
+#[tokio::test]
+async fn a_server_on_its_way_out_does_not_take_the_gateway_out() {
+    let (health, service) = tonic_health::server::health_reporter();
+    health.set_service_status("", ServingStatus::NotServing).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = tonic::transport::Server::builder().add_service(service);
+    let server = tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+    let gateway = Gateway::start(&url, Duration::from_secs(5), WebhookAuth::Unsigned).await;
+    let readyz = async || gateway.get("/readyz").await.status().as_u16();
+
+    assert_eq!(readyz().await, 503, "it has never been ready");
+    health.set_service_status("", ServingStatus::Serving).await;
+    assert_eq!(readyz().await, 200);
+    health.set_service_status("", ServingStatus::NotServing).await;
+    assert_eq!(readyz().await, 200, "the first such answer");
+    health.set_service_status("", ServingStatus::Serving).await;
+    assert_eq!(readyz().await, 200, "the other server");
+    server.abort();
 }
