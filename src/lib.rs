@@ -5,14 +5,14 @@
 //! | module | what it is | may use |
 //! |---|---|---|
 //! | `bin` | the three programs | [`config`], [`gateway`], [`grpc`], [`listener`], [`metrics`], [`probes`], [`setup`], [`shutdown`], [`startup`], [`sweeper`], [`telemetry`] |
-//! | [`grpc`] | the server: decode, call the checkout, encode | [`access`], [`checkout`], [`config`], [`domain`], [`error`], [`listener`], [`metrics`], [`pb`], [`probes`], [`shares`], [`spans`], [`telemetry`] |
+//! | [`grpc`] | the server: decode, call the checkout, encode | [`access`], [`checkout`], [`config`], [`domain`], [`error`], [`listener`], [`metrics`], [`pb`], [`probes`], [`shares`], [`spans`], [`telemetry`], `fuzz` |
 //! | [`sweeper`] | one run of the sweep, of the audit, or of the purge | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`spans`], [`telemetry`] |
 //! | [`setup`] | `server migrate` | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`startup`] |
 //! | [`checkout`] | one file for each use case: lock, decide, write | [`config`], [`db`], [`domain`], [`error`], [`lane`], [`metrics`] |
-//! | [`db`] | the only place with SQL | [`config`], [`domain`], [`error`], [`metrics`], [`reload`], [`spans`] |
+//! | [`db`] | the only place with SQL | [`config`], [`domain`], [`error`], [`metrics`], [`reload`], [`spans`], `fuzz` |
 //! | [`config`] | the settings of the programs | [`access`], [`gateway`], [`listener`], [`reload`], [`shares`], [`startup`], [`telemetry`] |
-//! | [`gateway`] | the HTTP front, which knows nothing but gRPC of the rest | [`access`], [`listener`], [`metrics`], [`pb`], [`reload`], [`seldom`], [`spans`], [`telemetry`] |
-//! | [`access`] | who calls, and what they may call | [`listener`], [`pb`], [`reload`] |
+//! | [`gateway`] | the HTTP front, which knows nothing but gRPC of the rest | [`access`], [`listener`], [`metrics`], [`pb`], [`reload`], [`seldom`], [`spans`], [`telemetry`], `fuzz` |
+//! | [`access`] | who calls, and what they may call | [`listener`], [`pb`], [`reload`], `fuzz` |
 //! | [`probes`] | the metrics address | [`listener`], [`metrics`] |
 //! | [`telemetry`] | logs, traces and metrics | [`metrics`], [`seldom`], [`spans`], [`startup`] |
 //! | [`lane`] | requests that wait together run together | [`error`], [`metrics`], [`shares`], [`spans`] |
@@ -26,6 +26,7 @@
 //! | [`certificates`] | certificates and keys in files | – |
 //! | [`reload`] | values that come from files and are read anew | [`startup`] |
 //! | [`seldom`] | when a line may be written that could come very often | – |
+//! | `fuzz` | inputs of the fuzz targets, in tests alone | – |
 //! | [`shutdown`] | the end of a program's work | – |
 //! | [`pb`] | the code generated from the service definition | – |
 //!
@@ -51,6 +52,8 @@ pub mod config;
 pub mod db;
 pub mod domain;
 pub mod error;
+#[cfg(test)]
+pub mod fuzz;
 pub mod gateway;
 pub mod grpc;
 pub mod lane;

@@ -9,6 +9,8 @@
 mod caller;
 mod door;
 mod file;
+#[cfg(test)]
+mod fuzz;
 pub mod methods;
 mod principals;
 mod token;

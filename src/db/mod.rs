@@ -38,6 +38,8 @@ mod classify;
 mod columns;
 mod denied;
 pub mod due;
+#[cfg(test)]
+mod fuzz;
 pub mod grants;
 mod heartbeat;
 pub mod holds;

@@ -26,6 +26,8 @@ mod answer;
 mod body;
 mod credentials;
 mod framing;
+#[cfg(test)]
+mod fuzz;
 mod guard;
 mod readiness;
 mod reply;

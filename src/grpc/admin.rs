@@ -62,7 +62,7 @@ fn early<T>(request: &Request<T>, method: Method) -> impl Fn(Error) -> Status {
     }
 }
 
-fn create_product(request: &CreateProductRequest, principal: Principal) -> Result<CreateProduct, Error> {
+pub(super) fn create_product(request: &CreateProductRequest, principal: Principal) -> Result<CreateProduct, Error> {
     let mut bad = BadFields::default();
     let name = bad.take(ProductName::parse(&request.name));
     let price_cents = bad.take(not_negative("price_cents", request.price_cents));
@@ -89,7 +89,7 @@ fn create_product(request: &CreateProductRequest, principal: Principal) -> Resul
     Ok(CreateProduct { product, request_id: request_id_or_made_up(request_id), principal })
 }
 
-fn adjust_stock(request: &AdjustStockRequest, principal: Principal) -> Result<AdjustStock, Error> {
+pub(super) fn adjust_stock(request: &AdjustStockRequest, principal: Principal) -> Result<AdjustStock, Error> {
     let mut bad = BadFields::default();
     let product_id = bad.take(ProductId::parse(request.product_id));
     let delta = bad.take(StockDelta::parse(request.delta));
@@ -102,7 +102,7 @@ fn adjust_stock(request: &AdjustStockRequest, principal: Principal) -> Result<Ad
     Ok(AdjustStock { product_id, delta, reason, request_id, principal })
 }
 
-fn resolve_payment_exception(
+pub(super) fn resolve_payment_exception(
     request: &ResolvePaymentExceptionRequest,
     principal: Principal,
 ) -> Result<ResolvePaymentException, Error> {
@@ -113,7 +113,7 @@ fn resolve_payment_exception(
     Ok(ResolvePaymentException { id, note, principal })
 }
 
-fn accept_payment(request: &AcceptPaymentRequest, principal: Principal) -> Result<AcceptPayment, Error> {
+pub(super) fn accept_payment(request: &AcceptPaymentRequest, principal: Principal) -> Result<AcceptPayment, Error> {
     let mut bad = BadFields::default();
     let id = bad.take(PaymentExceptionId::parse(request.exception_id));
     let note = bad.take(Remark::parse("note", &request.note));

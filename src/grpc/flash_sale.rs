@@ -31,7 +31,7 @@ impl FlashSaleRpcs {
     }
 }
 
-fn create_hold(request: &CreateHoldRequest) -> Result<CreateHold, Error> {
+pub(super) fn create_hold(request: &CreateHoldRequest) -> Result<CreateHold, Error> {
     let CreateHoldRequest { product_id, qty, request_id, buyer_id, expected_unit_price_cents } = request;
     let mut bad = BadFields::default();
     let product_id = bad.take(ProductId::parse(*product_id));
@@ -49,7 +49,7 @@ fn create_hold(request: &CreateHoldRequest) -> Result<CreateHold, Error> {
     Ok(CreateHold { product_id, qty, request_id, buyer_id, expected_unit_price_cents })
 }
 
-fn create_order(request: &CreateOrderRequest) -> Result<CreateOrder, Error> {
+pub(super) fn create_order(request: &CreateOrderRequest) -> Result<CreateOrder, Error> {
     let CreateOrderRequest { hold_id, request_id, buyer_id } = request;
     let mut bad = BadFields::default();
     let hold_id = bad.take(HoldId::parse(*hold_id));

@@ -5,6 +5,8 @@
 mod admin;
 mod convert;
 mod flash_sale;
+#[cfg(test)]
+mod fuzz;
 mod gate;
 pub mod health;
 mod layer;

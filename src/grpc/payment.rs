@@ -38,7 +38,7 @@ fn payment_status(value: i32) -> Result<PaymentStatus, Invalid> {
     }
 }
 
-fn command(request: &HandlePaymentWebhookRequest) -> Result<HandlePaymentWebhook, Error> {
+pub(super) fn command(request: &HandlePaymentWebhookRequest) -> Result<HandlePaymentWebhook, Error> {
     let mut bad = BadFields::default();
     let idempotency_key = bad.take(IdempotencyKey::parse(&request.idempotency_key));
     let order_id = bad.take(OrderId::parse(request.order_id));
