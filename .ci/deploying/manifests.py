@@ -229,7 +229,7 @@ def check_cron(settings):
             if variable[1] != "MAILTO":
                 settings.check(where, "sweeper", [variable[1]])
         elif line and not line.startswith("#"):
-            job = re.fullmatch(rf"(?:{field} ){{5}}flashsale-sweeper (/opt/flashsale/bin/sweeper\b[^%]*)", line)
+            job = re.fullmatch(rf"(?:{field} ){{5}}flashsale-(?:sweeper|audit|purge) (/opt/flashsale/bin/sweeper\b[^%]*)", line)
             demand(job, where, "is no line that cron understands")
 
 
