@@ -12,6 +12,7 @@ use crate::{
     results::{Cell, Design, Figure, Moment, Round, Run},
     shop::{self, Process, Shop},
     support::mysqld::free_port,
+    tls,
 };
 
 /// The variable that says where spans go.
@@ -51,7 +52,13 @@ impl Bench {
             env.extend(
                 collector.iter().map(|collector| (ENDPOINT.to_owned(), format!("http://{}", collector.address))),
             );
-            let server = shop.server_of(program, &address, &env).await;
+            if options.against_tls {
+                env.extend(tls::settings(shop.folder()));
+            }
+            let mut server = shop.server_of(program, &address, &env).await;
+            if options.against_tls {
+                server.address = tls::url(&address);
+            }
             contestants.push(Contestant { design: Design::Other, server, redis: None });
         }
         if options.compares(Design::Plain) {

@@ -19,7 +19,10 @@ use tonic::{
 };
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::load::{Call, Reply};
+use crate::{
+    load::{Call, Reply},
+    tls,
+};
 
 /// The buyer of each eighth hold, where one buyer buys for many.
 pub(crate) const BOX_OFFICE: &str = "box-office";
@@ -31,7 +34,10 @@ const CONNECTIONS_MAX: usize = 8;
 pub(crate) async fn connect(address: &str, clients: usize) -> Vec<Channel> {
     let mut channels = Vec::new();
     for _ in 0..clients.min(CONNECTIONS_MAX) {
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        let endpoint = match tls::of_url(address) {
+            Some(tls) => Endpoint::from_shared(address.to_owned()).unwrap().tls_config(tls).unwrap(),
+            None => Endpoint::from_shared(format!("http://{address}")).unwrap(),
+        };
         channels.push(endpoint.connect().await.unwrap_or_else(|error| panic!("{address}: {error}")));
     }
     channels

@@ -7,6 +7,7 @@
 //! cargo bench --bench hot_product -- --quick            # one to two minutes, with floors; what CI runs
 //! cargo bench --bench hot_product -- --against PROGRAM  # in turns with another build's server
 //! cargo bench --bench hot_product -- --against-env RUST_LOG=off  # in turns with another setting of this build's server
+//! cargo bench --bench hot_product -- --against-tls   # in turns with a server that has mutual TLS and principals
 //! cargo bench --bench hot_product -- --against-collector         # in turns with a server that sends all its spans
 //! cargo bench --bench hot_product -- --help
 //! ```
@@ -29,6 +30,7 @@ mod results;
 mod scenarios;
 mod shop;
 mod targets;
+mod tls;
 
 use std::{env, error::Error, fs, path::Path, process::ExitCode};
 

@@ -42,6 +42,11 @@ pub(crate) struct Options {
     /// The server that takes turns sends its spans to a collector, which takes them and does nothing with them.
     #[arg(long)]
     pub(crate) against_collector: bool,
+    /// The server that takes turns is called by mutual TLS, and knows its callers by a file of principals.
+    ///
+    /// Only the scenario hot_product is measured then.
+    #[arg(long)]
+    pub(crate) against_tls: bool,
     /// Measures only these designs beside the service's builds; may be given several times.
     #[arg(long, value_name = "DESIGN", value_enum)]
     beside: Vec<Design>,
@@ -67,7 +72,7 @@ impl Options {
 
     /// Returns the server program that takes turns with this build's.
     pub(crate) fn other_server(&self) -> Option<PathBuf> {
-        let same = !self.against_env.is_empty() || self.against_collector;
+        let same = !self.against_env.is_empty() || self.against_collector || self.against_tls;
         self.against.clone().or_else(|| same.then(|| Program::Server.path()))
     }
 
@@ -79,7 +84,8 @@ impl Options {
 
     /// Tells whether a scenario is to be run.
     pub(crate) fn wants(&self, scenario: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| only == scenario)
+        let is_asked_for = self.only.is_empty() || self.only.iter().any(|only| only == scenario);
+        is_asked_for && (!self.against_tls || scenario == "hot_product")
     }
 
     /// Tells whether a design is to be measured.
