@@ -4,6 +4,7 @@ import datetime
 import http.client
 import json
 import pathlib
+import ssl
 import sys
 import threading
 import time
@@ -18,11 +19,13 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "proto"))
 pb, services = grpc.protos_and_services("flashsale/v1/flash_sale.proto")
 
-GRPC_PORT, SHOP_PORT, WEBHOOKS_PORT = 50051, 8000, 8080
+GRPC_PORT, ADMIN_PORT, SHOP_PORT, WEBHOOKS_PORT = 50051, 50052, 8000, 8080
 DEADLINE_SECONDS = 10
 # HealthCheckResponse { status: SERVING }
 SERVING = b"\x08\x01"
 CALLERS = 8
+# After so many calls a caller makes a new connection.
+CALLS_A_CHANNEL = 25
 
 
 def demand(holds, what):
@@ -31,30 +34,57 @@ def demand(holds, what):
         raise AssertionError(what)
 
 
-def ask(address, port, method, path, body=None, headers=None, connection=None):
-    """Sends a request with JSON, and returns the status and the answer's body."""
-    connection = connection or http.client.HTTPConnection(address, port, timeout=DEADLINE_SECONDS)
-    sent = json.dumps(body) if isinstance(body, dict) else body
-    connection.request(method, path, sent, {"content-type": "application/json", **(headers or {})})
-    answer = connection.getresponse()
-    return answer.status, answer.read()
+def refused(call, code, what):
+    """Demands that a gRPC call is refused with a code."""
+    try:
+        call()
+    except grpc.RpcError as error:
+        demand(error.code() == code, f"{what} was answered {error.code()}: {error.details()}")
+        return
+    raise AssertionError(f"{what} was answered OK")
 
 
 class Proxy:
-    """A proxy in front of servers and gateways, as its callers see it."""
+    """A proxy in front of servers and gateways, as its callers see it, and a server, as its operators do."""
 
-    def __init__(self, address, webhook_secret):
-        self.address, self._signer = address, Webhook(webhook_secret)
-        self.channel = grpc.insecure_channel(f"{address}:{GRPC_PORT}")
-        self.sale = services.FlashSaleServiceStub(self.channel)
-        self.admin = services.AdminServiceStub(self.channel)
-        # Without classes of its messages: an empty question is the one for "".
-        self._health = self.channel.unary_unary("/grpc.health.v1.Health/Check")
+    def __init__(self, name, server, secrets, tokens):
+        """Takes the names by which certificates know the proxy and the server, secrets of the shop, and callers' tokens."""
+        self.name, self._server, self._ca, self._tokens = name, server, secrets["ca"], tokens
+        self._tls, self._signer = ssl.create_default_context(cadata=self._ca), Webhook(secrets["webhook_secrets"].strip())
+        self._buyer = {"authorization": f"Bearer {tokens['checkout']}"}
+        self.sale = services.FlashSaleServiceStub(self.channel(name, GRPC_PORT, "checkout"))
+        self.admin = services.AdminServiceStub(self.channel(server, ADMIN_PORT, "operator"))
+        # Without classes of its messages: an empty question is the one for "". Everybody may ask it.
+        self._health = self.channel(name, GRPC_PORT).unary_unary("/grpc.health.v1.Health/Check")
+
+    def channel(self, host, port, caller=None, options=()):
+        """Opens a channel with TLS, and with a caller's token if there is one."""
+        credentials = grpc.ssl_channel_credentials(self._ca.encode())
+        if caller:
+            token = grpc.access_token_call_credentials(self._tokens[caller])
+            credentials = grpc.composite_channel_credentials(credentials, token)
+        return grpc.secure_channel(f"{host}:{port}", credentials, [("grpc.enable_http_proxy", 0), *options])
+
+    def connection(self, port):
+        """Returns a connection for requests to a port of the proxy, not yet made."""
+        return http.client.HTTPSConnection(self.name, port, timeout=DEADLINE_SECONDS, context=self._tls)
+
+    def ask(self, port, method, path, body=None, headers=None, connection=None):
+        """Sends a request with JSON, and returns the status and the answer's body."""
+        connection = connection or self.connection(port)
+        sent = json.dumps(body) if isinstance(body, dict) else body
+        connection.request(method, path, sent, {"content-type": "application/json", **(headers or {})})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+    def shop(self, method, path, body=None, connection=None):
+        """Asks one of the shop's routes, as the shop."""
+        return self.ask(SHOP_PORT, method, path, body, self._buyer, connection)
 
     def is_ready(self):
         """Returns whether a server and a gateway answer through it."""
         try:
-            status, _ = ask(self.address, SHOP_PORT, "GET", "/readyz")
+            status, _ = self.ask(SHOP_PORT, "GET", "/readyz")
             return status == 200 and self._health(b"", timeout=1) == SERVING
         except (OSError, http.client.HTTPException, grpc.RpcError):
             return False
@@ -68,28 +98,59 @@ class Proxy:
         now, message = datetime.datetime.now(datetime.timezone.utc), str(uuid.uuid4())
         signature = self._signer.sign(message, now, body)
         headers = {"webhook-id": message, "webhook-timestamp": str(int(now.timestamp())), "webhook-signature": signature}
-        return ask(self.address, port, "POST", "/api/payments/webhook", body, headers)
+        return self.ask(port, "POST", "/api/payments/webhook", body, headers)
 
     def check(self, product):
         """Buys by gRPC and by JSON, pays by webhook, and asks for what has to be refused."""
         hold = self.sale.CreateHold(pb.CreateHoldRequest(product_id=product, qty=1), timeout=DEADLINE_SECONDS).hold
         order = self.sale.CreateOrder(pb.CreateOrderRequest(hold_id=hold.hold_id), timeout=DEADLINE_SECONDS).order
         paid = json.dumps({"idempotency_key": f"paid-{order.order_id}", "order_id": order.order_id, "status": "success"})
-        status, _ = ask(self.address, WEBHOOKS_PORT, "POST", "/api/payments/webhook", paid)
+        status, _ = self.ask(WEBHOOKS_PORT, "POST", "/api/payments/webhook", paid)
         demand(status == 401, f"a webhook without a signature was answered {status}")
         status, answer = self.webhook(WEBHOOKS_PORT, paid)
         demand((status, json.loads(answer)["order_status"]) == (200, "paid"), f"a webhook was answered {status} {answer}")
         read = self.sale.GetOrder(pb.GetOrderRequest(order_id=order.order_id), timeout=DEADLINE_SECONDS).order
         demand(read.status == pb.ORDER_STATUS_PAID, "the order is to be paid")
 
-        status, answer = ask(self.address, SHOP_PORT, "POST", "/api/holds", {"product_id": product, "qty": 1})
+        status, answer = self.shop("POST", "/api/holds", {"product_id": product, "qty": 1})
         demand(status == 201, f"a hold by JSON was answered {status} {answer}")
-        status, answer = ask(self.address, SHOP_PORT, "POST", "/api/orders", {"hold_id": json.loads(answer)["hold_id"]})
+        status, answer = self.shop("POST", "/api/orders", {"hold_id": json.loads(answer)["hold_id"]})
         demand(status == 201, f"an order by JSON was answered {status} {answer}")
         for path in ("/api/products/1", "/api/holds", "/readyz", "/metrics", "/api/payments/../products/1"):
-            status, answer = ask(self.address, WEBHOOKS_PORT, "GET", path)
+            status, answer = self.ask(WEBHOOKS_PORT, "GET", path)
             demand(status in (400, 404) and b"price" not in answer, f"{path} for the payment provider was answered {status}")
         self._check_refusal(product)
+        self._check_strangers(product)
+
+    def _check_strangers(self, product):
+        """Calls as nobody, as somebody else, and where nobody is to be served."""
+        read, hold = pb.GetProductRequest(product_id=product), pb.CreateHoldRequest(product_id=product, qty=1)
+        create = pb.CreateProductRequest(name="x", price_cents=1, total_stock=1)
+        nobody = self.channel(self.name, GRPC_PORT)
+        for what, stub, request in (("a read", "GetProduct", read), ("a hold", "CreateHold", hold)):
+            call = getattr(services.FlashSaleServiceStub(nobody), stub)
+            refused(lambda: call(request, timeout=DEADLINE_SECONDS), grpc.StatusCode.UNAUTHENTICATED, f"{what} of nobody")
+        viewer = services.AdminServiceStub(self.channel(self._server, ADMIN_PORT, "viewer"))
+        refused(
+            lambda: viewer.CreateProduct(create, timeout=DEADLINE_SECONDS),
+            grpc.StatusCode.PERMISSION_DENIED,
+            "a product made by a viewer",
+        )
+        through = services.AdminServiceStub(self.channel(self.name, GRPC_PORT, "operator"))
+        refused(
+            lambda: through.CreateProduct(create, timeout=DEADLINE_SECONDS),
+            grpc.StatusCode.UNIMPLEMENTED,
+            "an operator through the proxy",
+        )
+        for path, body in ((f"/api/products/{product}", None), ("/api/holds", {"product_id": product, "qty": 1})):
+            status, answer = self.ask(SHOP_PORT, "POST" if body else "GET", path, body)
+            demand(status == 401, f"{path} without a token was answered {status} {answer}")
+        plain = grpc.insecure_channel(f"{self.name}:{GRPC_PORT}", [("grpc.enable_http_proxy", 0)])
+        refused(
+            lambda: services.FlashSaleServiceStub(plain).GetProduct(read, timeout=DEADLINE_SECONDS),
+            grpc.StatusCode.UNAVAILABLE,
+            "a call in plain text",
+        )
 
     def _check_refusal(self, product):
         """Asks for more than there is: the details of the error have to come through."""
@@ -143,11 +204,19 @@ class Load:
                     self.failures.append(failure)
 
     def _hold(self):
-        # Its own channel, so that the callers' connections are more than one.
+        # Its own channel, so that the callers' connections are more than one. A new one from time to time: a proxy that
+        # passes connections on sends the old one's calls to the same server for as long as it lives.
         options = [("grpc.use_local_subchannel_pool", 1)]
-        sale = services.FlashSaleServiceStub(grpc.insecure_channel(f"{self._proxy.address}:{GRPC_PORT}", options))
+        channel, left = None, 0
 
         def call():
+            nonlocal channel, left
+            if not left:
+                if channel:
+                    channel.close()
+                channel, left = self._proxy.channel(self._proxy.name, GRPC_PORT, "checkout", options), CALLS_A_CHANNEL
+            left -= 1
+            sale = services.FlashSaleServiceStub(channel)
             request = pb.CreateHoldRequest(product_id=self._product, qty=1, request_id=str(uuid.uuid4()))
             try:
                 sale.CreateHold(request, timeout=DEADLINE_SECONDS)
@@ -160,11 +229,11 @@ class Load:
         return call
 
     def _read(self):
-        connection = http.client.HTTPConnection(self._proxy.address, SHOP_PORT, timeout=DEADLINE_SECONDS)
+        connection = self._proxy.connection(SHOP_PORT)
 
         def call():
             try:
-                status, answer = ask(None, None, "GET", f"/api/products/{self._product}", connection=connection)
+                status, answer = self._proxy.shop("GET", f"/api/products/{self._product}", connection=connection)
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 return f"HTTP: {error!r}"

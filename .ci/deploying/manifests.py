@@ -73,7 +73,7 @@ def check_compose(path, settings):
         demand(service.get("read_only") and service.get("cap_drop") == ["ALL"], where, "is to be read-only and without capabilities")
         demand(seconds(service.get("stop_grace_period")) > STOP_SECONDS, where, f"stop_grace_period is to be over {STOP_SECONDS}s")
         secrets = {f"/run/secrets/{secret['target'].rsplit('/', 1)[-1]}" for secret in service.get("secrets", [])}
-        named = {value for key, value in environment.items() if key.endswith("_FILE")}
+        named = {value for value in environment.values() if str(value).startswith("/run/secrets/")}
         demand(named == secrets, where, f"names the secret files {sorted(named)} and is given {sorted(secrets)}")
         demand(not {"DATABASE_URL", "FLASHSALE_WEBHOOK_SECRETS"} & set(environment), where, "has a secret in its environment")
     for name, service in services.items():
@@ -131,7 +131,7 @@ def check_pod(where, pod, settings):
         ]
         for variable in container["env"]:
             demand("valueFrom" not in variable, where, f"{variable['name']}: secrets are files")
-            if variable["name"].endswith("_FILE"):
+            if variable["value"].startswith("/"):
                 demand(variable["value"] in files, where, f"{variable['name']} names {variable['value']}, which no secret is")
 
 
@@ -143,10 +143,9 @@ def check_deployment(where, resource):
     waits = container["lifecycle"]["preStop"]["sleep"]["seconds"] + STOP_SECONDS
     demand(pod["terminationGracePeriodSeconds"] > waits, where, f"terminationGracePeriodSeconds is to be over {waits}")
     demand({"startupProbe", "livenessProbe", "readinessProbe"} <= set(container), where, "lacks a probe")
-    if container["name"] == "server":
-        for probe in ("startupProbe", "livenessProbe"):
-            demand(container[probe]["grpc"].get("service") == "liveness", where, f"{probe} is to ask for `liveness`")
-        demand(container["readinessProbe"]["grpc"].get("service", "") == "", where, 'readinessProbe is to ask for ""')
+    for probe, path in (("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
+        wanted = {"port": "metrics", "path": path}
+        demand(container[probe].get("httpGet") == wanted, where, f"{probe} is to ask for {path} on the port metrics")
 
 
 def check_references(path, resources):
@@ -201,6 +200,17 @@ def check_kubernetes(path, settings):
             demand(shut, name, f"no policy denies by default what {resource['metadata']['name']} may do")
 
 
+# --- All files ------------------------------------------------------------------------------------------------------------
+
+
+def check_exposure():
+    """Demands that nothing in deploy/ lets strangers in on purpose."""
+    for path in sorted(path for path in DEPLOY.rglob("*") if path.is_file() and "secrets" not in path.parts):
+        text = path.read_text(errors="replace")
+        opened = re.search(r"FLASHSALE_INSECURE\W+(?:value\W+)?true|--insecure\b(?!=false)", text, re.I)
+        demand(not opened, path.relative_to(DEPLOY), "FLASHSALE_INSECURE is true: set up TLS and principals")
+
+
 # --- systemd and cron -----------------------------------------------------------------------------------------------------
 
 
@@ -241,6 +251,7 @@ def main():
         check_kubernetes(path, settings)
     check_units(settings)
     check_cron(settings)
+    check_exposure()
     for fault in FAULTS:
         print(fault)
     print(f"compose.yaml, {len(kubernetes)} sets of manifests, units and crontab: {len(FAULTS)} faults")

@@ -9,8 +9,8 @@ of its own with the name that compose.yaml gives it. The configurations of proxi
 they stand. Servers and gateways run as the user of the image, without any capability.
 
 Environment: SERVER, GATEWAY and SWEEPER are the programs' paths, DATABASE_SERVER is mysqld or mariadbd and DATABASE_ENGINE
-says which, and HAPROXY, ENVOY, NGINX and PROMETHEUS are the other programs, empty where there is none. What isn't there is named in a line with !!!, and the
-exit code is 3.
+says which, and HAPROXY, ENVOY, NGINX and PROMETHEUS are the other programs, empty where there is none. NGINX_MODULES is
+what nginx is told first. What isn't there is named in a line with !!!, and the exit code is 3.
 """
 
 import json
@@ -54,6 +54,9 @@ class Shop:
     def __init__(self, compose, folder):
         self.services, self.folder, self.processes = compose["services"], folder, {}
         self.secrets = {name: pathlib.Path(secret["file"]).read_text() for name, secret in compose["secrets"].items()}
+        made = pathlib.Path(compose["secrets"]["ca"]["file"]).parent
+        # What make-secrets made for callers: no container gets it.
+        self.tokens = {name: (made / f"{name}_token").read_text() for name in ("checkout", "operator", "viewer")}
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         # /run is this program's own from here on: a place where every user may read the programs and the secrets. So is
@@ -67,6 +70,9 @@ class Shop:
             shutil.copy(os.environ[variable], f"/run/programs/{program}")
         for name, text in self.secrets.items():
             pathlib.Path("/run/secrets", name).write_text(text)
+        # Envoy and nginx take the place of haproxy, and want the two halves of its secret.
+        for half in ("proxy_certificate", "proxy_key"):
+            pathlib.Path("/run/secrets", half).write_text((made / half).read_text())
         self.network = network.Network(self.services)
 
     def address(self, name):
@@ -120,6 +126,14 @@ class Shop:
         except OSError:
             return ""
 
+    def is_ready(self, name):
+        """Returns whether a gateway says on its metrics address that it is ready."""
+        try:
+            with urllib.request.urlopen(f"http://{self.address(name)}:9465/readyz", timeout=2) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
     # --- The database, which compose.yaml takes from MySQL's own image ----------------------------------------------------
 
     def start_database(self):
@@ -153,7 +167,10 @@ class Shop:
         return {
             "haproxy": [os.environ["HAPROXY"], "-W", "-db", "-f", self.mounted("haproxy")],
             "envoy": [os.environ["ENVOY"], "--log-level", "warn", "--config-path", f"{DEPLOY}/proxies/envoy.yaml"],
-            "nginx": [os.environ["NGINX"], "-e", "stderr", "-g", "daemon off;", "-c", f"{DEPLOY}/proxies/nginx.conf"],
+            "nginx": [
+                os.environ["NGINX"], "-e", "stderr", "-g", f"{os.environ['NGINX_MODULES']} daemon off;",
+                "-c", f"{DEPLOY}/proxies/nginx.conf",
+            ],
         }[name]
 
     def is_up(self, name):
@@ -197,7 +214,7 @@ def answered(shop, name):
 def try_proxy(shop, name):
     """Buys through a proxy, restarts all behind it under load, and reports what failed."""
     shop.start(name, shop.proxy_command(name), host="haproxy")
-    proxy = calls.Proxy(shop.address("haproxy"), shop.secrets["webhook_secrets"].strip())
+    proxy = calls.Proxy("haproxy", "server-1", shop.secrets, shop.tokens)
     wait_for(f"{name} to reach a server and a gateway", lambda: shop.runs(name) and proxy.is_ready())
     product = proxy.create_product(f"sold through {name}", 1_000_000)
     proxy.check(product)
@@ -205,6 +222,9 @@ def try_proxy(shop, name):
         for restarted in ("server-1", "server-2", "gateway-1", "gateway-2"):
             shop.restart(restarted)
             wait_for(f"a call at {restarted} through {name}", lambda: answered(shop, restarted))
+            # A gateway that has just lost its connection to one server isn't to meet the next one on its way out.
+            for gateway in ("gateway-1", "gateway-2"):
+                wait_for(f"{gateway} to be ready after {restarted}", lambda: shop.is_ready(gateway))
     shop.stop(name, code=None)
     failed = len(load.failures)
     print(f"{name}: {load.calls} calls while all were restarted, {failed} failed, the slowest took {load.slowest_seconds:.2f} s")

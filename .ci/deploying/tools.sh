@@ -42,3 +42,16 @@ tool() {
     fi
     "$TOOL" -v >/dev/null 2>&1
 }
+
+# stream_module NGINX: sets NGINX_MODULES to what nginx needs to be told for TCP. Debian has that as a package of its own.
+stream_module() {
+    local module
+    NGINX_MODULES=
+    if "$1" -V 2>&1 | grep -q -- '--with-stream=dynamic'; then
+        for module in /usr/lib/nginx/modules/ngx_stream_module.so "$TOOLS_DIR/usr/lib/nginx/modules/ngx_stream_module.so"; do
+            [ -e "$module" ] && break
+        done
+        [ -e "$module" ] || { unpack libnginx-mod-stream && [ -e "$module" ]; } || return 1
+        NGINX_MODULES="load_module $module;"
+    fi
+}
