@@ -93,21 +93,21 @@ class Proxy:
         request = pb.CreateProductRequest(name=name, price_cents=1000, total_stock=stock, request_id=name)
         return self.admin.CreateProduct(request, timeout=DEADLINE_SECONDS).product.product_id
 
-    def webhook(self, port, body):
+    def webhook(self, body, connection=None):
         """Sends a signed webhook, and returns the status and the answer's body."""
         now, message = datetime.datetime.now(datetime.timezone.utc), str(uuid.uuid4())
         signature = self._signer.sign(message, now, body)
         headers = {"webhook-id": message, "webhook-timestamp": str(int(now.timestamp())), "webhook-signature": signature}
-        return self.ask(port, "POST", "/api/payments/webhook", body, headers)
+        return self.ask(WEBHOOKS_PORT, "POST", "/api/payments/webhook", body, headers, connection)
 
     def check(self, product):
-        """Buys by gRPC and by JSON, pays by webhook, and asks for what has to be refused."""
+        """Buys by gRPC and by JSON, pays by webhook, asks for what has to be refused, and returns the payment's event."""
         hold = self.sale.CreateHold(pb.CreateHoldRequest(product_id=product, qty=1), timeout=DEADLINE_SECONDS).hold
         order = self.sale.CreateOrder(pb.CreateOrderRequest(hold_id=hold.hold_id), timeout=DEADLINE_SECONDS).order
         paid = json.dumps({"idempotency_key": f"paid-{order.order_id}", "order_id": order.order_id, "status": "success"})
         status, _ = self.ask(WEBHOOKS_PORT, "POST", "/api/payments/webhook", paid)
         demand(status == 401, f"a webhook without a signature was answered {status}")
-        status, answer = self.webhook(WEBHOOKS_PORT, paid)
+        status, answer = self.webhook(paid)
         demand((status, json.loads(answer)["order_status"]) == (200, "paid"), f"a webhook was answered {status} {answer}")
         read = self.sale.GetOrder(pb.GetOrderRequest(order_id=order.order_id), timeout=DEADLINE_SECONDS).order
         demand(read.status == pb.ORDER_STATUS_PAID, "the order is to be paid")
@@ -121,6 +121,7 @@ class Proxy:
             demand(status in (400, 404) and b"price" not in answer, f"{path} for the payment provider was answered {status}")
         self._check_refusal(product)
         self._check_strangers(product)
+        return paid
 
     def _check_strangers(self, product):
         """Calls as nobody, as somebody else, and where nobody is to be served."""
@@ -145,6 +146,8 @@ class Proxy:
         for path, body in ((f"/api/products/{product}", None), ("/api/holds", {"product_id": product, "qty": 1})):
             status, answer = self.ask(SHOP_PORT, "POST" if body else "GET", path, body)
             demand(status == 401, f"{path} without a token was answered {status} {answer}")
+        status, _ = self.ask(SHOP_PORT, "POST", "/api/payments/webhook", "{}")
+        demand(status == 404, f"a webhook at the shop's port was answered {status}")
         plain = grpc.insecure_channel(f"{self.name}:{GRPC_PORT}", [("grpc.enable_http_proxy", 0)])
         refused(
             lambda: services.FlashSaleServiceStub(plain).GetProduct(read, timeout=DEADLINE_SECONDS),
@@ -166,16 +169,19 @@ class Proxy:
 
 
 class Load:
-    """Callers in a closed loop, without retries: holds by gRPC, and reads by JSON. Counts what fails."""
+    """Callers in a closed loop, without retries: holds by gRPC, reads by JSON, and one payment's event again and again.
 
-    def __init__(self, proxy, product):
-        self._proxy, self._product, self._ends = proxy, product, threading.Event()
+    Counts what fails.
+    """
+
+    def __init__(self, proxy, product, paid):
+        self._proxy, self._product, self._paid, self._ends = proxy, product, paid, threading.Event()
         self.calls, self.failures, self.slowest_seconds = 0, [], 0.0
         # What ended a caller: a repeat that failed as well.
         self.given_up = []
         self._lock = threading.Lock()
-        kinds = (self._hold, self._read)
-        self._callers = [threading.Thread(target=self._call, args=(kinds[number % 2],)) for number in range(CALLERS)]
+        kinds = (self._hold, self._read, self._pay)
+        self._callers = [threading.Thread(target=self._call, args=(kinds[n % len(kinds)],)) for n in range(CALLERS)]
 
     def __enter__(self):
         for caller in self._callers:
@@ -229,11 +235,18 @@ class Load:
         return call
 
     def _read(self):
-        connection = self._proxy.connection(SHOP_PORT)
+        return self._asking(SHOP_PORT, lambda way: self._proxy.shop("GET", f"/api/products/{self._product}", connection=way))
+
+    def _pay(self):
+        return self._asking(WEBHOOKS_PORT, lambda way: self._proxy.webhook(self._paid, way))
+
+    def _asking(self, port, ask):
+        """Returns a call by a connection to a port that is used again."""
+        connection = self._proxy.connection(port)
 
         def call():
             try:
-                status, answer = self._proxy.shop("GET", f"/api/products/{self._product}", connection=connection)
+                status, answer = ask(connection)
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 return f"HTTP: {error!r}"

@@ -62,7 +62,7 @@ def check_compose(path, settings):
     compose = json.loads(pathlib.Path(path).read_text())
     services = compose["services"]
     ours = {name: service for name, service in services.items() if service["image"].startswith("flashsale:")}
-    wanted = {"migrate", "server-1", "server-2", "gateway-1", "gateway-2", "sweep", "audit"}
+    wanted = {"migrate", "server-1", "server-2", "gateway-1", "gateway-2", "webhooks-1", "webhooks-2", "sweep", "audit"}
     demand(wanted <= set(ours), "compose.yaml", f"lacks {sorted(wanted - set(ours))}")
     built = {service["image"] for service in ours.values() if "build" in service}
     for name, service in ours.items():
@@ -179,7 +179,7 @@ def check_kubernetes(path, settings):
     resources = [resource for resource in yaml.safe_load_all(pathlib.Path(path).read_text()) if resource]
     name = pathlib.PurePath(path).stem
     kinds = [resource["kind"] for resource in resources]
-    for kind, count in {"Deployment": 2, "PodDisruptionBudget": 2, "Job": 1, "CronJob": 2, "Secret": 0}.items():
+    for kind, count in {"Deployment": 3, "PodDisruptionBudget": 3, "Job": 1, "CronJob": 2, "Secret": 0}.items():
         demand(kinds.count(kind) == count, name, f"has {kinds.count(kind)} of the kind {kind}, not {count}")
     for resource in resources:
         where = f"{name}, {resource['kind']} {resource['metadata']['name']}"

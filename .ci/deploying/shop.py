@@ -33,6 +33,7 @@ IMAGE_USER = "65532"
 READY_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 30
 NOT_TESTED = 3
+SERVERS, GATEWAYS = ("server-1", "server-2"), ("gateway-1", "gateway-2", "webhooks-1", "webhooks-2")
 # Calls that a proxy may lose while all servers and gateways are restarted once. nginx asks nobody for health, so one may
 # meet a connection that just ends.
 FAILURES_MAX = {"haproxy": 0, "envoy": 0, "nginx": 5}
@@ -208,7 +209,8 @@ def answered(shop, name):
     """Returns whether a server or gateway has answered a call of the load since it was started."""
     if name.startswith("server"):
         return "Hold created" in shop.log(name).read_text()
-    return 'http_route="/api/products/{id}"' in shop.gateway_metrics(name)
+    route = "/api/products/{id}" if name.startswith("gateway") else "/api/payments/webhook"
+    return f'http_route="{route}"' in shop.gateway_metrics(name)
 
 
 def try_proxy(shop, name):
@@ -217,13 +219,13 @@ def try_proxy(shop, name):
     proxy = calls.Proxy("haproxy", "server-1", shop.secrets, shop.tokens)
     wait_for(f"{name} to reach a server and a gateway", lambda: shop.runs(name) and proxy.is_ready())
     product = proxy.create_product(f"sold through {name}", 1_000_000)
-    proxy.check(product)
-    with calls.Load(proxy, product) as load:
-        for restarted in ("server-1", "server-2", "gateway-1", "gateway-2"):
+    paid = proxy.check(product)
+    with calls.Load(proxy, product, paid) as load:
+        for restarted in (*SERVERS, *GATEWAYS):
             shop.restart(restarted)
             wait_for(f"a call at {restarted} through {name}", lambda: answered(shop, restarted))
             # A gateway that has just lost its connection to one server isn't to meet the next one on its way out.
-            for gateway in ("gateway-1", "gateway-2"):
+            for gateway in GATEWAYS:
                 wait_for(f"{gateway} to be ready after {restarted}", lambda: shop.is_ready(gateway))
     shop.stop(name, code=None)
     failed = len(load.failures)
@@ -240,7 +242,7 @@ def run(shop, missing):
     shop.start_database()
     shop.start_service("migrate")
     calls.demand(shop.processes.pop("migrate").wait(READY_SECONDS_MAX) == 0, "server migrate failed")
-    for name in ("server-1", "server-2", "gateway-1", "gateway-2", "sweep", "audit"):
+    for name in (*SERVERS, *GATEWAYS, "sweep", "audit"):
         shop.start_service(name)
     if os.environ.get("PROMETHEUS"):
         shop.start_prometheus()
@@ -251,7 +253,7 @@ def run(shop, missing):
             missing.append(f"Calls through {name}")
     if os.environ.get("PROMETHEUS") and os.environ.get("HAPROXY"):
         shop.start("haproxy", shop.proxy_command("haproxy"))
-        for name in ("server-1", "server-2", "gateway-1", "gateway-2"):
+        for name in (*SERVERS, *GATEWAYS):
             wait_for(f"haproxy to say that {name} is up", lambda: shop.is_up(name))
         wait_for("Prometheus to read all targets", shop.scraped)
         groups = shop.ask_prometheus("rules")["groups"]
@@ -263,7 +265,7 @@ def run(shop, missing):
         missing.append("The targets of compose/prometheus.yml")
     wait_for("a sweep", lambda: '"holds_expired"' in shop.log("sweep").read_text())
     wait_for("an audit", lambda: "Audit done" in shop.log("audit").read_text())
-    for name in ("gateway-1", "gateway-2", "server-1", "server-2"):
+    for name in (*GATEWAYS, *SERVERS):
         shop.stop(name)
     shop.stop("audit", code=None)
     shop.log("audit").write_text("")
