@@ -52,6 +52,7 @@ stream_module() {
             [ -e "$module" ] && break
         done
         [ -e "$module" ] || { unpack libnginx-mod-stream && [ -e "$module" ]; } || return 1
+        # shellcheck disable=SC2034 # read by .ci/deploy
         NGINX_MODULES="load_module $module;"
     fi
 }
