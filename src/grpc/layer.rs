@@ -28,6 +28,7 @@ use crate::{
     error::Error,
     listener::Peer,
     metrics::{self, Method},
+    rpc_codes,
     spans::{
         self, Ends,
         rpc::{self, ServerCall},
@@ -213,7 +214,7 @@ fn is_tonics<R>(response: &Response<R>) -> bool {
 fn explained<R: Default>(response: Response<R>, operator: Option<Operator>) -> Response<R> {
     let response = with_details(response);
     if let (Some(Operator { method, principal }), code @ 1..) = (operator, code_of(&response)) {
-        operator_actions::record_early(&principal, method, rpc::code_name(code));
+        operator_actions::record_early(&principal, method, rpc_codes::name(code));
     }
     response
 }

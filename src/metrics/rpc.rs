@@ -16,38 +16,11 @@ use super::{
     labels::{OTHER, REASONS},
     pipeline::meter,
 };
-use crate::pb::RPCS;
+use crate::{pb::RPCS, rpc_codes};
 
 const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 /// Lists how the paths of streams begin.
 const STREAMS: [&str; 2] = ["/grpc.health.v1.Health/Watch", "/grpc.reflection."];
-
-/// Lists the names of gRPC's status codes, by number.
-const CODES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-const CANCELLED: usize = 1;
-const UNKNOWN: usize = 2;
-
-/// Lists the codes that are the server's fault, as the conventions do. They also count UNIMPLEMENTED, which here is the
-/// fault of a caller who asks for a method that there isn't.
-const FAULTS: [&str; 5] = ["UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"];
 
 /// Bounds the buckets of durations of calls, in seconds: the advice of the conventions.
 pub(super) const CALL_BUCKETS: [f64; 14] =
@@ -118,20 +91,19 @@ impl Measured {
     /// Records that the call has ended with this status code.
     pub fn ended(mut self, code: i32) {
         self.ended = true;
-        self.record(usize::try_from(code).unwrap_or(UNKNOWN));
+        self.record(code);
     }
 
-    fn record(&self, code: usize) {
-        let code = if code < CODES.len() { code } else { UNKNOWN };
-        let place = self.method.0 * CODES.len() + code;
-        self.durations.record(place, self.began.elapsed().as_secs_f64(), || labels(self.method, CODES[code]));
+    fn record(&self, code: i32) {
+        let place = self.method.0 * rpc_codes::NAMES.len() + rpc_codes::place(code);
+        self.durations.record(place, self.began.elapsed().as_secs_f64(), || labels(self.method, code));
     }
 }
 
 impl Drop for Measured {
     fn drop(&mut self) {
         if !self.ended {
-            self.record(CANCELLED);
+            self.record(rpc_codes::CANCELLED);
         }
     }
 }
@@ -164,17 +136,17 @@ pub(super) fn start_server() {
 
 fn durations(name: &'static str, description: &'static str) -> Histograms {
     let histogram = meter().f64_histogram(name).with_description(description).with_unit("s");
-    Histograms::new(histogram.with_boundaries(CALL_BUCKETS.to_vec()).build(), Method::COUNT * CODES.len())
+    Histograms::new(histogram.with_boundaries(CALL_BUCKETS.to_vec()).build(), Method::COUNT * rpc_codes::NAMES.len())
 }
 
-fn labels(method: Method, code: &'static str) -> Vec<KeyValue> {
+fn labels(method: Method, code: i32) -> Vec<KeyValue> {
     let mut labels = vec![
         KeyValue::new("rpc.system.name", "grpc"),
         KeyValue::new("rpc.method", method.name()),
-        KeyValue::new("rpc.status_code", code),
+        KeyValue::new("rpc.status_code", rpc_codes::name(code)),
     ];
-    if FAULTS.contains(&code) {
-        labels.push(KeyValue::new("error.type", code));
+    if rpc_codes::is_server_fault(code) {
+        labels.push(KeyValue::new("error.type", rpc_codes::name(code)));
     }
     labels
 }
@@ -220,10 +192,9 @@ mod tests {
 
     #[test]
     fn only_faults_of_the_server_have_an_error_type() {
-        let with_error: Vec<&str> = CODES
-            .into_iter()
-            .filter(|code| labels(Method::OTHER, code).iter().any(|label| label.key.as_str() == "error.type"))
-            .collect();
-        assert_eq!(with_error, ["UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"]);
+        for code in 0..17 {
+            let has_type = labels(Method::OTHER, code).iter().any(|label| label.key.as_str() == "error.type");
+            assert_eq!(has_type, rpc_codes::is_server_fault(code), "{code}");
+        }
     }
 }

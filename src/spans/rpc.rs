@@ -6,47 +6,12 @@ use ::http::HeaderMap;
 use opentelemetry::{Context, trace::SpanKind};
 
 use super::{Ends, Span, SpanIds, address, cut, inject, parent_of, scope};
+use crate::rpc_codes;
 
 /// Names the system of all these calls. A call to an unknown method has it as the name of its span.
 const GRPC: &str = "grpc";
 /// Stands for a method that the service doesn't have.
 const OTHER: &str = "_OTHER";
-
-const CANCELLED: i32 = 1;
-const UNKNOWN: usize = 2;
-/// The names of the gRPC status codes, by their numbers.
-const CODES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
-/// Returns the name of a gRPC status code. A number that is no code is UNKNOWN.
-pub fn code_name(code: i32) -> &'static str {
-    usize::try_from(code).ok().and_then(|code| CODES.get(code)).copied().unwrap_or(CODES[UNKNOWN])
-}
-
-/// Tells whether a status code says that the server is at fault.
-pub fn is_server_fault(code: i32) -> bool {
-    matches!(
-        code_name(code),
-        "UNKNOWN" | "DEADLINE_EXCEEDED" | "UNIMPLEMENTED" | "INTERNAL" | "UNAVAILABLE" | "DATA_LOSS"
-    )
-}
 
 /// Names what a caller calls.
 #[derive(Debug, Clone, Copy)]
@@ -100,9 +65,9 @@ impl ServerCall {
 
     fn end(&mut self, code: i32) {
         self.is_answered = true;
-        self.span.set("rpc.status_code", code_name(code));
-        if is_server_fault(code) {
-            self.span.fail(code_name(code));
+        self.span.set("rpc.status_code", rpc_codes::name(code));
+        if rpc_codes::is_server_fault(code) {
+            self.span.fail(rpc_codes::name(code));
         }
     }
 }
@@ -110,7 +75,7 @@ impl ServerCall {
 impl Drop for ServerCall {
     fn drop(&mut self) {
         if !self.is_answered {
-            self.end(CANCELLED);
+            self.end(rpc_codes::CANCELLED);
         }
     }
 }
@@ -151,9 +116,9 @@ impl ClientCall {
 
     fn end(&mut self, code: i32) {
         self.is_answered = true;
-        self.span.set("rpc.status_code", code_name(code));
+        self.span.set("rpc.status_code", rpc_codes::name(code));
         if code != 0 {
-            self.span.fail(code_name(code));
+            self.span.fail(rpc_codes::name(code));
         }
     }
 }
@@ -161,7 +126,7 @@ impl ClientCall {
 impl Drop for ClientCall {
     fn drop(&mut self) {
         if !self.is_answered {
-            self.end(CANCELLED);
+            self.end(rpc_codes::CANCELLED);
         }
     }
 }
@@ -174,21 +139,5 @@ fn describe(span: &mut Span, method: Method<'_>) {
             span.set("rpc.method", OTHER);
             span.set("rpc.method_original", cut(original));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn codes_have_the_names_that_grpc_gives_them() {
-        assert_eq!(
-            [0, 1, 4, 14, 16].map(code_name),
-            ["OK", "CANCELLED", "DEADLINE_EXCEEDED", "UNAVAILABLE", "UNAUTHENTICATED"]
-        );
-        assert_eq!([-1, 17, 99].map(code_name), ["UNKNOWN"; 3]);
-        let faults: Vec<i32> = (0..17).filter(|code| is_server_fault(*code)).collect();
-        assert_eq!(faults, [2, 4, 12, 13, 14, 15]);
     }
 }

@@ -20,7 +20,7 @@ use super::{
     encode,
     otlp::{Destination, Protocol},
 };
-use crate::spans;
+use crate::{rpc_codes, spans};
 
 /// Limits the bytes of an answer, of which nobody reads much.
 const ANSWER_MAX: usize = 64 * 1024;
@@ -177,7 +177,7 @@ async fn grpc_result(answer: Response<Incoming>) -> Result<(), Failed> {
     match code(&head.headers).or_else(|| code(read.trailers()?)) {
         Some(0) => Ok(()),
         Some(code) => {
-            let error = format!("the collector answered {}", spans::rpc::code_name(code.into()));
+            let error = format!("the collector answered {}", rpc_codes::name(code.into()));
             Err(Failed { error, is_temporary: AGAIN_GRPC.contains(&code) })
         }
         None => {
