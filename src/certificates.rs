@@ -32,11 +32,10 @@ pub fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 /// Reads a private key, by PKCS#8, PKCS#1 or SEC1.
 ///
 /// # Errors
-/// The file can't be read, or holds no key.
+/// The file can't be read, or holds no key. Its path isn't repeated: somebody may have put the key in its place.
 pub fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let pem = read(file)?;
-    PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|_| format!("holds no private key by PKCS#8, PKCS#1 or SEC1: {}", shown(file)))
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| "holds no private key by PKCS#8, PKCS#1 or SEC1".to_owned())
 }
 
 /// Reads the certificates of authorities.
@@ -56,7 +55,7 @@ pub fn read_authorities(file: &Path) -> Result<RootCertStore, String> {
 }
 
 fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = read(file)?;
+    let pem = read(file).map_err(|reason| format!("{reason}: {}", shown(file)))?;
     CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
         .map_err(|_| format!("is no file of PEM: {}", shown(file)))
@@ -78,15 +77,16 @@ fn check_time(certificate: &CertificateDer<'_>) -> Result<(), String> {
     Ok(())
 }
 
+/// Reads a file. Its path isn't in the error.
 fn read(file: &Path) -> Result<Vec<u8>, String> {
     let read = || {
         let mut bytes = Vec::new();
         File::open(file)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
         Ok::<_, std::io::Error>(bytes)
     };
-    let bytes = read().map_err(|error| format!("can't be read ({error}): {}", shown(file)))?;
+    let bytes = read().map_err(|error| format!("can't be read ({error})"))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("has more than {FILE_BYTES_MAX} bytes: {}", shown(file)));
+        return Err(format!("has more than {FILE_BYTES_MAX} bytes"));
     }
     Ok(bytes)
 }

@@ -22,7 +22,7 @@
 //! | `FLASHSALE_MAX_CALL_RATE` | `--max-call-rate` | 0 | 0 (any), or 1 to 1,000,000 calls a second of one caller | server |
 //! | `FLASHSALE_LANE_QUEUE` | `--lane-queue` | 4096 | 1 to 1,000,000 commands | server |
 //! | `FLASHSALE_PRINCIPALS_FILE` | `--principals-file` | –; without it everybody may call | a file of at most 256 KiB | server, gateway |
-//! | `FLASHSALE_ADMIN_LISTEN` | `--admin-listen` | –; AdminService and reflection are with the others | an IP address and a port | server |
+//! | `FLASHSALE_ADMIN_LISTEN` | `--admin-listen` | –; AdminService and reflection are at `FLASHSALE_LISTEN` | an IP address and a port | server |
 //! | `FLASHSALE_REFLECTION` | `--reflection` | on at a loopback address, else off | on or off | server |
 //! | `FLASHSALE_GATEWAY_LISTEN` | `--listen` | 127.0.0.1:8000 | an IP address and a port | gateway |
 //! | `FLASHSALE_SERVER_URL` | `--server-url` | http://127.0.0.1:50051 | `http://` or `https://`, a host, no path | gateway |
@@ -263,7 +263,7 @@ impl ServerConfig {
             Some(ServerSubcommand::Migrate { .. }) | None => database.check(&mut reload)?,
         };
         let access = principals.access(&mut reload)?;
-        let (admin_listen, reflection) = admin.admin(listen);
+        let (admin_listen, reflection) = admin.admin(listen)?;
         let command = match command {
             None => ServerCommand::Serve,
             Some(ServerSubcommand::Migrate { seed }) => ServerCommand::Migrate { seed },

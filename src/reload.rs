@@ -177,6 +177,10 @@ where
     }
 
     fn read_anew(&self) -> Result<Take<'_>, BadSetting> {
+        // To open a pipe could take for ever.
+        if self.files.iter().any(|file| file.exists() && !file.is_file()) {
+            return Err(BadSetting::new("a file of the settings", "is no regular file any more"));
+        }
         // What changes after this line differs at the next look.
         let contents = contents(&self.files);
         let value = (self.read)()?;
@@ -272,6 +276,23 @@ mod tests {
         reload.look(false);
         reload.look(false);
         assert_eq!((*reads.lock().unwrap(), *value.get()), (5, 2));
+    }
+
+    /// To open a pipe that nobody writes to would take for ever, and nothing would be read anew any more.
+    #[test]
+    fn a_pipe_in_the_place_of_a_file_is_refused_and_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("number");
+        fs::write(&file, "1").unwrap();
+        let mut reload = Reload::default();
+        let value = reload.read([file.clone()], number(&file)).unwrap();
+        fs::remove_file(&file).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+        assert!(reload.read_anew().unwrap_err().to_string().contains("no regular file"));
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, "2").unwrap();
+        reload.read_anew().unwrap();
+        assert_eq!(*value.get(), 2);
     }
 
     #[test]

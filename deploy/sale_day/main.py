@@ -121,7 +121,7 @@ def main(doc):
     sys.stdout.reconfigure(errors="replace")
     try:
         channel = connect(options.server)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         fail(options, str(error))
     with channel:
         try:

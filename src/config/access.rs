@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, ValueEnum};
+use tracing::warn;
 
 use super::{secret::SettingName, value};
 use crate::{
@@ -37,12 +38,17 @@ impl PrincipalsArgs {
 
 fn read(file: &PrincipalsFile) -> Result<Principals, BadSetting> {
     let bad = |error| BadSetting::new(PRINCIPALS_FILE, format!("can't be used: {error}"));
-    file.read().map_err(bad)
+    let principals = file.read().map_err(bad)?;
+    // At the start there is no log yet, and the program says it later.
+    if principals.count() == 0 {
+        warn!("The file of principals has nobody: no call but those of health is let in");
+    }
+    Ok(principals)
 }
 
 #[derive(Args)]
 pub(super) struct AdminArgs {
-    /// Where to serve AdminService and reflection, and nowhere else: an IP address and a port. Unless given: at --listen.
+    /// Where alone to serve AdminService and reflection, beside all else: an IP address and a port. Unless given: at --listen.
     #[arg(long, env = ADMIN_LISTEN.env, value_name = "ADDRESS", value_parser = value::address)]
     admin_listen: Option<SocketAddr>,
     /// Whether to serve reflection, by which tools learn the calls. Unless given: on at a loopback address, else off.
@@ -59,12 +65,19 @@ enum Switch {
 
 impl AdminArgs {
     /// Returns where operators call, and whether reflection is served, of a server that listens there.
-    pub(super) fn admin(&self, listen: SocketAddr) -> (Option<SocketAddr>, bool) {
+    ///
+    /// # Errors
+    /// Both addresses are the same.
+    pub(super) fn admin(&self, listen: SocketAddr) -> Result<(Option<SocketAddr>, bool), BadSetting> {
+        if self.admin_listen == Some(listen) && listen.port() != 0 {
+            let reason = "is the address of FLASHSALE_LISTEN: choose another, or leave it out";
+            return Err(BadSetting::new(ADMIN_LISTEN, reason));
+        }
         let address = self.admin_listen.unwrap_or(listen);
         let is_on = match self.reflection {
             Some(switch) => switch == Switch::On,
             None => address.ip().to_canonical().is_loopback(),
         };
-        (self.admin_listen, is_on)
+        Ok((self.admin_listen, is_on))
     }
 }

@@ -529,6 +529,8 @@ fn reflection_is_on_where_it_is_served_on_this_machine_unless_it_is_set() {
         assert_eq!(reflection(flags), is_on, "{flags:?}");
     }
     assert_eq!(server(&[URL]).unwrap().admin_listen, None);
+    let both = server(&[URL, "--listen=127.0.0.1:7", "--admin-listen=127.0.0.1:7"]);
+    assert!(line(both).contains("FLASHSALE_ADMIN_LISTEN (--admin-listen) is the address of FLASHSALE_LISTEN"));
     assert_eq!(server(&[URL, "--admin-listen=[::1]:2"]).unwrap().admin_listen, Some("[::1]:2".parse().unwrap()));
     for (flag, value, expected) in [
         ("--reflection", "yes", "can't be 'yes': expected on or off"),

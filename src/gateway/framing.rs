@@ -6,7 +6,7 @@
 //! | what | who refuses it |
 //! |---|---|
 //! | no `Host` in HTTP/1.1, several, or one that is no host | this file: 400 BAD_REQUEST |
-//! | in HTTP/2 a `Host` that isn't the `:authority` | this file |
+//! | a `Host` that isn't the `:authority` of HTTP/2, or the host of an absolute target | this file |
 //! | `Transfer-Encoding` that isn't exactly `chunked`, once | this file, where the last encoding is `chunked` |
 //! | any other `Transfer-Encoding`, and any in HTTP/1.0 | the library: 400 without a body |
 //! | in HTTP/2 a `Transfer-Encoding` | the library: RST_STREAM |
@@ -50,10 +50,7 @@ fn fault(request: &Request) -> Option<&'static str> {
 fn has_one_host(request: &Request) -> bool {
     let mut values = request.headers().get_all(HOST).iter();
     match (values.next(), values.next()) {
-        (Some(host), None) => {
-            let authority = request.uri().authority().filter(|_| request.version() == Version::HTTP_2);
-            is_host(host) && authority.is_none_or(|authority| names(host, authority))
-        }
+        (Some(host), None) => is_host(host) && request.uri().authority().is_none_or(|authority| names(host, authority)),
         (None, _) => request.version() != Version::HTTP_11,
         (Some(_), Some(_)) => false,
     }

@@ -201,6 +201,10 @@ fn not_the_callers(failure: CallError) -> CallError {
         Code::PermissionDenied => {
             "this gateway's principal may not call this method: see its roles in FLASHSALE_PRINCIPALS_FILE of the server"
         }
+        Code::Unimplemented => {
+            "the server doesn't serve this method: see whether FLASHSALE_SERVER_URL leads to the right server, and its \
+            version"
+        }
         _ => return failure,
     };
     static REFUSED: Seldom = Seldom::every(REFUSED_EVERY);

@@ -85,7 +85,7 @@ where
         let method = Method::of_path(request.uri().path());
         let rpc = method.and_then(Method::path);
         // The time starts now: on a busy machine the first poll of the call may come later.
-        let deadline = time_limit(request.headers(), rpc.is_some()).map(|limit| began + limit);
+        let deadline = began + time_limit(request.headers());
         let verdict = verdict(&self.access, &request);
         let span = span(rpc, &request, verdict.as_ref().map_or_else(Denied::principal, Caller::principal));
         let measured = method.map(|method| metrics::measure_served_call(method, began.into_std()));
@@ -100,12 +100,9 @@ where
                     Ok(admitted) => admitted,
                     Err(denied) => return Ok(refusal(&denied).into_http()),
                 };
-                let answer = match deadline {
-                    None => call.await,
-                    Some(deadline) => match tokio::time::timeout_at(deadline, call).await {
-                        Ok(answer) => answer,
-                        Err(_) => Ok(status::of(&Error::DeadlineExceeded).into_http()),
-                    },
+                let answer = match tokio::time::timeout_at(deadline, call).await {
+                    Ok(answer) => answer,
+                    Err(_) => Ok(status::of(&Error::DeadlineExceeded).into_http()),
                 };
                 answer.map(|response| if is_tonics(&response) { explained(response, operator) } else { response })
             };
@@ -177,14 +174,14 @@ fn code_of<R>(response: &Response<R>) -> i32 {
     code.map_or(0, |code| code.parse().unwrap_or(Code::Unknown as i32))
 }
 
-/// Returns how long the call may take. `None`: without limit, for a health watch or a reflection stream.
-fn time_limit(headers: &HeaderMap, is_rpc: bool) -> Option<Duration> {
+/// Returns how long a call may take to its answer. A health watch or a reflection stream has begun to answer by then.
+fn time_limit(headers: &HeaderMap) -> Duration {
     let asked = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
     let ours = asked.map(|asked| {
         let earlier = (asked / 10).clamp(EARLIER_MIN, EARLIER_MAX);
         asked.saturating_sub(earlier).min(DEADLINE_MAX)
     });
-    ours.or(is_rpc.then_some(DEADLINE_MAX))
+    ours.unwrap_or(DEADLINE_MAX)
 }
 
 /// Reads the header grpc-timeout: up to 8 digits and a unit.
@@ -274,7 +271,6 @@ mod tests {
         for (service, rpc) in rpcs {
             let path = format!("/flashsale.v1.{service}/{rpc}");
             assert_eq!(rpc_of(&path), Some(&*path));
-            assert_eq!(time_limit(&HeaderMap::new(), true), Some(DEADLINE_MAX), "{service}/{rpc}");
         }
         for other in ["/grpc.health.v1.Health/Watch", "/flashsale.v1.FlashSaleService/createHold", "", "/"] {
             assert_eq!(rpc_of(other), None, "{other}");
@@ -284,11 +280,10 @@ mod tests {
     #[test]
     fn our_deadline_is_before_the_clients() {
         let mut headers = HeaderMap::new();
-        assert_eq!(time_limit(&headers, false), None);
-        assert_eq!(time_limit(&headers, true), Some(DEADLINE_MAX));
+        assert_eq!(time_limit(&headers), DEADLINE_MAX);
         for (asked, ours) in [("1S", 995), ("30m", 27), ("10m", 8), ("1m", 0), ("0S", 0), ("99999999H", 60_000)] {
             headers.insert("grpc-timeout", asked.parse().unwrap());
-            assert_eq!(time_limit(&headers, true), Some(Duration::from_millis(ours)), "{asked}");
+            assert_eq!(time_limit(&headers), Duration::from_millis(ours), "{asked}");
         }
     }
 }

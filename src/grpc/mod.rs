@@ -266,7 +266,7 @@ async fn serve_with(
         Some(listener) => {
             let address = listener.local_addr().map_err(ServeError::Address)?;
             info!(%address, "Listening for operators");
-            (of_sale, Some((listener, admin_routes(Routes::new(health_service), &gate, reflection)?)))
+            (of_sale.clone(), Some((listener, admin_routes(of_sale, &gate, reflection)?)))
         }
     };
     let watch = health.clone().watch(checkout.clone(), Arc::clone(&gate));

@@ -31,6 +31,9 @@ use crate::{
 
 /// Says how many places a call takes whose answer is a page of a list: up to 500 rows, where others have one.
 const LIST_PLACES: usize = 64;
+/// Says which part of the calls under way health and reflection may have beside the others, and how many at the least.
+const OPEN_TO_ALL_SHARE: usize = 8;
+const OPEN_TO_ALL_MIN: usize = 64;
 /// Limits how long a health watch or a reflection stream lasts. Its caller then asks again.
 const STREAM_TIME_MAX: Duration = Duration::from_secs(60 * 60);
 
@@ -47,15 +50,25 @@ pub(super) struct Places {
 
 #[derive(Debug)]
 struct Shared {
+    calls: Room,
+    /// Health checks, health watches and reflection. They are open to strangers, who must not take the places of others.
+    open_to_all: Room,
+    rate: Option<Rate>,
+}
+
+#[derive(Debug)]
+struct Room {
     max: usize,
     tally: Mutex<Tally>,
-    rate: Option<Rate>,
 }
 
 impl Places {
     pub(super) fn new(limits: CallLimits) -> Self {
         let rate = limits.rate_max.map(Rate::per_second);
-        Self { shared: Arc::new(Shared { max: limits.calls_max, tally: Mutex::default(), rate }) }
+        let open_to_all = (limits.calls_max / OPEN_TO_ALL_SHARE).max(OPEN_TO_ALL_MIN);
+        Self {
+            shared: Arc::new(Shared { calls: Room::of(limits.calls_max), open_to_all: Room::of(open_to_all), rate }),
+        }
     }
 
     /// Takes the places of a call.
@@ -63,12 +76,13 @@ impl Places {
         if let (Some(rate), Some(caller), Kind::Rpc | Kind::List) = (&self.shared.rate, caller, kind) {
             rate.count(caller).map_err(|wait| status::over_rate(wait).into_http())?;
         }
+        let room = self.shared.room(kind);
         let places = match kind {
-            Kind::List => LIST_PLACES.min(self.shared.max / 2).max(1),
+            Kind::List => LIST_PLACES.min(room.max / 2).max(1),
             Kind::Rpc | Kind::HealthCheck | Kind::Stream => 1,
         };
-        let mut tally = self.shared.tally();
-        if !tally.try_take(caller, places, self.shared.max) {
+        let mut tally = room.tally();
+        if !tally.try_take(caller, places, room.max) {
             // A full server is alive, and whoever looks after it has to see that.
             if !(kind == Kind::HealthCheck && tally.has_none(caller)) {
                 return Err(status::of(&OVER_SHARE).into_http());
@@ -76,11 +90,24 @@ impl Places {
             tally.take(caller, places);
         }
         drop(tally);
-        Ok(Place { shared: Arc::clone(&self.shared), caller, places })
+        Ok(Place { shared: Arc::clone(&self.shared), kind, caller, places })
     }
 }
 
 impl Shared {
+    fn room(&self, kind: Kind) -> &Room {
+        match kind {
+            Kind::Rpc | Kind::List => &self.calls,
+            Kind::HealthCheck | Kind::Stream => &self.open_to_all,
+        }
+    }
+}
+
+impl Room {
+    fn of(max: usize) -> Self {
+        Self { max, tally: Mutex::default() }
+    }
+
     fn tally(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -113,13 +140,14 @@ impl Kind {
 #[derive(Debug)]
 pub(super) struct Place {
     shared: Arc<Shared>,
+    kind: Kind,
     caller: Option<CallerId>,
     places: usize,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.tally().give_back(self.caller, self.places);
+        self.shared.room(self.kind).tally().give_back(self.caller, self.places);
     }
 }
 
@@ -269,14 +297,18 @@ mod tests {
     }
 
     #[test]
-    fn a_full_server_still_answers_one_health_check_of_each_connection() {
-        let places = places(3);
-        let _full: Vec<Place> = (1..=3).flat_map(|number| places.take(Kind::Rpc, caller(number))).collect();
-        assert!(places.take(Kind::Rpc, caller(4)).is_err());
-        assert!(places.take(Kind::Stream, caller(4)).is_err());
-        let check = places.take(Kind::HealthCheck, caller(4));
+    fn strangers_who_fill_health_take_nobodys_place_and_one_check_of_a_connection_is_always_answered() {
+        let places = places(16);
+        let strangers: Vec<Place> =
+            (1..=99).flat_map(|number| taken(&places, Kind::HealthCheck, caller(number))).collect();
+        assert!(strangers.len() >= OPEN_TO_ALL_MIN);
+        assert!(places.take(Kind::Stream, caller(100)).is_err());
+        let check = places.take(Kind::HealthCheck, caller(100));
         assert!(check.is_ok());
-        assert!(places.take(Kind::HealthCheck, caller(4)).is_err());
+        assert!(places.take(Kind::HealthCheck, caller(100)).is_err());
+        assert_eq!(taken(&places, Kind::Rpc, caller(100)).len(), 8);
+        drop(strangers);
+        assert!(places.take(Kind::Stream, caller(101)).is_ok());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::{
     body::{Body, Incoming},
     service::Service,
@@ -41,6 +41,12 @@ use crate::spans::{self, Ends};
 const PREFACE_BYTES: usize = 24;
 /// Limits how long a peer may take to its first bytes, with the handshake of TLS. Over gRPC they have to be the preface.
 const FIRST_BYTES_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Says when an HTTP/2 connection of a browser or load balancer is told to go: it could say nothing for ever.
+const WEB_AGE_MAX: Duration = Duration::from_secs(5 * 60);
+/// Limits how long a connection may stay after it was told to go. Each call has ended by then: 60 s to its answer, and
+/// 100 s to be read.
+const LEAVE_TIME_MAX: Duration = Duration::from_secs(180);
 
 /// Says what the connections of a listener are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,12 +91,25 @@ pub(super) async fn serve<S, B>(
     let peer = Arc::new(peer);
 
     let (asked, heard) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let service = Asked { inner: service, ends, peer: Arc::clone(&peer), asked: Arc::clone(&asked) };
+    let speaks_http2 = Arc::new(AtomicBool::new(false));
+    let service = Asked {
+        inner: service,
+        ends,
+        peer: Arc::clone(&peer),
+        asked: Arc::clone(&asked),
+        speaks_http2: Arc::clone(&speaks_http2),
+    };
     let stream = TokioIo::new(Stream::new(stream, Arc::clone(&heard), protocol.corks));
     let has_asked = || asked.load(Ordering::Relaxed);
     let is_silent = || !has_asked() && heard.load(Ordering::Relaxed) < PREFACE_BYTES;
     let mut connection = pin!(protocol.http.serve_connection(stream, service));
-    let mut aged = pin!(after(age_max));
+    // HTTP/1.1 has no word for "go after this call", and its idle connections have a limit.
+    let mut aged = pin!(async {
+        after(age_max.or(protocol.head_time_max.map(|_| WEB_AGE_MAX))).await;
+        if age_max.is_none() && !speaks_http2.load(Ordering::Relaxed) {
+            future::pending::<()>().await;
+        }
+    });
     // hyper starts its timer only once it knows the version of HTTP, and has none for HTTP/2. A caller over gRPC may be
     // idle for as long as it likes, but not before it has said that it is one.
     let mut first_is_late = pin!(async {
@@ -107,6 +126,7 @@ pub(super) async fn serve<S, B>(
     });
     let mut does_not_read = pin!(unread::given_up(&peer.keeps, PERIOD));
     let mut is_leaving = false;
+    let mut left_at = None;
     loop {
         tokio::select! {
             biased;
@@ -120,7 +140,9 @@ pub(super) async fn serve<S, B>(
             () = &mut aged, if !is_leaving => is_leaving = true,
             () = &mut first_is_late => return,
             () = &mut does_not_read => return,
+            () = sleep_until(left_at.unwrap_or(accepted)), if left_at.is_some() => return,
         }
+        left_at = left_at.or_else(|| Some(Instant::now() + LEAVE_TIME_MAX));
         if is_silent() {
             // hyper would wait for the first bytes, to answer them.
             return;
@@ -161,6 +183,7 @@ struct Asked<S> {
     ends: Ends,
     peer: Arc<Peer>,
     asked: Arc<AtomicBool>,
+    speaks_http2: Arc<AtomicBool>,
 }
 
 impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Asked<S> {
@@ -170,6 +193,9 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Asked<S> {
 
     fn call(&self, mut request: Request<Incoming>) -> S::Future {
         self.asked.store(true, Ordering::Relaxed);
+        if request.version() == Version::HTTP_2 {
+            self.speaks_http2.store(true, Ordering::Relaxed);
+        }
         request.extensions_mut().insert(Arc::clone(&self.peer));
         if spans::are_recorded() {
             request.extensions_mut().insert(self.ends);

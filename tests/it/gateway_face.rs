@@ -104,6 +104,7 @@ async fn a_request_that_may_be_read_in_two_ways_is_refused_and_its_connection_cl
         "GET /healthz HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n".to_owned(),
         "GET /healthz HTTP/1.1\r\nHost: x, y\r\n\r\n".to_owned(),
         "GET /healthz HTTP/1.1\r\nHost: x/healthz\r\n\r\n".to_owned(),
+        "GET http://y/healthz HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
         "GET /healthz HTTP/1.1\r\nHost: user@x\r\n\r\n".to_owned(),
         "GET /healthz HTTP/1.1\r\nHost:\r\n\r\n".to_owned(),
         "GET /healthz HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n".to_owned(),

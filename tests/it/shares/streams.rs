@@ -43,6 +43,32 @@ async fn a_connection_has_64_streams_and_other_calls_as_well() {
     database.assert_conserved().await;
 }
 
+/// Each takes half of what is left, so a dozen of them have all that is open to strangers.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_watch_health_take_no_place_of_a_call() {
+    let database = TestDatabase::create("shares_strangers").await;
+    let server = ServerProgram::start(&database.url(), &[("FLASHSALE_MAX_CALLS", "16")]).await;
+    server.clients.wait_for_health(ServingStatus::Serving).await;
+    let product_id = server.clients.create_product("Shoe", 1000, 10).await.product_id;
+    let (mut strangers, mut watches) = (Vec::new(), Vec::new());
+    for _ in 0..12 {
+        let wire = Wire::connect(&server.address).await;
+        watches.extend(join_all((0..64).map(|_| wire.begin(WATCH, &[], liveness()))).await);
+        strangers.push(wire);
+    }
+    let is_refused = |watch: &&Result<_, _>| {
+        let watch: &Result<http::Response<h2::RecvStream>, h2::Error> = watch;
+        watch.as_ref().unwrap().headers().contains_key("grpc-status")
+    };
+    assert!(watches.iter().filter(is_refused).count() > 12 * 64 - 80, "health has its own limit");
+    let wire = Wire::connect(&server.address).await;
+    let answers = join_all((0..4).map(|_| wire.send(GET_PRODUCT, &[], get_product(product_id)))).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    drop((watches, strangers, wire));
+    server.stop().await;
+    database.assert_conserved().await;
+}
+
 /// Before, each stop took all of the 7 s that connections have to end their calls.
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_end_by_themselves_when_the_server_stops_and_do_not_hold_it() {
