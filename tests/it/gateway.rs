@@ -322,9 +322,10 @@ async fn what_is_hardly_http_is_no_internal_error_and_harms_nobody() {
     let tail = "Host: x\r\nConnection: close\r\n\r\n";
     let post = "POST /api/orders HTTP/1.1\r\nContent-Type: application/json";
     let requests = [
-        ("404", format!("GET http://elsewhere/x HTTP/1.1\r\n{tail}")),
+        ("404", format!("GET http://x/x HTTP/1.1\r\n{tail}")),
+        ("400", format!("GET http://elsewhere/x HTTP/1.1\r\n{tail}")),
         ("404", format!("GET * HTTP/1.1\r\n{tail}")),
-        ("404", format!("CONNECT elsewhere:443 HTTP/1.1\r\n{tail}")),
+        ("400", format!("CONNECT elsewhere:443 HTTP/1.1\r\n{tail}")),
         ("404", format!("GET /{long} HTTP/1.1\r\n{tail}")),
         ("404", format!("GET /api/products/{long} HTTP/1.1\r\n{tail}")),
         ("431", format!("GET /{too_long} HTTP/1.1\r\n{tail}")),
