@@ -102,6 +102,21 @@ impl Retries {
 mod tests {
     use super::*;
 
+    const KINDS: [FailureKind; 12] = [
+        FailureKind::Deadlock,
+        FailureKind::LockWait,
+        FailureKind::Away,
+        FailureKind::NoConnection,
+        FailureKind::TooLong,
+        FailureKind::Duplicate,
+        FailureKind::Other,
+        FailureKind::Denied,
+        FailureKind::Wrong,
+        FailureKind::Check,
+        FailureKind::RowCount,
+        FailureKind::PoolBusy,
+    ];
+
     fn failure(kind: FailureKind) -> Failure {
         Failure { kind, text: "text".to_owned() }
     }
@@ -134,43 +149,14 @@ mod tests {
 
     #[test]
     fn what_is_run_again_is_counted_from_0() {
-        use FailureKind::*;
-        let kinds = [
-            Deadlock,
-            LockWait,
-            Away,
-            NoConnection,
-            TooLong,
-            Duplicate,
-            Other,
-            Denied,
-            Wrong,
-            Check,
-            RowCount,
-            PoolBusy,
-        ];
-        let again = kinds.into_iter().filter(|kind| kind.budget().runs_again_max > 0);
+        let again = KINDS.into_iter().filter(|kind| kind.budget().runs_again_max > 0);
         let names: Vec<&str> = again.map(|kind| failure(kind).name()).collect();
         assert_eq!(names, metrics::RETRY_REASONS);
     }
 
     #[tokio::test]
     async fn whatever_fails_after_an_unknown_outcome_is_unavailable() {
-        use FailureKind::*;
-        for kind in [
-            Deadlock,
-            LockWait,
-            Away,
-            NoConnection,
-            TooLong,
-            Duplicate,
-            Other,
-            Denied,
-            Wrong,
-            Check,
-            RowCount,
-            PoolBusy,
-        ] {
+        for kind in KINDS {
             let mut retries = Retries::new("test", false);
             retries.remember_unknown_outcome();
             let error = loop {

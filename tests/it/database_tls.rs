@@ -12,12 +12,10 @@ use flashsale::{
 };
 use tempfile::TempDir;
 
-use crate::{
+use crate::support::{
     authority::{Authority, Issued, written},
-    support::{
-        database::{RawConnection, TestDatabase},
-        mysqld::{Account, Mysqld, url, user},
-    },
+    database::{RawConnection, TestDatabase},
+    mysqld::{Account, Mysqld, url, user},
 };
 
 /// Makes a folder for certificates.

@@ -9,9 +9,10 @@ use std::path::Path;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{
+use crate::support::{
     authority::{Authority, Issued, written},
-    support::{programs::GatewayProgram, server::Sale},
+    programs::GatewayProgram,
+    server::Sale,
 };
 use terminator::Terminator;
 

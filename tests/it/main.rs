@@ -13,7 +13,6 @@ mod access;
 mod accounts;
 mod adjust_stock;
 mod audit;
-mod authority;
 mod batches;
 mod binaries;
 mod borders;

@@ -3,9 +3,9 @@
 use rcgen::{KeyPair, PKCS_RSA_SHA256};
 
 use super::{demand, folder, readiness, restart, shows, start};
-use crate::{
+use crate::support::{
     authority::{Authority, written},
-    support::mysqld::{Account, Engine, user},
+    mysqld::{Account, Engine, user},
 };
 
 /// Is a key for tests alone, as the driver reads it, and the same key as `rcgen` reads it.

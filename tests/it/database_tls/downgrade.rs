@@ -12,9 +12,9 @@ use tokio::{
 };
 
 use super::{folder, readiness, start};
-use crate::{
+use crate::support::{
     authority::{Authority, written},
-    support::mysqld::{Account, url},
+    mysqld::{Account, url},
 };
 
 /// Follows the server's version and 17 further bytes in its greeting: the low capability flags. This is CLIENT_SSL.

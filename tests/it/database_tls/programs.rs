@@ -3,13 +3,11 @@
 use std::{fs, time::Duration};
 
 use super::{demand, folder, restart, shows, start};
-use crate::{
+use crate::support::{
     authority::{Authority, written},
-    support::{
-        process::{Process, Program},
-        programs::ServerProgram,
-        signal, wait,
-    },
+    process::{Process, Program},
+    programs::ServerProgram,
+    signal, wait,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);

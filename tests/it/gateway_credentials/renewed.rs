@@ -12,9 +12,12 @@ use std::{
 use serde_json::json;
 
 use super::{UNSIGNED, folder, pair, terminator::Terminator};
-use crate::{
+use crate::support::{
+    at_once::at_once,
     authority::{Authority, written},
-    support::{at_once::at_once, programs::GatewayProgram, server::Sale, signal, wait},
+    programs::GatewayProgram,
+    server::Sale,
+    signal, wait,
 };
 
 const CALLERS: usize = 16;

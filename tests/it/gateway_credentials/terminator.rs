@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::authority::{Authority, Issued};
+use crate::support::authority::{Authority, Issued};
 
 /// Listens on loopback as long as this value lives.
 pub(super) struct Terminator {

@@ -17,10 +17,7 @@ use tokio::{
 use tokio_util::bytes::Bytes;
 
 use super::{UNSIGNED, folder, get};
-use crate::{
-    authority::written,
-    support::{process::Process, programs::GatewayProgram, signal},
-};
+use crate::support::{authority::written, process::Process, programs::GatewayProgram, signal};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const UNAUTHENTICATED: &str = "16";

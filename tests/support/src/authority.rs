@@ -41,15 +41,32 @@ impl Authority {
 
     /// Signs a certificate that is no longer valid after a moment.
     pub fn issue_until(&self, names: &[&str], end: Option<SystemTime>) -> Issued {
-        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let mut params = CertificateParams::new(names).unwrap();
-        params.distinguished_name.push(DnType::CommonName, "a common name means nothing");
+        let mut params = certificate(names, "a common name means nothing");
         if let Some(end) = end {
             params.not_after = end.into();
         }
         let key = KeyPair::generate().unwrap();
         Issued { certificate: params.signed_by(&key, &self.issuer).unwrap().pem(), key: key.serialize_pem() }
     }
+
+    /// Signs a certificate for a key that is there, with this common name. Returns it in PEM.
+    pub fn sign(&self, names: &[&str], common_name: &str, key: &KeyPair) -> String {
+        certificate(names, common_name).signed_by(key, &self.issuer).unwrap().pem()
+    }
+}
+
+fn certificate(names: &[&str], common_name: &str) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params
+}
+
+/// Writes a file into a folder, and returns its path.
+pub fn written(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
 }
 
 /// Holds the files of a listener's TLS, whose texts may be replaced.
