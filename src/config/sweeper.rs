@@ -5,7 +5,8 @@ use std::{ffi::OsString, time::Duration};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::{
-    AFTER_HELP, DAY, DatabaseArgs, DatabaseConfig, LogArgs, Risks, VisibleSecret,
+    AFTER_HELP, DAY, DatabaseConfig, LogArgs, Risks, VisibleSecret,
+    database::DatabaseArgs,
     exposure::{Exposure, InsecureArgs},
     parse, value, visible_secrets,
 };

@@ -19,7 +19,7 @@ const FORGET_AFTER: usize = 4096;
 /// Limits the calls of each caller to a rate. Once a caller has rested for a second, he may make a second's calls at
 /// once.
 ///
-/// It remembers only callers of the last second, and as many again as make [`FORGET_AFTER`] calls.
+/// It remembers only callers of the last second, and as many again as make `FORGET_AFTER` calls.
 #[derive(Debug)]
 pub struct Rate {
     limiter: DefaultKeyedRateLimiter<CallerId>,
