@@ -4,7 +4,7 @@
 
 use std::{
     fs::File,
-    io::Read,
+    io::{self, Read},
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -34,7 +34,7 @@ pub fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 /// # Errors
 /// The file can't be read, or holds no key. Its path isn't repeated: somebody may have put the key in its place.
 pub fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    let pem = read(file)?;
+    let pem = read(file).map_err(|unreadable| unreadable.to_string())?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|_| "holds no private key by PKCS#8, PKCS#1 or SEC1".to_owned())
 }
 
@@ -77,16 +77,26 @@ fn check_time(certificate: &CertificateDer<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads a file. Its path isn't in the error.
-fn read(file: &Path) -> Result<Vec<u8>, String> {
-    let read = || {
-        let mut bytes = Vec::new();
-        File::open(file)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-        Ok::<_, std::io::Error>(bytes)
-    };
-    let bytes = read().map_err(|error| format!("can't be read ({error})"))?;
+/// Says why a file of certificates or of a key can't be read. Its path isn't repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// The file can't be opened or read.
+    #[error("can't be read ({0})")]
+    Io(#[from] io::Error),
+    /// The file is some other file.
+    #[error("has more than {FILE_BYTES_MAX} bytes")]
+    TooLarge,
+}
+
+/// Reads a file of certificates or of a key, of at most 1 MiB: the path may be a pipe without an end.
+///
+/// # Errors
+/// The file can't be read, or has more bytes.
+pub fn read(file: &Path) -> Result<Vec<u8>, Unreadable> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("has more than {FILE_BYTES_MAX} bytes"));
+        return Err(Unreadable::TooLarge);
     }
     Ok(bytes)
 }

@@ -10,7 +10,7 @@
 //! | [`setup`] | `server migrate` | [`checkout`], [`config`], [`db`], [`domain`], [`error`], [`startup`] |
 //! | [`checkout`] | one file for each use case: lock, decide, write | [`config`], [`db`], [`domain`], [`error`], [`lane`], [`metrics`] |
 //! | [`db`] | the only place with SQL | [`config`], [`domain`], [`error`], [`metrics`], [`reload`], [`spans`], `fuzz` |
-//! | [`config`] | the settings of the programs | [`access`], [`gateway`], [`listener`], [`reload`], [`shares`], [`startup`], [`telemetry`] |
+//! | [`config`] | the settings of the programs | [`access`], [`certificates`], [`gateway`], [`listener`], [`reload`], [`shares`], [`startup`], [`telemetry`] |
 //! | [`gateway`] | the HTTP front, which knows nothing but gRPC of the rest | [`access`], [`listener`], [`metrics`], [`pb`], [`reload`], [`seldom`], [`spans`], [`telemetry`], `fuzz` |
 //! | [`access`] | who calls, and what they may call | [`listener`], [`pb`], [`reload`], `fuzz` |
 //! | [`probes`] | the metrics address | [`listener`], [`metrics`] |

@@ -1,29 +1,24 @@
 //! Reads certificates and keys from their files, and says what is wrong with them without repeating a key.
 
-use std::{fs::File, io::Read, path::Path};
+use std::path::Path;
 
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
-/// Limits the bytes of a file. All authorities that a system trusts have some 250 KiB.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
+use crate::certificates::{self, Unreadable};
 
-/// Reads a file of certificates or of a key, and no more than the limit: the path may be a pipe.
+/// Reads a file of certificates or of a key. The path isn't repeated: somebody may have put the key itself there.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
-    // Somebody may have put the key itself there, so the path isn't repeated.
-    let reason = |error: std::io::Error| format!("names a file that can't be read: {error}");
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)).map_err(reason)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("has more than {FILE_BYTES_MAX} bytes"));
-    }
-    Ok(bytes)
+    certificates::read(path).map_err(|unreadable| match unreadable {
+        Unreadable::Io(error) => format!("names a file that can't be read: {error}"),
+        Unreadable::TooLarge => unreadable.to_string(),
+    })
 }
 
 /// Reads the certificates of a PEM file, of which there is at least one.
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+fn all_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match read {
         Ok(certificates) if certificates.is_empty() => Err("holds no certificate in PEM".to_owned()),
@@ -35,7 +30,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
 /// Reads the authorities of a PEM file. Each of them has to be a certificate.
 pub(super) fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut store = RootCertStore::empty();
-    for certificate in certificates(pem)? {
+    for certificate in all_certificates(pem)? {
         store.add(certificate).map_err(|_| "holds a certificate that isn't X.509".to_owned())?;
     }
     Ok(store)
@@ -58,7 +53,7 @@ pub(super) enum BadIdentity {
 
 /// Checks that a caller can show the first certificate, with this key.
 pub(super) fn check_identity(chain_pem: &[u8], key_pem: &[u8]) -> Result<(), BadIdentity> {
-    let chain = certificates(chain_pem).map_err(BadIdentity::Certificate)?;
+    let chain = all_certificates(chain_pem).map_err(BadIdentity::Certificate)?;
     let key = key(key_pem).map_err(BadIdentity::Key)?;
     let config = ClientConfig::builder().with_root_certificates(RootCertStore::empty());
     match config.with_client_auth_cert(chain, key) {

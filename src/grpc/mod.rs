@@ -48,7 +48,7 @@ use crate::{
     checkout::{Checkout, Settings},
     config::ServerConfig,
     error::Error,
-    listener::{self, CALLS, Limits, Listener, Protocol, Tls, listen},
+    listener::{self, CALLS, LEAVE_TIME_MAX, Limits, Listener, Protocol, Tls, listen},
     metrics,
     pb::{
         FILE_DESCRIPTOR_SET, admin_service_server::AdminServiceServer,
@@ -224,7 +224,14 @@ async fn serve_placed(
         .max_local_error_reset_streams(FAULTS_PER_CONNECTION_MAX)
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-    let protocol = Protocol { http, head_time_max: None, corks: true, counts: &CALLS };
+    let protocol = Protocol {
+        http,
+        head_time_max: None,
+        http2_age_max: None,
+        leave_time_max: LEAVE_TIME_MAX,
+        corks: true,
+        counts: &CALLS,
+    };
     let service =
         TowerToHyperService::new(layer::CallLayer { access }.layer(PlacesLayer(places).layer(routes.prepare())));
     listener::serve(listener, protocol, limits, service, stop, CONNECTIONS_DRAIN_MAX).await

@@ -42,12 +42,6 @@ const PREFACE_BYTES: usize = 24;
 /// Limits how long a peer may take to its first bytes, with the handshake of TLS. Over gRPC they have to be the preface.
 const FIRST_BYTES_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Says when an HTTP/2 connection of a browser or load balancer is told to go: it could say nothing for ever.
-const WEB_AGE_MAX: Duration = Duration::from_secs(5 * 60);
-/// Limits how long a connection may stay after it was told to go. Each call has ended by then: 60 s to its answer, and
-/// 100 s to be read.
-const LEAVE_TIME_MAX: Duration = Duration::from_secs(180);
-
 /// Says what the connections of a listener are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Told {
@@ -105,7 +99,7 @@ pub(super) async fn serve<S, B>(
     let mut connection = pin!(protocol.http.serve_connection(stream, service));
     // HTTP/1.1 has no word for "go after this call", and its idle connections have a limit.
     let mut aged = pin!(async {
-        after(age_max.or(protocol.head_time_max.map(|_| WEB_AGE_MAX))).await;
+        after(age_max.or(protocol.http2_age_max)).await;
         if age_max.is_none() && !speaks_http2.load(Ordering::Relaxed) {
             future::pending::<()>().await;
         }
@@ -142,7 +136,7 @@ pub(super) async fn serve<S, B>(
             () = &mut does_not_read => return,
             () = sleep_until(left_at.unwrap_or(accepted)), if left_at.is_some() => return,
         }
-        left_at = left_at.or_else(|| Some(Instant::now() + LEAVE_TIME_MAX));
+        left_at = left_at.or_else(|| Some(Instant::now() + protocol.leave_time_max));
         if is_silent() {
             // hyper would wait for the first bytes, to answer them.
             return;
@@ -203,3 +197,6 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Asked<S> {
         self.inner.call(request)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,7 @@ pub use accept::serve;
 pub use counts::{CALLS, Counts, METRICS};
 pub use files::warn_of_few_files;
 pub use peer::{Peer, SubjectName};
-pub use protocol::Protocol;
+pub use protocol::{LEAVE_TIME_MAX, Protocol};
 pub use tls::{HTTP1, HTTP2, Tls, TlsFile, TlsFiles, TlsSettings};
 pub use unread::{OpenStream, Unread};
 

@@ -27,6 +27,12 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Limits the same as HTTP/2 counts it: RFC 9113, section 6.5.2.
 const HEAD_LIST_BYTES_MAX: u32 = 16 * 1024;
 
+/// Says when an HTTP/2 connection of a browser or load balancer is told to go: it could say nothing for ever.
+const HTTP2_AGE_MAX: Duration = Duration::from_secs(5 * 60);
+/// Limits how long a connection may stay after it was told to go. Each call has ended by then: 60 s to its answer, and
+/// 100 s to be read.
+pub const LEAVE_TIME_MAX: Duration = Duration::from_secs(180);
+
 /// Says how the connections of a listener speak.
 #[derive(Debug)]
 pub struct Protocol {
@@ -35,6 +41,10 @@ pub struct Protocol {
     /// How long a connection may take to its first request, with its handshake. `None`: for ever, once it has said that
     /// it speaks HTTP/2.
     pub head_time_max: Option<Duration>,
+    /// When an HTTP/2 connection is told to go, where the listener sets no age. `None`: never.
+    pub http2_age_max: Option<Duration>,
+    /// How long a connection may stay after it was told to go.
+    pub leave_time_max: Duration,
     /// Whether a write waits for the tasks that are ready, so that answers are written together.
     pub corks: bool,
     /// Where connections are counted.
@@ -56,6 +66,13 @@ impl Protocol {
             .max_header_list_size(HEAD_LIST_BYTES_MAX)
             .keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-        Self { http, head_time_max: Some(head_time_max), corks: false, counts }
+        Self {
+            http,
+            head_time_max: Some(head_time_max),
+            http2_age_max: Some(HTTP2_AGE_MAX),
+            leave_time_max: LEAVE_TIME_MAX,
+            corks: false,
+            counts,
+        }
     }
 }
